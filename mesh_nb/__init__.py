@@ -1,0 +1,76 @@
+"""mesh_nb: LLM graphs in a notebook.
+
+General layout
+    core/        events, graph, scheduler, executor, Run: the engine
+    providers/   model APIs -> events           nodes/    what a graph is made of
+    agents/      foreign agents -> events       backends/ event logs
+    frames/      event logs -> DataFrames       hosts/    where a run is shown
+    streaming/   events -> SSE                  notebook/ magics, widgets, static output
+A run is a stream of ExecutionEvent; nodes write it, everything else reads it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "BaseNode": "core.node",
+    "CompiledGraph": "core.graph",
+    "CycleDetectedError": "core.errors",
+    "EventType": "core.events",
+    "ExecutionContext": "core.context",
+    "ExecutionEvent": "core.events",
+    "Executor": "core.executor",
+    "FileBackend": "backends.file",
+    "GraphValidationError": "core.errors",
+    "InvalidNodeTypeError": "core.errors",
+    "MemoryBackend": "backends.memory",
+    "MeshError": "core.errors",
+    "MeshInterrupted": "core.errors",
+    "NodeExecutionError": "core.errors",
+    "ProviderError": "core.errors",
+    "Run": "core.run",
+    "StateGraph": "core.graph",
+    "Tool": "core.tools",
+    "calls_df": "frames.calls",
+    "last_run": "core.run",
+    "register": "core.plugins",
+    "runs": "core.run",
+    "tool": "core.tools",
+}
+
+__all__ = ["__version__", *sorted(_PUBLIC)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        value = getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+        globals()[name] = value
+        return value
+    from .core.errors import nearest
+
+    close = nearest(name, __all__)
+    raise AttributeError(
+        f"module 'mesh_nb' has no attribute {name!r}.{f' Did you mean {close!r}?' if close else ''}"
+    )
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def load_ipython_extension(ip: Any) -> None:
+    """Add `%%mesh` and `%mesh` to this IPython session: `%load_ext mesh_nb`."""
+    from .notebook import magics
+
+    magics.load(ip)
+
+
+def unload_ipython_extension(ip: Any) -> None:
+    """Remove everything that `%load_ext mesh_nb` added."""
+    from .notebook import magics
+
+    magics.unload(ip)

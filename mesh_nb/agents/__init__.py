@@ -1,0 +1,1 @@
+"""Foreign agents as nodes: one file each."""

@@ -1,0 +1,1 @@
+"""Event log stores: one file each."""

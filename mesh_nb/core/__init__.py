@@ -1,0 +1,1 @@
+"""The engine: imports nothing above itself."""

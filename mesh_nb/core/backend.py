@@ -1,0 +1,56 @@
+"""What a store of event logs offers. `backends/` holds the implementations."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from .events import ExecutionEvent
+
+
+@dataclasses.dataclass(slots=True)
+class StoredRun:
+    """A run read back: its header, its events in order of seq, whether its process still runs, and notes on
+    anything that could not be read (a torn last line, a missing blob)."""
+
+    run_id: str
+    header: dict[str, Any]
+    events: list[ExecutionEvent]
+    live: bool = False
+    problems: list[str] = dataclasses.field(default_factory=list[str])
+
+
+class RunLog(Protocol):
+    """Where one run writes its events. Calls come from one thread at a time."""
+
+    def append(self, event: ExecutionEvent) -> None:
+        """Keep an event. A boundary event is with the operating system when this returns; deltas
+        (`events.DELTAS`) may wait up to 50 ms. Never raises for a full or read-only disk: the run goes on
+        and `problem` says so once."""
+        ...
+
+    def close(self) -> None:
+        """Write what is buffered and release the file. Idempotent."""
+        ...
+
+    @property
+    def problem(self) -> str | None:
+        """One sentence when events could not be kept, else None."""
+        ...
+
+
+class Backend(Protocol):
+    """A store of runs."""
+
+    def open(self, run_id: str, header: dict[str, Any]) -> RunLog:
+        """Begin the log of a new run. header holds graph_id, session_id and what the executor knows."""
+        ...
+
+    def load(self, run_id: str) -> StoredRun:
+        """Read a run. Raises RunNotFoundError."""
+        ...
+
+    def run_ids(self) -> Iterator[str]:
+        """Yield the ids of all runs, newest first."""
+        ...

@@ -1,0 +1,204 @@
+"""Errors are part of the interface: one sentence, the thing by name, what to do next.
+
+MeshError
+├── GraphValidationError          .errors: every problem found, each naming nodes   (also a ValueError)
+│   ├── CycleDetectedError        a cycle without a loop edge
+│   └── InvalidNodeTypeError      an unknown node_type
+├── UnknownNameError              .kind .name .known: "did you mean" for models, options, plug-ins, variables
+├── ConfigurationError            a key, model or setting is missing; says which to set
+├── InputError                    what the caller passed cannot be used
+├── VariableResolutionError       a {{template}} names something that does not exist
+├── NodeExecutionError            .node_id .cause .run: a node failed; out of the iterator and `await run`
+├── ProviderError                 .provider .model .status .request_id .retry_after .retryable
+│   ├── AuthenticationError       401, 403
+│   ├── RateLimitError            429
+│   ├── IncompleteStreamError     the body ended without its terminal marker, or the connection dropped
+│   └── StreamTimeoutError        silent for longer than idle_timeout
+├── ToolError                     .tool: a tool failed or was called wrongly
+├── BudgetExceededError           .spent .limit
+└── RunNotFoundError              .run_id
+MeshInterrupted (KeyboardInterrupt)   Stop or a kernel interrupt; .run keeps what was obtained
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name closest to a misspelt one, or None when nothing is close."""
+    pool = {k.lower(): k for k in known}
+    match = difflib.get_close_matches(name.lower(), pool, n=1, cutoff=0.6)
+    return pool[match[0]] if match else None
+
+
+class MeshError(Exception):
+    """The base of every error that this library raises; a notebook shows it as one line."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{type(self).__name__}: {self}"]
+
+
+class GraphValidationError(MeshError, ValueError):
+    """The graph cannot run.
+
+    Parameters: errors, one sentence for each problem found.
+    """
+
+    def __init__(self, errors: str | Sequence[str]) -> None:
+        self.errors: list[str] = [errors] if isinstance(errors, str) else list(errors)
+        super().__init__("\n".join(self.errors))
+
+
+class CycleDetectedError(GraphValidationError):
+    """The graph has a cycle that no loop edge bounds."""
+
+
+class InvalidNodeTypeError(GraphValidationError):
+    """`add_node` was given a node_type that does not exist."""
+
+
+class UnknownNameError(MeshError, LookupError):
+    """A name is not among the known ones.
+
+    Parameters: kind, what is named ("option of node 'llm'"); name; known, the names that exist;
+    hint, what to do next, appended as its own sentence.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        self.kind, self.name, self.known = kind, name, sorted(known)
+        close = nearest(name, self.known)
+        guess = f" Did you mean {close!r}?" if close else ""
+        listing = f" Known: {', '.join(self.known)}." if self.known else ""
+        super().__init__(f"Unknown {kind} {name!r}.{guess}{listing}{' ' + hint if hint else ''}")
+
+
+class ConfigurationError(MeshError):
+    """A key, a model or a setting is missing; the message names the variable to set."""
+
+
+class InputError(MeshError, ValueError):
+    """What the caller passed cannot be used; nothing was started."""
+
+
+class VariableResolutionError(MeshError, LookupError):
+    """A template names something that does not exist."""
+
+
+class NodeExecutionError(MeshError):
+    """A node failed.
+
+    Parameters: node_id; cause, the exception the node raised (also `__cause__`). `run` is the Run with
+    everything it had obtained, where the failure came out of a Run.
+    """
+
+    def __init__(self, node_id: str, cause: BaseException) -> None:
+        self.node_id, self.cause = node_id, cause
+        self.original_error = cause
+        self.run: Any = None
+        text = str(cause) if isinstance(cause, MeshError) else f"{type(cause).__name__}: {cause}"
+        super().__init__(f"Node {node_id!r} failed: {text}")
+
+    def _render_traceback_(self) -> list[str]:
+        # A failure inside the user's own code keeps its traceback; ours is one line.
+        if isinstance(self.cause, MeshError):
+            return super()._render_traceback_()
+        import traceback
+
+        return [*traceback.format_exception(self.cause), f"{type(self).__name__}: {self}"]
+
+
+class ProviderError(MeshError):
+    """A model call failed.
+
+    Parameters: message, one sentence; provider and model by name; status, the HTTP status, None when there
+    was none; request_id, the vendor's; hint, the next step; retry_after, seconds the server asked to wait;
+    retryable, whether the same request may succeed later; details, what else the server said.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str,
+        model: str,
+        status: int | None = None,
+        request_id: str | None = None,
+        hint: str = "",
+        retry_after: float | None = None,
+        retryable: bool = False,
+        details: Any = None,
+    ) -> None:
+        self.message, self.provider, self.model, self.status = message, provider, model, status
+        self.request_id, self.hint = request_id, hint
+        self.retry_after, self.retryable = retry_after, retryable
+        self.details = details
+        where = f"{provider}/{model}" + (f" (HTTP {status})" if status else "")
+        tail = (f" {hint}" if hint else "") + (f" [request {request_id}]" if request_id else "")
+        super().__init__(f"{where}: {message.rstrip('.')}.{tail}")
+
+
+class AuthenticationError(ProviderError):
+    """The provider refused the API key (HTTP 401 or 403)."""
+
+
+class RateLimitError(ProviderError):
+    """The provider asked to slow down (HTTP 429)."""
+
+
+class IncompleteStreamError(ProviderError):
+    """The answer stopped before its protocol's terminal marker; what had arrived is kept."""
+
+
+class StreamTimeoutError(ProviderError):
+    """Nothing arrived for longer than the idle timeout; what had arrived is kept."""
+
+
+class ToolError(MeshError):
+    """A tool failed or was called wrongly.
+
+    Parameters: message; tool, its name.
+    """
+
+    def __init__(self, message: str, *, tool: str = "") -> None:
+        self.tool = tool
+        super().__init__(message)
+
+
+class BudgetExceededError(MeshError):
+    """A run would cost more than its budget.
+
+    Parameters: message; spent and limit in USD.
+    """
+
+    def __init__(self, message: str, *, spent: float, limit: float) -> None:
+        self.spent, self.limit = spent, limit
+        super().__init__(message)
+
+
+class RunNotFoundError(MeshError, LookupError):
+    """No run with this id is in the log.
+
+    Parameters: run_id; known, ids that are.
+    """
+
+    def __init__(self, run_id: str, known: Iterable[str] = ()) -> None:
+        self.run_id = run_id
+        close = nearest(run_id, known)
+        super().__init__(
+            f"No run {run_id!r} in the log.{f' Did you mean {close!r}?' if close else ''}"
+            " `mesh_nb.runs()` lists the runs of this project."
+        )
+
+
+class MeshInterrupted(KeyboardInterrupt):
+    """A run was stopped by its Stop button or a kernel interrupt; `run` keeps what was obtained."""
+
+    def __init__(self, message: str = "Stopped.", run: Any = None) -> None:
+        self.run = run
+        super().__init__(message)
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"MeshInterrupted: {self}"]

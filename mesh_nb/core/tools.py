@@ -1,0 +1,147 @@
+"""A Python function as a tool: its JSON schema, and the validation of the arguments a model sends."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any, overload
+
+from .errors import ToolError
+
+
+@dataclasses.dataclass(slots=True)
+class Tool:
+    """A function that a model may call.
+
+    Parameters
+    ----------
+    fn : sync (runs in a thread with the cell's context) or async (runs on the loop).
+    name, description : what the model reads; by default the function's name and docstring.
+    schema : JSON schema of the arguments, an object.
+    timeout : seconds, None for no limit.
+    thread : False runs a sync function on the loop's own thread, for objects bound to it.
+    """
+
+    fn: Callable[..., Any]
+    name: str
+    description: str
+    schema: dict[str, Any]
+    timeout: float | None = None
+    thread: bool = True
+    model: Any = dataclasses.field(default=None, repr=False)
+
+    @classmethod
+    def from_function(
+        cls,
+        fn: Callable[..., Any],
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        timeout: float | None = None,
+        thread: bool = True,
+    ) -> Tool:
+        """Make a tool from type hints and docstring. Raises ToolError when the signature has no schema."""
+        label = name or getattr(fn, "__name__", type(fn).__name__)
+        model = _arguments_model(fn, label)
+        schema: dict[str, Any] = model.model_json_schema()
+        schema.pop("title", None)
+        for prop in schema.get("properties", {}).values():
+            prop.pop("title", None)
+        schema.setdefault("properties", {})
+        doc = description if description is not None else inspect.getdoc(fn) or ""
+        return cls(fn, label, doc, schema, timeout, thread, model)
+
+    def validate(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments as the function wants them. Raises ToolError that a model can act on."""
+        if self.model is None:
+            return arguments
+        from pydantic import ValidationError
+
+        try:
+            parsed = self.model.model_validate(arguments)
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(str(x) for x in e['loc']) or 'arguments'}: {e['msg']}" for e in error.errors()
+            )
+            raise ToolError(f"Bad arguments for tool {self.name!r}: {problems}.", tool=self.name) from None
+        values = {name: getattr(parsed, name) for name in type(parsed).model_fields}
+        return {**values, **(parsed.model_extra or {})}
+
+    async def call(self, arguments: dict[str, Any]) -> Any:
+        """Validate, run and return the result. Raises ToolError for bad arguments or a timeout, else what the
+        function raises."""
+        values = self.validate(arguments)
+        try:
+            async with asyncio.timeout(self.timeout):
+                return await run_function(self.fn, values, thread=self.thread)
+        except TimeoutError:
+            if self.timeout is None:
+                raise
+            raise ToolError(
+                f"Tool {self.name!r} took longer than its timeout of {self.timeout:g} s.", tool=self.name
+            ) from None
+
+
+async def run_function(fn: Callable[..., Any], values: dict[str, Any], *, thread: bool = True) -> Any:
+    """Run a sync function in a thread that carries the caller's context, an async one on the loop."""
+    if inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None)):  # noqa: B004
+        return await fn(**values)
+    result = await asyncio.to_thread(fn, **values) if thread else fn(**values)
+    return await result if inspect.isawaitable(result) else result
+
+
+def _arguments_model(fn: Callable[..., Any], label: str) -> Any:
+    from pydantic import ConfigDict, PydanticSchemaGenerationError, create_model
+
+    try:
+        signature = inspect.signature(fn, eval_str=True)
+    except (NameError, TypeError, ValueError) as error:
+        raise ToolError(f"Tool {label!r} has no readable signature: {error}.", tool=label) from error
+    fields: dict[str, Any] = {}
+    extra = "forbid"
+    for p in signature.parameters.values():
+        if p.kind is p.VAR_KEYWORD:
+            extra = "allow"
+        elif p.kind is p.POSITIONAL_ONLY or p.kind is p.VAR_POSITIONAL:
+            raise ToolError(
+                f"Tool {label!r} takes {p.name!r} by position only; a model passes arguments by name.",
+                tool=label,
+            )
+        else:
+            hint = Any if p.annotation is p.empty else p.annotation
+            fields[p.name] = (hint, ... if p.default is p.empty else p.default)
+    config: Any = ConfigDict(extra=extra, arbitrary_types_allowed=False)
+    try:
+        return create_model(label, __config__=config, **fields)
+    except PydanticSchemaGenerationError as error:
+        raise ToolError(
+            f"Tool {label!r} has a parameter whose type has no JSON schema; use str, int, float, bool, list, dict,"
+            f" a dataclass or a pydantic model. ({error.message.splitlines()[0]})",
+            tool=label,
+        ) from None
+
+
+@overload
+def tool(fn: Callable[..., Any], /) -> Tool: ...
+@overload
+def tool(
+    *, name: str | None = ..., description: str | None = ..., timeout: float | None = ..., thread: bool = ...
+) -> Callable[[Callable[..., Any]], Tool]: ...
+def tool(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Make a Tool of a function: `@mesh_nb.tool` or `@mesh_nb.tool(timeout=5)`; see Tool for the options."""
+    if fn is None:
+        return lambda f: Tool.from_function(f, **options)
+    return Tool.from_function(fn)
+
+
+def as_tool(thing: Any) -> Tool:
+    """Return a Tool for a Tool or a function. Raises ToolError for anything else."""
+    if isinstance(thing, Tool):
+        return thing
+    if callable(thing):
+        return Tool.from_function(thing)
+    raise ToolError(
+        f"{thing!r} is not a tool: pass a function, a Tool, or the name of a provider's own tool."
+    )

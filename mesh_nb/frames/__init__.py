@@ -1,0 +1,1 @@
+"""Event logs to DataFrames: one file each."""

@@ -1,0 +1,1 @@
+"""Magics, widgets and static output."""
