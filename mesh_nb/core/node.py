@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from .context import ExecutionContext
@@ -15,12 +15,13 @@ from .events import EventType, ExecutionEvent
 class Routing:
     """How a node that chooses its successors tells compile() about them.
 
-    Parameters: choose, from the node's output to the chosen keys (one, or several); targets, from a key to a
-    node id; default, the node when no key fits. Only chosen targets run; the others are skipped.
+    Parameters: choose, from the node's output to the chosen keys (one, or several), or None when the node
+    itself names them in `metadata["route"]` of its node_complete; targets, from a key to a node id; default,
+    the node when no key fits. Only chosen targets run; the others are skipped.
     """
 
-    choose: Callable[[Any], Any]
-    targets: Mapping[str, str]
+    choose: Callable[[Any], Any] | None
+    targets: Mapping[Any, str]
     default: str | None = None
 
 
@@ -44,10 +45,12 @@ class BaseNode:
     """The base for nodes of your own: write `async def execute(self, input, context)` and return the output.
 
     A subclass that wants to stream overrides `run` instead. `kind` is the name shown in a graph; options of
-    `add_node` are the keyword parameters of `__init__`.
+    `add_node` are the keyword parameters of `__init__`. `templates` are the node's `{{...}}` texts, so that
+    compile() can check the names in them.
     """
 
     kind = "node"
+    templates: Sequence[str] = ()
 
     def __init__(self, id: str) -> None:
         self.id = id
