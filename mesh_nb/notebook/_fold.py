@@ -1,0 +1,344 @@
+"""Events to blocks: what a reader of a finished run sees, in order. Pure; no HTML and no I/O."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+from ..core.events import EventType, ExecutionEvent, Usage, dumps
+from ._coalesce import coalesce
+
+OPEN_MARK, CLOSE_MARK = "\ue000", "\ue001"
+"""Around a citation's number inside text; stripped from what models say, so they cannot be forged."""
+
+
+@dataclasses.dataclass(slots=True)
+class Text:
+    """Answer text of one block, as Markdown; citations are marked by OPEN_MARK number CLOSE_MARK."""
+
+    text: str = ""
+    refusal: bool = False
+    marks: list[tuple[int, int]] = dataclasses.field(default_factory=list[tuple[int, int]])
+
+
+@dataclasses.dataclass(slots=True)
+class Reasoning:
+    """Reasoning of one block; kind is full, summary or redacted."""
+
+    text: str = ""
+    kind: str = "full"
+
+
+@dataclasses.dataclass(slots=True)
+class ToolCall:
+    """One tool call; status is running until its result or its end arrived."""
+
+    call_id: str
+    name: str = ""
+    arguments: Any = None
+    raw: str = ""
+    output: Any = None
+    error: str | None = None
+    status: str = "running"
+    executed_by: str = "client"
+
+
+@dataclasses.dataclass(slots=True)
+class File:
+    """One attachment; content is base64, or None when it is not here."""
+
+    name: str
+    mime_type: str
+    content: str | None
+    size: int | None
+
+
+@dataclasses.dataclass(slots=True)
+class Note:
+    """A sentence about the run itself: a failure, a retry."""
+
+    text: str
+    failure: bool = False
+
+
+Block = Text | Reasoning | ToolCall | File | Note
+
+
+@dataclasses.dataclass(slots=True)
+class Section:
+    """What one visit of one node showed; discarded when a retry replaced it."""
+
+    node_id: str
+    visit: int
+    blocks: list[Block] = dataclasses.field(default_factory=list[Block])
+    discarded: bool = False
+
+
+@dataclasses.dataclass(slots=True)
+class Citation:
+    """One source, numbered by first use from 1."""
+
+    number: int
+    url: str
+    title: str
+    cited_text: str = ""
+
+
+@dataclasses.dataclass(slots=True)
+class Folded:
+    """A run as its reader sees it."""
+
+    sections: list[Section] = dataclasses.field(default_factory=list[Section])
+    sources: list[Citation] = dataclasses.field(default_factory=list[Citation])
+    status: str = "running"
+    error: str | None = None
+    output: Any = None
+    usage: Usage = dataclasses.field(default_factory=Usage)
+    models: list[str] = dataclasses.field(default_factory=list[str])
+    model_calls: int = 0
+    tool_calls: int = 0
+    cost_usd: float | None = None
+    duration_ms: float | None = None
+    started: float | None = None
+    time_to_first_token_ms: float | None = None
+
+    @property
+    def text(self) -> str:
+        """The answer: the text of the last section that has any."""
+        for section in reversed(self.sections):
+            texts = [b.text for b in section.blocks if isinstance(b, Text) and b.text]
+            if texts and not section.discarded:
+                return "\n\n".join(texts)
+        return ""
+
+    @property
+    def says_failure(self) -> bool:
+        """Whether a section already says what failed."""
+        return any(isinstance(b, Note) and b.failure for s in self.sections for b in s.blocks)
+
+
+def fold(events: Iterable[ExecutionEvent]) -> Folded:
+    """Fold the events of a run, whole or partial, into what its reader sees."""
+    state = _Fold()
+    for event in coalesce(events):
+        handler = _HANDLERS.get(event.type)
+        if handler is not None:
+            handler(state, event)
+    for section in state.view.sections:
+        section.blocks = [b for b in section.blocks if not isinstance(b, (Text, Reasoning)) or b.text.strip()]
+        for block in section.blocks:
+            if isinstance(block, Text):
+                _place_marks(block)
+    state.view.sections = [s for s in state.view.sections if s.blocks]
+    return state.view
+
+
+class _Fold:
+    def __init__(self) -> None:
+        self.view = Folded()
+        self.sections: dict[tuple[str, int], Section] = {}
+        self.open: dict[tuple[Any, ...], Block] = {}
+        self.calls: dict[str, ToolCall] = {}
+        self.numbers: dict[str, int] = {}
+
+    def section(self, event: ExecutionEvent) -> Section:
+        key = event.node_id, int(event.metadata.get("visit") or 0)
+        if key not in self.sections:
+            self.sections[key] = Section(*key)
+            self.view.sections.append(self.sections[key])
+        return self.sections[key]
+
+    def add(self, event: ExecutionEvent, block: Block) -> None:
+        self.section(event).blocks.append(block)
+
+    def call(self, event: ExecutionEvent) -> ToolCall:
+        call_id = str(event.metadata.get("tool_call_id") or f"seq{event.seq}")
+        key = f"{event.node_id}\0{event.metadata.get('visit') or 0}\0{call_id}"
+        if key not in self.calls:
+            self.calls[key] = ToolCall(call_id)
+            self.add(event, self.calls[key])
+            self.view.tool_calls += 1
+        call = self.calls[key]
+        call.name = event.metadata.get("tool_name") or call.name
+        call.executed_by = event.metadata.get("executed_by") or call.executed_by
+        return call
+
+
+def _text(state: _Fold, event: ExecutionEvent) -> None:
+    m = event.metadata
+    refusal = m.get("event_subtype") == "refusal"
+    key = "text", event.node_id, m.get("visit"), m.get("text_block_id"), refusal
+    block = state.open.get(key)
+    if not isinstance(block, Text):
+        block = state.open[key] = Text(refusal=refusal)
+        state.add(event, block)
+    block.text += _clean(event.content)
+
+
+def _message_end(state: _Fold, event: ExecutionEvent) -> None:
+    # A later message may reuse a block id; it is a block of its own.
+    for key in [k for k in state.open if k[1] == event.node_id and k[2] == event.metadata.get("visit")]:
+        del state.open[key]
+
+
+def _reasoning(state: _Fold, event: ExecutionEvent) -> None:
+    m = event.metadata
+    key = "reasoning", event.node_id, m.get("visit"), m.get("block_id")
+    block = state.open.get(key)
+    if not isinstance(block, Reasoning):
+        block = state.open[key] = Reasoning()
+        state.add(event, block)
+    block.kind = m.get("kind") or block.kind
+    if event.type is EventType.REASONING_TOKEN:
+        block.text += _clean(event.content)
+
+
+def _reasoning_end(state: _Fold, event: ExecutionEvent) -> None:
+    m = event.metadata
+    block = state.open.pop(("reasoning", event.node_id, m.get("visit"), m.get("block_id")), None)
+    if isinstance(block, Reasoning):
+        block.kind = m.get("kind") or block.kind
+
+
+def _tool_start(state: _Fold, event: ExecutionEvent) -> None:
+    call = state.call(event)
+    if event.metadata.get("arguments") is not None:
+        call.arguments = event.metadata["arguments"]
+
+
+def _tool_delta(state: _Fold, event: ExecutionEvent) -> None:
+    state.call(event).raw += event.content if isinstance(event.content, str) else ""
+
+
+def _tool_complete(state: _Fold, event: ExecutionEvent) -> None:
+    m, call = event.metadata, state.call(event)
+    if m.get("arguments") is not None:
+        call.arguments = m["arguments"]
+    call.raw = m.get("arguments_raw") or call.raw
+    call.output, call.error = event.output, event.error
+    call.status = m.get("status") or ("error" if event.error else "ok")
+
+
+def _source(state: _Fold, event: ExecutionEvent) -> None:
+    section = state.section(event)
+    texts = [b for b in section.blocks if isinstance(b, Text)]
+    for source in event.metadata.get("sources") or []:
+        url, title = str(source.get("url") or ""), _clean(source.get("title"))
+        name = url or title
+        if not name:
+            continue
+        if name not in state.numbers:
+            state.numbers[name] = len(state.numbers) + 1
+            cited = _clean(source.get("cited_text"))
+            state.view.sources.append(Citation(state.numbers[name], url, title or url, cited))
+        end = source.get("end")
+        # Some servers send start = end = 0 for "no place known".
+        if texts and isinstance(end, int) and end > (source.get("start") or 0):
+            at = _offset(texts[-1].text, end, source.get("offset_unit") or "code_point")
+            texts[-1].marks.append((at, state.numbers[name]))
+
+
+def _file(state: _Fold, event: ExecutionEvent) -> None:
+    m = event.metadata
+    content = m.get("content")
+    size = m.get("size")
+    if size is None and isinstance(content, str):
+        size = len(content) * 3 // 4 - content[-2:].count("=")
+    mime = str(m.get("mime_type") or "application/octet-stream")
+    state.add(event, File(_clean(m.get("name")) or "file", mime, content, size))
+
+
+def _response(state: _Fold, event: ExecutionEvent) -> None:
+    view, m = state.view, event.metadata
+    view.model_calls += 1
+    model = "/".join(str(x) for x in (m.get("provider"), m.get("model_id")) if x)
+    if model and model not in view.models:
+        view.models.append(model)
+    for name, count in (m.get("usage") or {}).items():
+        if isinstance(count, int):
+            view.usage[name] = view.usage.get(name, 0) + count
+    if m.get("cost_usd") is not None:
+        view.cost_usd = (view.cost_usd or 0.0) + m["cost_usd"]
+    if view.time_to_first_token_ms is None:
+        view.time_to_first_token_ms = m.get("time_to_first_token_ms")
+    for block in state.section(event).blocks:
+        if isinstance(block, Reasoning) and not block.text and block.kind == "redacted":
+            block.text = "The provider keeps this reasoning to itself."
+
+
+def _node_error(state: _Fold, event: ExecutionEvent) -> None:
+    state.add(event, Note(_clean(event.error) or "failed", failure=True))
+
+
+def _node_retry(state: _Fold, event: ExecutionEvent) -> None:
+    key = event.node_id, int(event.metadata.get("visit") or 0)
+    section = state.sections.pop(key, None)
+    if section is not None:
+        section.discarded = True
+        reason = _clean(event.error)
+        section.blocks.append(Note(f"Tried again{': ' + reason if reason else '.'}"))
+    state.open = {k: b for k, b in state.open.items() if k[1] != event.node_id}
+
+
+def _start(state: _Fold, event: ExecutionEvent) -> None:
+    state.view.started = event.timestamp
+
+
+def _complete(state: _Fold, event: ExecutionEvent) -> None:
+    state.view.status = event.metadata.get("status") or "completed"
+    state.view.output = event.output
+    state.view.duration_ms = event.metadata.get("duration_ms")
+
+
+def _error(state: _Fold, event: ExecutionEvent) -> None:
+    state.view.status = event.metadata.get("status") or "failed"
+    state.view.error = _clean(event.error) or None
+    state.view.duration_ms = event.metadata.get("duration_ms")
+
+
+_HANDLERS = {
+    EventType.TOKEN: _text,
+    EventType.MESSAGE_COMPLETE: _message_end,
+    EventType.REASONING_START: _reasoning,
+    EventType.REASONING_TOKEN: _reasoning,
+    EventType.REASONING_END: _reasoning_end,
+    EventType.TOOL_CALL_START: _tool_start,
+    EventType.TOOL_CALL_DELTA: _tool_delta,
+    EventType.TOOL_CALL_COMPLETE: _tool_complete,
+    EventType.SOURCE: _source,
+    EventType.FILE: _file,
+    EventType.RESPONSE_METADATA: _response,
+    EventType.NODE_ERROR: _node_error,
+    EventType.NODE_RETRY: _node_retry,
+    EventType.EXECUTION_START: _start,
+    EventType.EXECUTION_COMPLETE: _complete,
+    EventType.EXECUTION_ERROR: _error,
+}
+
+
+def _clean(value: Any) -> str:
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else dumps(value).decode()
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text.replace(OPEN_MARK, "").replace(CLOSE_MARK, "")
+
+
+def _offset(text: str, end: int, unit: str) -> int:
+    """Convert a half-open end offset to a position in text; out of range means the end."""
+    if unit == "utf8_byte":
+        return len(text.encode()[: max(end, 0)].decode("utf-8", "ignore"))
+    if unit == "utf16":
+        return len(text.encode("utf-16-le")[: max(end, 0) * 2].decode("utf-16-le", "ignore"))
+    return min(max(end, 0), len(text))
+
+
+def _place_marks(block: Text) -> None:
+    seen: set[tuple[int, int]] = set()
+    text = block.text
+    for at, number in sorted(block.marks, key=lambda mark: (-mark[0], -mark[1])):
+        if (at, number) not in seen:
+            seen.add((at, number))
+            text = f"{text[:at]}{OPEN_MARK}{number}{CLOSE_MARK}{text[at:]}"
+    block.text = text

@@ -1,0 +1,144 @@
+"""Hostile Markdown to safe HTML, safe Markdown and terminal text. Pure."""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import html
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import nh3
+from markdown_it import MarkdownIt
+
+from ._fold import CLOSE_MARK, OPEN_MARK, Citation
+
+LARGE = 200_000
+"""Characters above which text is shown as it is rather than parsed as Markdown."""
+
+TAGS = {
+    *("a", "p", "br", "hr", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li"),
+    *("h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td"),
+}
+ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "code": {"class"}}
+SCHEMES = {"http", "https", "mailto"}
+
+_MARK = re.compile(f"{OPEN_MARK}(\\d+){CLOSE_MARK}")
+_HTTP = re.compile(r"https?://", re.IGNORECASE)
+_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_TICKS = re.compile(r"`+")
+
+
+@functools.cache
+def _parser() -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    parser.add_render_rule("image", _image_as_link)
+    return parser
+
+
+def _image_as_link(self: Any, tokens: Sequence[Any], idx: int, options: Any, env: Any) -> str:
+    # A remote image tells its host who reads the notebook.
+    token = tokens[idx]
+    url = str(token.attrs.get("src") or "")
+    return link(url, f"image: {token.content or url}")
+
+
+def link(url: str, label: str) -> str:
+    """Return an http link, or the label and a short address as text for any other scheme."""
+    if _HTTP.match(url):
+        return f'<a href="{html.escape(url)}" rel="noopener noreferrer">{html.escape(label)}</a>'
+    known = label == url or not url or len(url) > 200
+    return html.escape(label if known else f"{label} ({url})")
+
+
+def to_html(text: str, sources: Sequence[Citation] = ()) -> str:
+    """Return Markdown as HTML of the allowed tags; raw HTML in it is shown as text."""
+    if len(text) > LARGE:
+        return f"<pre>{html.escape(_numbers(text))}</pre>"
+    rendered = clean(_parser().render(text))
+    return _MARK.sub(_reference({c.number: c for c in sources}), rendered)
+
+
+def clean(markup: str) -> str:
+    """Return HTML reduced to the allowed tags, attributes and link schemes."""
+    return nh3.clean(
+        markup,
+        tags=TAGS,
+        clean_content_tags={"script", "style"},
+        attributes=ATTRIBUTES,
+        url_schemes=SCHEMES,
+        link_rel="noopener noreferrer",
+        generic_attribute_prefixes=set(),
+    )
+
+
+def _reference(sources: dict[int, Citation]) -> Callable[[re.Match[str]], str]:
+    def replace(match: re.Match[str]) -> str:
+        source = sources.get(int(match[1]))
+        label = f"[{match[1]}]"
+        if source is None or not _HTTP.match(source.url):
+            return label
+        return f'<a href="{html.escape(source.url)}" rel="noopener noreferrer">{label}</a>'
+
+    return replace
+
+
+def _numbers(text: str) -> str:
+    return _MARK.sub(r"[\1]", text)
+
+
+def to_markdown(text: str) -> str:
+    """Return Markdown whose raw HTML and images are inert for viewers that would load them.
+
+    Fenced and indented code and code spans are kept as they are.
+    """
+    text = _numbers(text)
+    if len(text) > LARGE:
+        return "\n".join(f"    {line}" for line in text.splitlines())
+    lines = text.splitlines(keepends=True)
+    code: set[int] = set()
+    for token in _parser().parse(text):
+        if token.type in ("fence", "code_block") and token.map:
+            code.update(range(*token.map))
+    out: list[str] = []
+    prose: list[str] = []
+    for number, line in enumerate(lines):
+        if number in code:
+            out.append(_inert("".join(prose)))
+            out.append(line)
+            prose = []
+        else:
+            prose.append(line)
+    return "".join([*out, _inert("".join(prose))])
+
+
+def _inert(prose: str) -> str:
+    runs = [(m.start(), m.end()) for m in _TICKS.finditer(prose)]
+    closers: dict[int, list[int]] = {}
+    for index, (start, end) in enumerate(runs):
+        closers.setdefault(end - start, []).append(index)
+    pieces: list[str] = []
+    at = 0
+    index = 0
+    while index < len(runs):
+        start, end = runs[index]
+        same = closers[end - start]
+        close = bisect.bisect_right(same, index)
+        if close == len(same):
+            index += 1
+            continue
+        index = same[close]
+        pieces += [_escape_prose(prose[at:start]), prose[start : runs[index][1]]]
+        at = runs[index][1]
+        index += 1
+    return "".join([*pieces, _escape_prose(prose[at:])])
+
+
+def _escape_prose(text: str) -> str:
+    return text.replace("<", "&lt;").replace("![", "[")
+
+
+def to_plain(text: str) -> str:
+    """Return text for a terminal: marks as [n], control sequences removed, tabs and newlines kept."""
+    return _CONTROL.sub("", _numbers(text).replace("\r\n", "\n"))

@@ -1,0 +1,119 @@
+"""A folded run as Markdown and as text for a terminal. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from . import _words
+from ._fold import Block, Citation, File, Folded, Reasoning, Text, ToolCall
+from ._markup import to_markdown, to_plain
+
+_HTTP = re.compile(r"https?://[^\s()<>]+\Z", re.IGNORECASE)
+
+
+def markdown(view: Folded) -> str:
+    """Return a run as Markdown with no live HTML and no remote images."""
+    return _compose(view, _MARKDOWN)
+
+
+def plain(view: Folded) -> str:
+    """Return a run as text that reads well in a terminal; control sequences are removed."""
+    return _compose(view, _PLAIN)
+
+
+class _Plain:
+    def title(self, text: str) -> str:
+        return f"── {to_plain(text)} ──"
+
+    def text(self, text: str) -> str:
+        return to_plain(text).strip()
+
+    def code(self, text: str) -> str:
+        return "\n".join(f"    {line}" for line in to_plain(text).splitlines())
+
+    def folded(self, title: str, text: str) -> str:
+        return f"{to_plain(title)}\n{self.code(text)}"
+
+    def line(self, text: str) -> str:
+        return to_plain(text)
+
+    def sources(self, sources: list[Citation]) -> str:
+        return "\n".join(["Sources", *map(self.source, sources)])
+
+    def source(self, source: Citation) -> str:
+        address = "" if source.url in ("", source.title) else f"  {source.url}"
+        return to_plain(f"[{source.number}] {_words.shorten(source.title, 200)}{address}")
+
+
+class _Markdown(_Plain):
+    def title(self, text: str) -> str:
+        return f"**{_escape(text)}**"
+
+    def text(self, text: str) -> str:
+        return to_markdown(text).strip()
+
+    def code(self, text: str) -> str:
+        fence = "`" * max(3, 1 + max((len(m) for m in re.findall(r"`+", text)), default=0))
+        return f"{fence}text\n{to_plain(text)}\n{fence}"
+
+    def folded(self, title: str, text: str) -> str:
+        quoted = "\n".join(f"> {line}".rstrip() for line in to_markdown(text).strip().splitlines())
+        return f"> **{_escape(title)}**\n>\n{quoted}"
+
+    def line(self, text: str) -> str:
+        return _escape(text)
+
+    def sources(self, sources: list[Citation]) -> str:
+        return "\n".join(["Sources", "", *map(self.source, sources)])
+
+    def source(self, source: Citation) -> str:
+        title = _escape(_words.shorten(source.title, 200))
+        known = _HTTP.match(source.url)
+        return f"{source.number}. [{title}]({source.url})" if known else f"{source.number}. {title}"
+
+
+_PLAIN, _MARKDOWN = _Plain(), _Markdown()
+
+
+def _escape(text: str) -> str:
+    text = to_plain(text).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*_\[\]!|])", r"\\\1", " ".join(text.split()))
+
+
+def _compose(view: Folded, style: _Plain) -> str:
+    parts: list[str] = []
+    for section in view.sections:
+        if section.discarded:
+            continue
+        title = _words.heading(view, section)
+        if title:
+            parts.append(style.title(title))
+        parts += [_block(block, style) for block in section.blocks]
+    output = _words.leftover_output(view)
+    if output:
+        parts.append(style.code(output))
+    if view.sources:
+        parts.append(style.sources(view.sources))
+    ending = _words.ending(view)
+    if ending:
+        parts.append(style.line(ending))
+    usage = _words.usage_line(view)
+    if usage:
+        parts.append(style.line(usage))
+    return "\n\n".join(p for p in parts if p)
+
+
+def _block(block: Block, style: _Plain) -> str:
+    if isinstance(block, Text):
+        return style.text(block.text)
+    if isinstance(block, Reasoning):
+        return style.folded(_words.reasoning_title(block.kind, block.text), block.text)
+    if isinstance(block, ToolCall):
+        state = _words.tool_state(block)
+        line = style.line(f"Tool: {_words.signature(block)}{f' {state}' if state else ''}")
+        if block.error:
+            return f"{line}\n\n{style.line(block.error)}"
+        return line if block.output is None else f"{line}\n\n{style.code(_words.value_text(block.output))}"
+    if isinstance(block, File):
+        return style.line(f"File: {_words.file_line(block)}")
+    return style.line(f"{'Error: ' if block.failure else ''}{block.text}")
