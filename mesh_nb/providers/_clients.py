@@ -1,0 +1,199 @@
+"""The SDKs' clients, shared: one for each SDK, endpoint, key and event loop. The only home of SDK imports.
+
+    await _clients.ensure_imported("openai")            # seconds at first, in a thread; free afterwards
+    client = _clients.client("openai", base_url=None, api_key=None)
+    client.chat.completions.with_streaming_response.create(..., timeout=_clients.timeout(read=90))
+
+Our clients never use an SDK's default HTTP client: dropped without closing, it makes other connections of the
+same loop go deaf. Ours have `HTTPTransport` under them, which neither does that nor suffers from it; behind a
+proxy, `ProxiedTransport`. They are closed when their loop shuts down. Do not close them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import hashlib
+import importlib
+import os
+import secrets
+import sys
+import threading
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+if TYPE_CHECKING:
+    import httpx2
+    from anthropic import AsyncAnthropic
+    from openai import AsyncOpenAI
+
+SDK = Literal["openai", "anthropic"]
+
+MAX_CLIENTS = 64
+"""Clients kept for each loop; the one not used for longest is let go, its open streams go on."""
+
+_CLASSES: dict[str, str] = {"openai": "AsyncOpenAI", "anthropic": "AsyncAnthropic"}
+_locks: dict[str, threading.Lock] = {name: threading.Lock() for name in _CLASSES}
+_ready: set[str] = set()
+
+
+def preload(sdk: SDK) -> None:
+    """Import an SDK with what it imports lazily itself; takes seconds. Any thread may call it, and again."""
+    with _locks[sdk]:
+        if sdk in _ready:
+            return
+        module = importlib.import_module(sdk)
+        warm = _new(module, sdk, "http://127.0.0.1", "unused", _http_client())
+        resources = [warm.chat.completions, warm.responses] if sdk == "openai" else [warm.messages]
+        for resource in resources:
+            _ = resource.with_streaming_response
+        _ready.add(sdk)
+
+
+async def ensure_imported(sdk: SDK) -> None:
+    """Import an SDK in a thread, so that the loop goes on; returns at once when that is done."""
+    if sdk not in _ready:
+        await asyncio.to_thread(preload, sdk)
+
+
+def module(sdk: SDK) -> Any:
+    """Return the SDK's module, for its exception classes. Raises RuntimeError before `ensure_imported`."""
+    if sdk not in _ready:
+        raise RuntimeError(f"The {sdk} SDK is not imported: await ensure_imported({sdk!r}) first.")
+    return sys.modules[sdk]
+
+
+def timeout(*, read: float | None, connect: float | None = 10.0) -> httpx2.Timeout:
+    """Return timeouts for one request, in seconds: silence between bytes, and opening a connection."""
+    import httpx2
+
+    return httpx2.Timeout(connect=connect, read=read, write=60.0, pool=60.0)
+
+
+class _Home:
+    """The clients of one event loop."""
+
+    def __init__(self) -> None:
+        self.clients: collections.OrderedDict[bytes, Any] = collections.OrderedDict()
+        self.guard: AsyncGenerator[None, None] | None = None
+
+
+_homes: dict[asyncio.AbstractEventLoop, _Home] = {}
+_homes_lock = threading.Lock()
+_pepper = secrets.token_bytes(16)
+
+
+@overload
+def client(
+    sdk: Literal["openai"], *, base_url: str | None = ..., api_key: str | None = ...
+) -> AsyncOpenAI: ...
+@overload
+def client(
+    sdk: Literal["anthropic"], *, base_url: str | None = ..., api_key: str | None = ...
+) -> AsyncAnthropic: ...
+def client(sdk: SDK, *, base_url: str | None = None, api_key: str | None = None) -> Any:
+    """Return the running loop's shared client: the same for the same arguments and environment.
+
+    Parameters
+    ----------
+    sdk : "openai" or "anthropic"; await `ensure_imported` first.
+    base_url, api_key : None takes the SDK's environment variables (OPENAI_BASE_URL, OPENAI_API_KEY, ...).
+
+    The client has max_retries=0: retries are the caller's. Set timeouts for each request. Raises RuntimeError
+    outside a running loop or before `ensure_imported`; ConfigurationError for a proxy that cannot be used;
+    the SDK's own error when no key is set.
+    """
+    loop = asyncio.get_running_loop()
+    sdk_module = module(sdk)
+    home = _home(loop)
+    key = _fingerprint(sdk, base_url, api_key)
+    found = home.clients.get(key)
+    if found is None or found.is_closed():
+        found = _new(sdk_module, sdk, base_url, api_key, _http_client())
+        home.clients[key] = found
+        while len(home.clients) > MAX_CLIENTS:
+            home.clients.popitem(last=False)
+    home.clients.move_to_end(key)
+    return found
+
+
+def _new(
+    sdk_module: Any, sdk: str, base_url: str | None, api_key: str | None, http: httpx2.AsyncClient
+) -> Any:
+    make = getattr(sdk_module, _CLASSES[sdk])
+    return make(base_url=base_url, api_key=api_key, max_retries=0, http_client=http)
+
+
+def _http_client() -> httpx2.AsyncClient:
+    import httpx2
+
+    from ._transport import HTTPTransport
+
+    return httpx2.AsyncClient(
+        transport=HTTPTransport(),
+        follow_redirects=True,
+        timeout=httpx2.Timeout(600.0, connect=10.0),
+    )
+
+
+def _fingerprint(sdk: str, base_url: str | None, api_key: str | None) -> bytes:
+    """Return what tells clients apart, as a digest: no key is kept where a debugger would show it."""
+    wanted = (
+        f"{sdk.upper()}_",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+        "SSL_CERT_",
+        "MESH_HTTP",
+    )
+    settings = sorted(item for item in os.environ.items() if item[0].upper().startswith(wanted))
+    text = repr((sdk, base_url, api_key, settings)).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, key=_pepper, digest_size=16).digest()
+
+
+def _home(loop: asyncio.AbstractEventLoop) -> _Home:
+    with _homes_lock:
+        for gone in [known for known in _homes if known.is_closed()]:
+            del _homes[gone]
+        home = _homes.get(loop)
+        if home is None:
+            home = _homes[loop] = _Home()
+    if home.guard is None:
+        # asyncio.run and Runner close the loop's async generators before they close the loop: the one public
+        # moment at which connections can still be closed in order.
+        home.guard = _guard(loop)
+        with contextlib.suppress(StopIteration):
+            home.guard.asend(None).send(None)
+    return home
+
+
+async def _guard(loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        await _close(loop)
+
+
+async def _close(loop: asyncio.AbstractEventLoop) -> None:
+    with _homes_lock:
+        home = _homes.pop(loop, None)
+    for shared in list(home.clients.values()) if home is not None else ():
+        await shared.close()
+
+
+async def aclose_all(loop: asyncio.AbstractEventLoop | None = None) -> None:
+    """Close the clients of a loop, by default the running one; the next `client` call makes new ones.
+
+    Parameters: loop, the running loop, or another: one that runs elsewhere is asked to close its clients
+    itself, one that is closed is forgotten.
+    """
+    here = asyncio.get_running_loop()
+    if loop is None or loop is here:
+        await _close(here)
+    elif loop.is_running():
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_close(loop), loop))
+    else:
+        with _homes_lock:
+            _homes.pop(loop, None)
