@@ -1,0 +1,247 @@
+"""Which node runs next, and with what input: pure data, no asyncio.
+
+A node is ready when every edge into it is settled and at least one delivered; when none delivered it is
+skipped, and that spreads. A loop edge sends its source's output back: everything below the target becomes
+pending again, once nothing below the target is still busy, so that what runs how often never depends on
+timing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from .errors import GraphValidationError
+
+PENDING, READY, ACTIVE, DONE, SKIPPED, LOOPED = range(6)
+START = 0
+"""The index of START in every plan; it has no events and completes with the run's input."""
+
+
+@dataclasses.dataclass(slots=True)
+class Plan:
+    """The shape of a compiled graph, by integer index; shared by all its runs.
+
+    Parameters: ids, node ids, "START" first; targets, for each node the targets of its edges other than loop
+    edges, each once; parents, how many nodes have an edge to it; rank, a topological order; loops, the loop
+    edges as (source, target).
+    """
+
+    ids: tuple[str, ...]
+    targets: tuple[tuple[int, ...], ...]
+    parents: tuple[int, ...]
+    rank: tuple[int, ...]
+    loops: tuple[tuple[int, int], ...] = ()
+    loops_of: dict[int, tuple[int, ...]] = dataclasses.field(default_factory=dict[int, tuple[int, ...]])
+    _below: dict[int, frozenset[int]] = dataclasses.field(default_factory=dict[int, frozenset[int]])
+
+    def below(self, node: int) -> frozenset[int]:
+        """Return a node and everything that its edges, other than loop edges, lead to."""
+        if node not in self._below:
+            seen, stack = {node}, [node]
+            while stack:
+                for target in self.targets[stack.pop()]:
+                    if target not in seen:
+                        seen.add(target)
+                        stack.append(target)
+            self._below[node] = frozenset(seen)
+        return self._below[node]
+
+
+class Scheduler:
+    """The state of one run over a Plan: `take()` what is ready, `complete()` what has run.
+
+    `skipped` collects the nodes that were skipped since the caller last emptied it.
+    """
+
+    __slots__ = (
+        "_active",
+        "_leaves",
+        "_need",
+        "_ready",
+        "_returning",
+        "_routes",
+        "_runs",
+        "_status",
+        "_taken",
+        "_values",
+        "plan",
+        "skipped",
+    )
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.skipped: list[int] = []
+        self._status = bytearray(len(plan.ids))
+        self._need = list(plan.parents)
+        self._runs = [0] * len(plan.ids)
+        self._ready: deque[tuple[int, Any]] = deque()
+        self._active: dict[int, Any] = {START: None}
+        self._values: dict[int, dict[int, Any]] = {}
+        self._routes: dict[int, tuple[int, ...]] = {}
+        self._taken = [0] * len(plan.loops)
+        self._returning: dict[int, dict[int, Any]] = {}
+        self._leaves: dict[int, Any] = {}
+
+    def take(self) -> list[tuple[int, Any, int]]:
+        """Return every ready node as (index, input, visit), now active; visit counts from 0."""
+        batch: list[tuple[int, Any, int]] = []
+        ready, runs = self._ready, self._runs
+        while ready:
+            node, value = ready.popleft()
+            self._status[node] = ACTIVE
+            self._active[node] = value
+            batch.append((node, value, runs[node]))
+            runs[node] += 1
+        return batch
+
+    def taken(self, loop: int) -> int:
+        """Return how often a loop edge was taken since the loop around it last began."""
+        return self._taken[loop]
+
+    def complete(
+        self, node: int, output: Any, targets: Sequence[int] | None = None, loop: int | None = None
+    ) -> None:
+        """Settle a node that has run.
+
+        Parameters: node, its index; output; targets, the indices it delivers to, None for all; loop, the
+        index of the loop edge that it takes instead, whose other edges are then not settled on this visit.
+        """
+        del self._active[node]
+        if loop is not None:
+            self._status[node] = LOOPED
+            self._taken[loop] += 1
+            self._returning.setdefault(self.plan.loops[loop][1], {})[node] = output
+        else:
+            self._settle(node, output, targets)
+        if self._returning:
+            self._go_back()
+
+    def leaves(self) -> dict[str, Any]:
+        """Return the outputs of the nodes that ran and delivered to no other, by node id, in graph order."""
+        return {self.plan.ids[n]: self._leaves[n] for n in sorted(self._leaves)}
+
+    def _settle(self, node: int, output: Any, chosen: Sequence[int] | None) -> None:
+        plan, need, status, values = self.plan, self._need, self._status, self._values
+        status[node] = DONE
+        if chosen is not None:
+            self._routes[node] = tuple(chosen)
+        if node != START and not (plan.targets[node] if chosen is None else chosen):
+            self._leaves[node] = output
+        source, stack = node, [node]
+        while stack:
+            source = stack.pop()
+            for target in plan.targets[source]:
+                hit = status[source] == DONE and (chosen is None or target in chosen)
+                if hit and plan.parents[target] > 1:
+                    values.setdefault(target, {})[source] = output
+                need[target] -= 1
+                if need[target]:
+                    continue
+                if hit and plan.parents[target] == 1:
+                    status[target] = READY
+                    self._ready.append((target, output))
+                elif got := values.get(target):
+                    status[target] = READY
+                    self._ready.append((target, {plan.ids[p]: got[p] for p in sorted(got)}))
+                else:
+                    status[target] = SKIPPED
+                    self.skipped.append(target)
+                    stack.append(target)
+
+    def _go_back(self) -> None:
+        # The innermost target first: starting it makes the outer ones wait.
+        for target in sorted(self._returning, key=self.plan.rank.__getitem__, reverse=True):
+            if not self._busy_below(target):
+                sent = self._returning.pop(target)
+                ids = self.plan.ids
+                whole = {ids[s]: sent[s] for s in sorted(sent)}
+                self._restart(target, whole if len(sent) > 1 else next(iter(sent.values())))
+
+    def _busy_below(self, target: int) -> bool:
+        if not self._active and not self._ready:
+            return False
+        below = self.plan.below(target)
+        return not below.isdisjoint(self._active) or any(node in below for node, _ in self._ready)
+
+    def _restart(self, target: int, value: Any) -> None:
+        plan, need, status = self.plan, self._need, self._status
+        seen, stack = {target}, [target]
+        while stack:
+            node = stack.pop()
+            settled = status[node] in (DONE, SKIPPED)
+            status[node] = PENDING
+            self._leaves.pop(node, None)
+            self._routes.pop(node, None)
+            if not settled:
+                continue
+            for child in plan.targets[node]:
+                need[child] += 1
+                if child in self._values:
+                    self._values[child].pop(node, None)
+                if status[child] != PENDING and child not in seen:
+                    seen.add(child)
+                    stack.append(child)
+        if len(plan.loops) > 1:
+            # A loop inside this one begins anew; only targets strictly below count, so that all loops end.
+            for node in seen:
+                for loop in plan.loops_of.get(node, ()):
+                    if plan.loops[loop][1] != target and plan.loops[loop][1] in seen:
+                        self._taken[loop] = 0
+        status[target] = READY
+        self._ready.append((target, value))
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state by node id, JSON if the outputs are; active nodes count as not yet run."""
+        ids = self.plan.ids
+        active = [n for n in self._active if n != START]
+        runs = {n: r - (n in self._active) for n, r in enumerate(self._runs)}
+        waiting = [(n, self._active[n]) for n in active] + list(self._ready)
+        return {
+            "started": START not in self._active,
+            "nodes": {ids[n]: [s, runs[n]] for n, s in enumerate(self._status) if n and (s or runs[n])},
+            "ready": [[ids[n], value] for n, value in waiting],
+            "routes": {ids[n]: [ids[t] for t in route] for n, route in self._routes.items()},
+            "values": {ids[n]: {ids[p]: v for p, v in got.items()} for n, got in self._values.items()},
+            "taken": [
+                [ids[s], ids[t], n] for (s, t), n in zip(self.plan.loops, self._taken, strict=True) if n
+            ],
+            "returning": {
+                ids[n]: {ids[s]: v for s, v in sent.items()} for n, sent in self._returning.items()
+            },
+            "leaves": {ids[n]: output for n, output in self._leaves.items()},
+        }
+
+    @classmethod
+    def restore(cls, plan: Plan, state: dict[str, Any]) -> Scheduler:
+        """Return a scheduler that goes on from a snapshot. Raises GraphValidationError when the graph has no
+        such node any more."""
+        index = {node_id: n for n, node_id in enumerate(plan.ids)}
+        gone = [i for i in state["nodes"] if i not in index]
+        if gone:
+            raise GraphValidationError(
+                f"The graph no longer has node {gone[0]!r}; this run needs it to go on."
+            )
+        self = cls(plan)
+        if state["started"]:
+            self._active.clear()
+            self._status[START] = DONE
+        for node_id, (status, runs) in state["nodes"].items():
+            self._status[index[node_id]] = READY if status == ACTIVE else status
+            self._runs[index[node_id]] = runs
+        for node, status in enumerate(self._status):
+            if status in (DONE, SKIPPED):
+                for target in plan.targets[node]:
+                    self._need[target] -= 1
+        self._ready.extend((index[i], value) for i, value in state["ready"])
+        self._routes = {index[i]: tuple(index[t] for t in route) for i, route in state["routes"].items()}
+        self._values = {index[i]: {index[p]: v for p, v in got.items()} for i, got in state["values"].items()}
+        counts = {(index[s], index[t]): n for s, t, n in state["taken"]}
+        self._taken = [counts.get(edge, 0) for edge in plan.loops]
+        self._returning = {
+            index[i]: {index[s]: v for s, v in sent.items()} for i, sent in state["returning"].items()
+        }
+        self._leaves = {index[i]: output for i, output in state["leaves"].items()}
+        return self
