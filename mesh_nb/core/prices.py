@@ -88,6 +88,6 @@ def _look_up(vendor: str, model: str, counts: dict[str, Any], moment: datetime |
     try:
         found = calc_price(Usage(**counts), model, provider_id=vendor, genai_request_timestamp=moment)
     except (LookupError, ValueError, TypeError):
-        # An unknown model, or counters that cannot be (more cached than sent): better no price than a wrong one.
+        # An unknown model, or counters that cannot be (more cached than sent).
         return None
     return float(found.total_price)

@@ -1,0 +1,48 @@
+"""Where a project keeps its log: `.mesh/` in the project's root."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+MARKERS = (".mesh", "pyproject.toml", ".git")
+
+README = """\
+What mesh_nb recorded in this project. Safe to delete; not in git (see .gitignore).
+
+runs/<run id>.jsonl   one run: JSON lines in UTF-8, written by one process, only ever appended to.
+  first line          header: schema, run_id, graph_id, session_id, host, pid, process_start, created
+  other lines         events, by seq: {"seq", "type", "node_id", "content", "output", "error", "metadata",
+                      "timestamp" (seconds since 1970, UTC), "run_id"}; a field that is null is left out.
+                      A line with nothing but seq stands for an event that was shown and not kept.
+blobs/<sha256>        contents named by content_ref (files above 32 kB) and request_ref (model requests).
+Read it with mesh_nb.Run.load(run_id), mesh_nb.runs() and mesh_nb.calls_df().
+"""
+
+
+def project_root() -> Path:
+    """Return MESH_HOME, else the nearest ancestor of the working directory with `.mesh`, `pyproject.toml` or
+    `.git`, else the working directory. Raises OSError when the working directory is gone."""
+    named = os.environ.get("MESH_HOME")
+    if named:
+        return Path(named).expanduser().absolute()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if any((folder / marker).exists() for marker in MARKERS):
+            return folder
+    return here
+
+
+def mesh_folder(home: str | os.PathLike[str] | None) -> Path:
+    """Return the `.mesh` folder of a project root, of a `.mesh` folder itself, or of this project."""
+    root = project_root() if home is None else Path(home).expanduser().absolute()
+    return root if root.name == ".mesh" else root / ".mesh"
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder and its two explaining files. Raises OSError."""
+    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    for name, text in ((".gitignore", "*\n"), ("README", README)):
+        with contextlib.suppress(FileExistsError), open(folder / name, "x", encoding="utf-8") as file:
+            file.write(text)

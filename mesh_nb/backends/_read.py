@@ -1,0 +1,126 @@
+"""Reading a log that anything may have happened to: torn, half-written, edited, foreign."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+from ..core.events import SCHEMA_VERSION, ExecutionEvent, decode, loads
+from ._blobs import Blobs
+
+MAX_PROBLEMS = 20
+
+
+def header_of(line: bytes) -> dict[str, Any] | None:
+    """Return the header when this line is one."""
+    record = _object(line)
+    return record if record is not None and "schema" in record and "type" not in record else None
+
+
+def read(path: Path, blobs: Blobs, *, live: bool) -> tuple[dict[str, Any], list[ExecutionEvent], list[str]]:
+    """Return header, events by seq, and what could not be read. Raises OSError.
+
+    Parameters: live, whether the writer is at work, so that an unfinished last line is no damage.
+    """
+    first, *lines = path.read_bytes().split(b"\n")
+    problems: list[str] = []
+    header = header_of(first)
+    if header is None:
+        problems.append("The log has no header; its process and time are not known.")
+        lines, header = [first, *lines], {}
+    elif isinstance(header["schema"], int) and header["schema"] > SCHEMA_VERSION:
+        problems.append(
+            f"The log has schema {header['schema']}, newer than {SCHEMA_VERSION}, which is known here."
+        )
+    tail = lines.pop() if lines else b""
+    events: dict[int, ExecutionEvent] = {}
+    seen: set[int] = set()
+    for number, line in enumerate(lines, 2 if header else 1):
+        _take(line, f"Line {number}", events, seen, problems)
+    if tail and _object(tail) is not None:
+        _take(tail, "The last line", events, seen, problems)
+    elif tail and not live:
+        problems.append(
+            f"The last line is torn ({len(tail)} bytes of it are there); the event in it is lost."
+        )
+    missing = (max(seen) + 1 - len(seen)) if seen else 0
+    if missing:
+        problems.append(f"{missing} of {max(seen) + 1} events are missing from the log.")
+    ordered = [events[seq] for seq in sorted(events)]
+    for event in ordered:
+        _restore(event, blobs, problems)
+    if len(problems) > MAX_PROBLEMS:
+        problems[MAX_PROBLEMS:] = [f"And {len(problems) - MAX_PROBLEMS} more of the kind."]
+    return header, ordered, problems
+
+
+def matching(path: Path, needles: tuple[bytes, ...]) -> Iterator[bytes]:
+    """Yield the lines that hold one of the needles, without looking into the others. Raises OSError."""
+    with open(path, "rb") as file:
+        if len(needles) == 1:
+            only = needles[0]
+            yield from (line for line in file if only in line)
+        else:
+            yield from (line for line in file if any(n in line for n in needles))
+
+
+def ends(path: Path, size: int = 65536) -> tuple[list[bytes], list[bytes]]:
+    """Return the lines at the beginning and at the end of a log. Raises OSError."""
+    with open(path, "rb") as file:
+        head = file.read(size)
+        length = file.seek(0, 2)
+        if length <= size:
+            return head.split(b"\n"), []
+        file.seek(max(length - size, size))
+        return head.split(b"\n")[:-1], file.read().split(b"\n")
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return cast("dict[str, Any]", record) if isinstance(record, dict) else None
+
+
+def _take(
+    line: bytes, where: str, events: dict[int, ExecutionEvent], seen: set[int], problems: list[str]
+) -> None:
+    record = _object(line)
+    seq = record.get("seq") if record is not None else None
+    if record is None or not isinstance(seq, int) or isinstance(seq, bool) or seq < 0:
+        if line.strip():
+            problems.append(f"{where} is not an event and was left out.")
+        return
+    if seq in seen:
+        problems.append(f"{where} repeats seq {seq}; the first one counts.")
+        return
+    if "type" not in record:
+        seen.add(seq)
+        return
+    if not isinstance(record.get("metadata", {}), dict) or not isinstance(
+        record.get("timestamp"), (int, float)
+    ):
+        problems.append(f"{where} is not an event and was left out.")
+        return
+    try:
+        events[seq] = decode(record)
+        seen.add(seq)
+    except ValueError:
+        problems.append(f"{where} is not an event and was left out.")
+
+
+def _restore(event: ExecutionEvent, blobs: Blobs, problems: list[str]) -> None:
+    """Put a file's content back where readers of a live run find it."""
+    ref = event.metadata.get("content_ref")
+    if ref is None or "content" in event.metadata:
+        return
+    data = blobs.get(ref)
+    if data is None:
+        problems.append(
+            f"The content of file {str(event.metadata.get('name'))[:80]!r} is missing from the log."
+        )
+    else:
+        event.metadata["content"] = base64.b64encode(data).decode("ascii")

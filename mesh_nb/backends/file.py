@@ -1,0 +1,148 @@
+"""Runs in `.mesh/`: one append-only file each, which survives the death of its process.
+
+It works on NFS and with several kernels at once, because no file ever has two writers and nothing is locked.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..core.backend import RunLog, StoredRun
+from ..core.errors import InputError, RunNotFoundError
+from ..core.events import ENDINGS, SCHEMA_VERSION, ExecutionEvent, decode
+from ._blobs import Blobs
+from ._process import alive, identity, is_own
+from ._project import mesh_folder, prepare
+from ._read import ends, header_of, matching, read
+from ._writer import FileLog, is_open, lost_log
+
+_RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+
+
+class FileBackend:
+    """The store of runs in a project's `.mesh/` folder: the default of `graph.run`.
+
+    Parameters: home, the project's root or a `.mesh` folder; None for MESH_HOME, else the nearest ancestor of
+    the working directory with `.mesh`, `pyproject.toml` or `.git`, else the working directory.
+    Nothing is created before the first run is logged.
+    """
+
+    def __init__(self, home: str | os.PathLike[str] | None = None) -> None:
+        self._home = home
+
+    @property
+    def folder(self) -> Path:
+        """The `.mesh` folder. Raises OSError when it depends on a working directory that is gone."""
+        return mesh_folder(self._home)
+
+    def open(self, run_id: str, header: dict[str, Any]) -> RunLog:
+        """Begin the log of a new run.
+
+        Raises InputError for a run id that cannot be a file name or that has a log already. Trouble with the
+        disk is not raised: the log that comes back says so in `problem`.
+        """
+        if not _RUN_ID.fullmatch(run_id):
+            raise InputError(f"{run_id!r} cannot be a run id: use letters, digits, '-', '_' and '.'.")
+        record = {
+            "schema": SCHEMA_VERSION,
+            **header,
+            "run_id": run_id,
+            **identity(),
+            "created": datetime.now(UTC).isoformat(),
+        }
+        try:
+            folder = self.folder
+            prepare(folder)
+            return FileLog(folder / "runs" / f"{run_id}.jsonl", record, Blobs(folder / "blobs"))
+        except FileExistsError:
+            raise InputError(f"Run {run_id!r} already has a log; a run is logged once.") from None
+        except OSError as error:
+            return lost_log(self._home, error)
+
+    def load(self, run_id: str) -> StoredRun:
+        """Read a run, whatever state its log is in; `problems` tells what could not be read.
+
+        Raises RunNotFoundError when there is no such log, with the nearest id that exists.
+        """
+        path = self._path(run_id)
+        try:
+            live, note = self._live(path)
+            header, events, problems = read(path, Blobs(path.parent.parent / "blobs"), live=live)
+        except OSError:
+            raise RunNotFoundError(run_id, self.run_ids()) from None
+        ended = bool(events) and events[-1].type in ENDINGS
+        if note and not ended:
+            problems.append(note)
+        return StoredRun(run_id, header, events, live and not ended, problems)
+
+    def run_ids(self) -> Iterator[str]:
+        """Yield the ids of all runs, newest first."""
+        try:
+            names = os.listdir(self.folder / "runs")
+        except OSError:
+            return
+        for name in sorted(names, reverse=True):
+            if name.endswith(".jsonl") and _RUN_ID.fullmatch(name[:-6]):
+                yield name[:-6]
+
+    def summary(self, run_id: str) -> StoredRun:
+        """Return a run with its first event and its ending only, without reading what lies between.
+
+        Raises RunNotFoundError.
+        """
+        path = self._path(run_id)
+        try:
+            head, tail = ends(path)
+            live, note = self._live(path)
+        except OSError:
+            raise RunNotFoundError(run_id, self.run_ids()) from None
+        first = [event for event in map(_event, head[1:2]) if event]
+        last = [event for event in map(_event, [*head[2:], *tail][-3:]) if event and event.type in ENDINGS]
+        notes = [note] if note and not last else []
+        return StoredRun(run_id, header_of(head[0]) or {}, first + last, live and not last, notes)
+
+    def lines(self, run: str | Path, *needles: bytes) -> Iterator[bytes]:
+        """Yield the raw lines of a run, by id or by path, that hold one of the needles.
+
+        Raises RunNotFoundError.
+        """
+        path = run if isinstance(run, Path) else self._path(run)
+        try:
+            yield from matching(path, needles)
+        except OSError:
+            raise RunNotFoundError(str(run), self.run_ids()) from None
+
+    def blob(self, ref: str) -> bytes | None:
+        """Return what a content_ref or request_ref names, None when it is not there."""
+        return Blobs(self.folder / "blobs").get(ref)
+
+    def _path(self, run_id: str) -> Path:
+        if not _RUN_ID.fullmatch(run_id):
+            raise RunNotFoundError(run_id, self.run_ids())
+        try:
+            return self.folder / "runs" / f"{run_id}.jsonl"
+        except OSError:
+            raise RunNotFoundError(run_id) from None
+
+    @staticmethod
+    def _live(path: Path) -> tuple[bool, str | None]:
+        with open(path, "rb") as file:
+            header = header_of(file.readline())
+        if header is None:
+            return False, None
+        return (is_open(path), None) if is_own(header) else alive(header, path.stat().st_mtime)
+
+
+def _event(line: bytes) -> ExecutionEvent | None:
+    try:
+        return decode(line)
+    except (ValueError, AttributeError):
+        return None
+
+
+plugin = FileBackend

@@ -1,0 +1,59 @@
+"""Runs kept in this process only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..core.backend import StoredRun
+from ..core.errors import InputError, RunNotFoundError
+from ..core.events import ENDINGS, EventType, ExecutionEvent
+
+
+class MemoryLog:
+    """The events of one run in a list."""
+
+    problem: str | None = None
+
+    def __init__(self, header: dict[str, Any]) -> None:
+        self.header = header
+        self.events: list[ExecutionEvent] = []
+        self.open = True
+
+    def append(self, event: ExecutionEvent) -> None:
+        """Keep an event, unless it is transient."""
+        if event.type != EventType.CUSTOM_DATA or event.metadata.get("transient") is not True:
+            self.events.append(event)
+
+    def close(self) -> None:
+        """End the log. Idempotent."""
+        self.open = False
+
+
+class MemoryBackend:
+    """A store of runs that lives and dies with this object: the default of `Executor(graph)`."""
+
+    def __init__(self) -> None:
+        self._logs: dict[str, MemoryLog] = {}
+
+    def open(self, run_id: str, header: dict[str, Any]) -> MemoryLog:
+        """Begin the log of a new run. Raises InputError when the run already has one."""
+        if run_id in self._logs:
+            raise InputError(f"Run {run_id!r} already has a log; a run is logged once.")
+        log = self._logs[run_id] = MemoryLog({**header, "run_id": run_id})
+        return log
+
+    def load(self, run_id: str) -> StoredRun:
+        """Return a run. Raises RunNotFoundError."""
+        if run_id not in self._logs:
+            raise RunNotFoundError(run_id, self._logs)
+        log = self._logs[run_id]
+        ended = any(e.type in ENDINGS for e in log.events[-1:])
+        return StoredRun(run_id, dict(log.header), list(log.events), live=log.open and not ended)
+
+    def run_ids(self) -> Iterator[str]:
+        """Yield the ids of all runs, newest first."""
+        yield from reversed(list(self._logs))
+
+
+plugin = MemoryBackend

@@ -1,0 +1,37 @@
+"""Runs kept in the process."""
+
+from __future__ import annotations
+
+import pytest
+
+from mesh_nb.backends.memory import MemoryBackend
+from mesh_nb.core.errors import InputError, RunNotFoundError
+from mesh_nb.core.events import EventType, ExecutionEvent
+
+
+def test_a_run_comes_back() -> None:
+    backend = MemoryBackend()
+    log = backend.open("a", {"graph_id": "g"})
+    shown = ExecutionEvent(EventType.CUSTOM_DATA, metadata={"transient": True}, seq=0)
+    kept = ExecutionEvent(EventType.TOKEN, content="x", seq=1)
+    log.append(shown)
+    log.append(kept)
+    assert backend.load("a").live is True
+    log.close()
+    log.close()
+    stored = backend.load("a")
+    assert stored.events == [kept]
+    assert stored.live is False
+    assert stored.header["graph_id"] == "g"
+    assert log.problem is None
+
+
+def test_ids_and_errors() -> None:
+    backend = MemoryBackend()
+    for run in ("first", "second"):
+        backend.open(run, {})
+    assert list(backend.run_ids()) == ["second", "first"]
+    with pytest.raises(InputError, match="already"):
+        backend.open("first", {})
+    with pytest.raises(RunNotFoundError, match="second"):
+        backend.load("secnd")
