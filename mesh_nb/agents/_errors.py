@@ -1,0 +1,50 @@
+"""What an agent's failure means, in our error tree."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ..core.errors import AuthenticationError, MeshError, ProviderError, RateLimitError
+
+_KEY = re.compile(r"\b(sk|key|gsk|xai|pk)-[\w*.-]{4,}", re.IGNORECASE)
+_TRANSPORTS = frozenset({"openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2"})
+_STATUS = re.compile(r"\bHTTP (\d{3})\b|\bError code: (\d{3})\b")
+
+
+def from_status(text: str, status: int, *, provider: str, model: str) -> ProviderError:
+    """Return the error for an HTTP status that a provider answered an agent with."""
+    kind: type[ProviderError] = ProviderError
+    hint = ""
+    if status in (401, 403):
+        kind, hint = AuthenticationError, "Check the API key that the agent was made with."
+    elif status == 429:
+        kind, hint = RateLimitError, "Wait a little, or ask for fewer calls at once."
+    elif status == 404:
+        hint = "Check the model name and the base URL that the agent was made with."
+    retryable = status in (408, 409, 429) or status >= 500
+    message = _KEY.sub("***", text)
+    return kind(message, provider=provider, model=model, status=status, hint=hint, retryable=retryable)
+
+
+def from_text(text: str, *, agent: object, provider: str, model: str) -> MeshError:
+    """Return the error for what an agent reported in words."""
+    found = _STATUS.search(text)
+    if found:
+        return from_status(text, int(found[1] or found[2]), provider=provider, model=model)
+    return MeshError(f"The agent {type(agent).__name__} reported an error: {_KEY.sub('***', text).strip()}")
+
+
+def from_exception(error: Exception, *, provider: str, model: str) -> Exception:
+    """Return our error for a failed model call inside an agent, and any other exception as it is."""
+    if isinstance(error, MeshError):
+        return error
+    status: Any = getattr(error, "status_code", None)
+    body: Any = getattr(error, "body", None)
+    said = str((body.get("message") if isinstance(body, dict) else None) or error)
+    if isinstance(status, int):
+        return from_status(said, status, provider=provider, model=model)
+    if type(error).__module__.partition(".")[0] in _TRANSPORTS:
+        message = _KEY.sub("***", said) or type(error).__name__
+        return ProviderError(message, provider=provider, model=model, retryable=True)
+    return error

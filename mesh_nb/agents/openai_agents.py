@@ -1,0 +1,205 @@
+"""Agents of the OpenAI Agents SDK (https://openai.github.io/openai-agents-python/).
+
+Words, tool calls and usage come from the raw Responses events that the SDK makes for every model; results of
+tools and handoffs from its run items. Its tracing is off: nothing leaves the machine but the model calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from ..core.context import ExecutionContext
+from ..core.errors import UnknownNameError
+from ..core.events import EventType, ExecutionEvent
+from . import _errors
+from ._fold import Events, Fold, plain, with_native
+from ._protocol import AgentInput, loaded_class
+from ._responses_events import ResponsesEvents
+
+
+def _record(data: Any) -> dict[str, Any]:
+    """Return a raw event as a dict; deltas hold only plain values, so that they need no conversion."""
+    if isinstance(data, dict):
+        return data
+    if str(getattr(data, "type", "")).endswith(".delta"):
+        return vars(data)
+    return data.model_dump(mode="json", warnings=False)
+
+
+class _Reader:
+    """One run's stream events, read into a fold."""
+
+    def __init__(self, fold: Fold) -> None:
+        self.fold = fold
+        self.responses = ResponsesEvents(fold)
+
+    def feed(self, event: Any) -> Events:
+        """Return what a stream event of the SDK becomes."""
+        if event.type == "raw_response_event":
+            record = _record(event.data)
+            step = self.fold.step_start() if record.get("type") == "response.created" else []
+            return [*step, *self.responses.feed(record)]
+        if event.type == "run_item_stream_event":
+            return self._item(event.name, event.item)
+        return []
+
+    def _item(self, name: str, item: Any) -> Events:
+        raw: Any = getattr(item, "raw_item", None)
+        call_id = raw.get("call_id") if isinstance(raw, dict) else getattr(raw, "call_id", None)
+        if name == "tool_output" and call_id:
+            return self.fold.tool_end(str(call_id), output=item.output)
+        if name == "handoff_occured":
+            names = {
+                "from": getattr(item.source_agent, "name", ""),
+                "to": getattr(item.target_agent, "name", ""),
+            }
+            done = self.fold.tool_end(str(call_id), output=plain(raw).get("output")) if call_id else []
+            return [*done, *self.fold.custom(names, data_type="data-handoff")]
+        return []
+
+
+def _native(event: Any) -> dict[str, Any]:
+    """Return a stream event as plain JSON values, in the SDK's own structure."""
+    if event.type == "raw_response_event":
+        data = event.data
+        return {"type": event.type, "data": plain(data if isinstance(data, dict) else _dump(data))}
+    if event.type == "run_item_stream_event":
+        item = event.item
+        record = {
+            "type": getattr(item, "type", ""),
+            "raw_item": plain(_dump(getattr(item, "raw_item", None))),
+        }
+        if hasattr(item, "output"):
+            record["output"] = plain(item.output)
+        return {"type": event.type, "name": event.name, "item": record}
+    return {"type": event.type, "new_agent": getattr(getattr(event, "new_agent", None), "name", "")}
+
+
+def _dump(value: Any) -> Any:
+    return value.model_dump(mode="json", warnings=False) if hasattr(value, "model_dump") else value
+
+
+def _model(sdk: Any, agent: Any, run_config: Any) -> tuple[str, str]:
+    """Return the provider and the model that the SDK will call."""
+    model: Any = getattr(run_config, "model", None) or agent.model
+    if model is None:
+        return "openai", str(sdk.models.get_default_model())
+    if isinstance(model, str):
+        vendor, _, rest = model.removeprefix("litellm/").removeprefix("any-llm/").rpartition("/")
+        return vendor.split("/")[0] or "openai", rest
+    name = getattr(model, "model", "")
+    return ("openai" if type(model).__name__.startswith("OpenAI") else "agent"), str(name)
+
+
+def _messages(input: AgentInput, context: ExecutionContext, use_session: bool) -> Any:
+    """Return what the SDK calls input. Without a Session of its own it keeps no history: ours goes in."""
+    if "messages" in input:
+        turns = input["messages"]
+    elif use_session and context.chat_history:
+        turns = [*context.chat_history, {"role": "user", "content": input.get("message", "")}]
+    else:
+        return input.get("message", "")
+    return [{"role": m.get("role", "user"), "content": m.get("content") or ""} for m in turns]
+
+
+class OpenAIAgentsPlugin:
+    """Runs `agents.Agent` through `Runner.run_streamed`."""
+
+    accepts = "an agents.Agent of openai-agents"
+
+    def matches(self, agent: object) -> bool:
+        """Say whether the object is an Agent of openai-agents."""
+        known = loaded_class("agents", "Agent")
+        # A package of the user's own may be called "agents" too.
+        return known is not None and known.__module__.startswith("agents.agent") and isinstance(agent, known)
+
+    async def run(
+        self,
+        agent: Any,
+        input: AgentInput,
+        context: ExecutionContext,
+        *,
+        native: bool = False,
+        use_session: bool = True,
+        options: Mapping[str, Any] | None = None,
+    ) -> AsyncIterator[ExecutionEvent]:
+        """Run the agent once.
+
+        Parameters: see AgentPlugin; options are keyword arguments of `Runner.run_streamed` (max_turns,
+        context, hooks, session, ...); a run_config of your own replaces ours, tracing included. A refusal and
+        an answer cut short by the model end the run as they end an llm node: with that finish reason. Raises
+        ProviderError for HTTP failures, and the SDK's own errors (too many turns, guardrails, ...).
+        """
+        # By string: this folder is called agents as well, and type checkers would look here.
+        sdk: Any = importlib.import_module("agents")
+        settings = _settings(sdk, agent, dict(options or {}))
+        provider, model = _model(sdk, agent, settings["run_config"])
+        fold = Fold(provider=provider, model=model)
+        reader = _Reader(fold)
+        history = use_session and "session" not in settings
+        result = sdk.Runner.run_streamed(agent, _messages(input, context, history), **settings)
+        failure: Exception | None = None
+        finished = False
+        events: Any = result.stream_events()
+        try:
+            async with aclosing(events), _Cancelling(result):
+                async for event in events:
+                    ours = reader.feed(event)
+                    for one in with_native(ours, _native(event)) if native else ours:
+                        yield one
+            finished = True
+        except Exception as error:  # noqa: BLE001  what it had open is closed first, then it is raised
+            if not (fold.text_seen and _is_answer(sdk, error, reader.responses.ended)):
+                failure = _errors.from_exception(error, provider=provider, model=model)
+        for one in fold.close(failed=failure is not None):
+            yield one
+        if failure is not None:
+            raise failure
+        output = result.final_output if finished else None
+        parsed = {} if output is None or isinstance(output, str) else {"parsed": plain(output)}
+        yield ExecutionEvent(EventType.NODE_COMPLETE, output=parsed)
+
+
+class _Cancelling:
+    """Ends the SDK's background run when its reader leaves early, instead of waiting for the answer."""
+
+    def __init__(self, result: Any) -> None:
+        self._result = result
+
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(self, *exc: object) -> None:
+        task: Any = self._result.run_loop_task
+        if not self._result.is_complete or (task is not None and not task.done()):
+            self._result.cancel()
+            if task is not None and not task.done():
+                await asyncio.wait((task,))
+
+
+def _settings(sdk: Any, agent: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the keyword arguments of run_streamed: no tracing, and usage unless the agent declines it."""
+    known = set(inspect.signature(sdk.Runner.run_streamed).parameters) - {"starting_agent", "input"}
+    for name in options:
+        if name not in known:
+            raise UnknownNameError("option of Runner.run_streamed", name, known)
+    if options.get("run_config") is None:
+        asked = agent.model_settings.include_usage
+        usage = sdk.ModelSettings(include_usage=True) if asked is None else None
+        options["run_config"] = sdk.RunConfig(tracing_disabled=True, model_settings=usage)
+    return options
+
+
+def _is_answer(sdk: Any, error: Exception, ended: str) -> bool:
+    """Say whether the SDK raised for an answer that is there: its finish reason tells the rest."""
+    if isinstance(error, sdk.ModelRefusalError):
+        return True
+    return ended == "incomplete" and isinstance(error, sdk.ModelBehaviorError)
+
+
+plugin = OpenAIAgentsPlugin()

@@ -1,0 +1,142 @@
+"""The agent node: a foreign agent, run as it is, in the same events as every other node."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Any, Literal, cast
+
+from ..agents._protocol import AgentInput, AgentPlugin
+from ..core import plugins, templates
+from ..core.context import ExecutionContext, Message, as_text
+from ..core.errors import GraphValidationError
+from ..core.events import EventType, ExecutionEvent
+from ..core.node import BaseNode
+
+
+def find_plugin(node_id: str, agent: object) -> AgentPlugin:
+    """Return the agent plug-in that runs an object.
+
+    Raises GraphValidationError, naming the object's type and what is supported, when there is none.
+    """
+    known: list[AgentPlugin] = [plugins.find("agent", name) for name in plugins.names("agent")]
+    for plugin in known:
+        if plugin.matches(agent):
+            return plugin
+    kind = agent if isinstance(agent, type) else type(agent)
+    said = (
+        f"the class {kind.__qualname__}; pass an instance" if isinstance(agent, type) else kind.__qualname__
+    )
+    supported = "; ".join(plugin.accepts for plugin in known)
+    raise GraphValidationError(f"Node {node_id!r} cannot run {said}. Supported agents: {supported}.")
+
+
+class AgentNode(BaseNode):
+    """Runs an agent of another library as a node. The agent object is never changed.
+
+    Parameters
+    ----------
+    id : the node's name.
+    config : the agent: a Vel agent, an agents.Agent, or any object that a plug-in of `mesh_nb/agents` runs.
+    system_prompt : a template that is put in front of the message; the agent's own instructions stay.
+    use_native_events : deliver every event of the agent's library too, under `metadata["native"]` of what it
+        became, else as custom_data with data_type "native".
+    use_session : let the agent see the earlier turns of the session.
+    input_mode : "message" hands over the node's input as one message; "messages" the whole history and the
+        message, or the `messages` of the input when it has some.
+    run_options : keyword arguments for the agent library's own run function, such as max_turns.
+
+    Its output is `{"content": text of the last answer, "tool_calls": [...], "parsed": ...}`; the last two
+    only when there are any. Raises GraphValidationError for an object that no plug-in runs.
+    """
+
+    kind = "agent"
+
+    def __init__(
+        self,
+        id: str,
+        config: Any,
+        *,
+        system_prompt: str | None = None,
+        use_native_events: bool = False,
+        use_session: bool = True,
+        input_mode: Literal["message", "messages"] = "message",
+        run_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(id)
+        if input_mode not in ("message", "messages"):
+            raise GraphValidationError(
+                f"Node {id!r}: input_mode is 'message' or 'messages', not {input_mode!r}."
+            )
+        self.agent = config
+        self.plugin = find_plugin(id, config)
+        self.system_prompt = system_prompt
+        self.use_native_events = use_native_events
+        self.use_session = use_session
+        self.input_mode = input_mode
+        self.run_options = dict(run_options or {})
+
+    async def run(self, input: Any, context: ExecutionContext) -> AsyncIterator[ExecutionEvent]:
+        """Run the agent once and yield what it says as it says it."""
+        words: list[str] = []
+        calls: list[dict[str, Any]] = []
+        more: dict[str, Any] = {}
+        stream = self.plugin.run(
+            self.agent,
+            self._question(input, context),
+            context,
+            native=self.use_native_events,
+            use_session=self.use_session,
+            options=self.run_options,
+        )
+        async with aclosing(cast("Any", stream)) as events:
+            async for event in events:
+                kind = event.type
+                if kind == EventType.NODE_COMPLETE:
+                    more = event.output or {}
+                    continue
+                if kind == EventType.TOKEN:
+                    words.append(event.content)
+                elif kind == EventType.MESSAGE_START:
+                    words = []
+                elif kind == EventType.TOOL_CALL_COMPLETE:
+                    calls.append(_call(event))
+                yield event
+        output: dict[str, Any] = {"content": "".join(words)}
+        if calls:
+            output["tool_calls"] = calls
+        yield ExecutionEvent(EventType.NODE_COMPLETE, self.id, output={**output, **more})
+
+    def _question(self, input: Any, context: ExecutionContext) -> AgentInput:
+        system = templates.resolve(self.system_prompt, context) if self.system_prompt else ""
+        if self.input_mode == "message":
+            text = as_text(input)
+            return {"message": f"{system}\n\n{text}" if system else text}
+        given = cast("dict[str, Any]", input).get("messages") if isinstance(input, dict) else None
+        messages: list[Message] = (
+            list(cast("list[Message]", given))
+            if isinstance(given, list)
+            else [*(context.chat_history if self.use_session else []), _user(as_text(input))]
+        )
+        return {"messages": [{"role": "system", "content": system}, *messages] if system else messages}
+
+
+def _user(text: str) -> Message:
+    return {"role": "user", "content": text}
+
+
+def _call(event: ExecutionEvent) -> dict[str, Any]:
+    """Return a finished tool call as the node's output lists it."""
+    given = event.metadata
+    out = {"id": given.get("tool_call_id"), "name": given.get("tool_name"), "status": given.get("status")}
+    for name in ("arguments", "arguments_raw", "executed_by"):
+        if name in given:
+            out[name] = given[name]
+    if event.output is not None:
+        out["output"] = event.output
+    if event.error is not None:
+        out["error"] = event.error
+    return out
+
+
+plugin = AgentNode
