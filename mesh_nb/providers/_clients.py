@@ -43,8 +43,13 @@ def preload(sdk: SDK) -> None:
     with _locks[sdk]:
         if sdk in _ready:
             return
+        import httpx2
+
+        from . import _proxied  # noqa: F401  what _http_client imports
+        from ._transport import HTTPTransport
+
         module = importlib.import_module(sdk)
-        warm = _new(module, sdk, "http://127.0.0.1", "unused", _http_client())
+        warm = _new(module, sdk, "http://127.0.0.1", "unused", httpx2.AsyncClient(transport=HTTPTransport()))
         resources = [warm.chat.completions, warm.responses] if sdk == "openai" else [warm.messages]
         for resource in resources:
             _ = resource.with_streaming_response
@@ -86,19 +91,26 @@ _pepper = secrets.token_bytes(16)
 
 @overload
 def client(
-    sdk: Literal["openai"], *, base_url: str | None = ..., api_key: str | None = ...
+    sdk: Literal["openai"], *, base_url: str | None = ..., api_key: str | None = ..., proxy: str | None = ...
 ) -> AsyncOpenAI: ...
 @overload
 def client(
-    sdk: Literal["anthropic"], *, base_url: str | None = ..., api_key: str | None = ...
+    sdk: Literal["anthropic"],
+    *,
+    base_url: str | None = ...,
+    api_key: str | None = ...,
+    proxy: str | None = ...,
 ) -> AsyncAnthropic: ...
-def client(sdk: SDK, *, base_url: str | None = None, api_key: str | None = None) -> Any:
+def client(
+    sdk: SDK, *, base_url: str | None = None, api_key: str | None = None, proxy: str | None = None
+) -> Any:
     """Return the running loop's shared client: the same for the same arguments and environment.
 
     Parameters
     ----------
     sdk : "openai" or "anthropic"; await `ensure_imported` first.
     base_url, api_key : None takes the SDK's environment variables (OPENAI_BASE_URL, OPENAI_API_KEY, ...).
+    proxy : the URL of a proxy for every request; None takes HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.
 
     The client has max_retries=0: retries are the caller's. Set timeouts for each request. Raises RuntimeError
     outside a running loop or before `ensure_imported`; ConfigurationError for a proxy that cannot be used;
@@ -107,10 +119,10 @@ def client(sdk: SDK, *, base_url: str | None = None, api_key: str | None = None)
     loop = asyncio.get_running_loop()
     sdk_module = module(sdk)
     home = _home(loop)
-    key = _fingerprint(sdk, base_url, api_key)
+    key = _fingerprint(sdk, base_url, api_key, proxy)
     found = home.clients.get(key)
     if found is None or found.is_closed():
-        found = _new(sdk_module, sdk, base_url, api_key, _http_client())
+        found = _new(sdk_module, sdk, base_url, api_key, _http_client(proxy))
         home.clients[key] = found
         while len(home.clients) > MAX_CLIENTS:
             home.clients.popitem(last=False)
@@ -125,31 +137,28 @@ def _new(
     return make(base_url=base_url, api_key=api_key, max_retries=0, http_client=http)
 
 
-def _http_client() -> httpx2.AsyncClient:
+def _http_client(proxy: str | None) -> httpx2.AsyncClient:
     import httpx2
 
+    from ._proxied import ProxiedTransport, environment_mounts, proxy_from
     from ._transport import HTTPTransport
 
+    # MESH_HTTP=httpx2 is the way back to httpx2's own transport, should ours fail somewhere.
+    plain = os.environ.get("MESH_HTTP") == "httpx2"
     return httpx2.AsyncClient(
-        transport=HTTPTransport(),
+        transport=ProxiedTransport() if plain else HTTPTransport(),
+        mounts={"all://": ProxiedTransport(proxy_from(proxy, "proxy"))} if proxy else environment_mounts(),
         follow_redirects=True,
         timeout=httpx2.Timeout(600.0, connect=10.0),
     )
 
 
-def _fingerprint(sdk: str, base_url: str | None, api_key: str | None) -> bytes:
+def _fingerprint(*named: str | None) -> bytes:
     """Return what tells clients apart, as a digest: no key is kept where a debugger would show it."""
-    wanted = (
-        f"{sdk.upper()}_",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "ALL_PROXY",
-        "NO_PROXY",
-        "SSL_CERT_",
-        "MESH_HTTP",
-    )
+    wanted = ("OPENAI_", "ANTHROPIC_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+    wanted += ("SSL_CERT_", "MESH_HTTP")
     settings = sorted(item for item in os.environ.items() if item[0].upper().startswith(wanted))
-    text = repr((sdk, base_url, api_key, settings)).encode("utf-8", "surrogatepass")
+    text = repr((named, settings)).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(text, key=_pepper, digest_size=16).digest()
 
 

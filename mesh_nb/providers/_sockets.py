@@ -165,17 +165,14 @@ class Watch:
             self._timer = self.loop.call_later(TICK, self._tick)
 
     def discard(self, wire: Wire) -> None:
-        """Stop watching; the timer goes with the last connection."""
+        """Stop watching. The tick that finds nothing to watch is the last."""
         self._wires.discard(wire)
-        if not self._wires and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def __len__(self) -> int:
         return len(self._wires)
 
     def _tick(self) -> None:
-        self._timer = self.loop.call_later(TICK, self._tick)
+        self._timer = self.loop.call_later(TICK, self._tick) if self._wires else None
         quiet: list[Wire] = []
         for wire in self._wires:
             if wire.deliveries != wire.seen:
