@@ -45,9 +45,9 @@ def preload(sdk: SDK) -> None:
             return
         import httpx2
 
-        from . import _proxied  # noqa: F401  what _http_client imports
         from ._transport import HTTPTransport
 
+        importlib.import_module("._proxied", __package__)
         module = importlib.import_module(sdk)
         warm = _new(module, sdk, "http://127.0.0.1", "unused", httpx2.AsyncClient(transport=HTTPTransport()))
         resources = [warm.chat.completions, warm.responses] if sdk == "openai" else [warm.messages]
