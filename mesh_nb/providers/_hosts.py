@@ -1,0 +1,61 @@
+"""Which vendor answers at an address, and where its key is kept."""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import urlsplit
+
+OPENAI = "https://api.openai.com/v1"
+
+COMPATIBLE = "openai-compatible"
+"""The provider's name in events at an unknown address: a server of one's own has no price."""
+
+# Host: the vendor as genai-prices names it, and the variable that its own documentation uses.
+_HOSTS = {
+    "api.openai.com": ("openai", "OPENAI_API_KEY"),
+    "api.cerebras.ai": ("cerebras", "CEREBRAS_API_KEY"),
+    "api.deepseek.com": ("deepseek", "DEEPSEEK_API_KEY"),
+    "api.fireworks.ai": ("fireworks", "FIREWORKS_API_KEY"),
+    "api.groq.com": ("groq", "GROQ_API_KEY"),
+    "api.mistral.ai": ("mistral", "MISTRAL_API_KEY"),
+    "api.moonshot.ai": ("moonshotai", "MOONSHOT_API_KEY"),
+    "api.perplexity.ai": ("perplexity", "PERPLEXITY_API_KEY"),
+    "api.together.xyz": ("together", "TOGETHER_API_KEY"),
+    "api.x.ai": ("x-ai", "XAI_API_KEY"),
+    "openrouter.ai": ("openrouter", "OPENROUTER_API_KEY"),
+    "router.huggingface.co": ("huggingface", "HF_TOKEN"),
+}
+
+
+def openai_base_url(base_url: str | None) -> str:
+    """Return where an OpenAI client goes: base_url, else OPENAI_BASE_URL, else OpenAI."""
+    return base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI
+
+
+def host(base_url: str) -> str:
+    """Return the host name of a base URL, in lower case; empty when it has none."""
+    try:
+        return (urlsplit(base_url).hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def is_openai(base_url: str) -> bool:
+    """Whether an address is OpenAI's own, or Azure's copy of it."""
+    name = host(base_url)
+    return name == "openai.com" or name.endswith((".openai.com", ".openai.azure.com"))
+
+
+def vendor(base_url: str) -> tuple[str, str]:
+    """Return the vendor at an address and the environment variable that holds its key."""
+    name = host(base_url)
+    if name.endswith(".openai.azure.com"):
+        return "azure", "AZURE_OPENAI_API_KEY"
+    if name.endswith(".openai.com"):
+        return _HOSTS["api.openai.com"]
+    return _HOSTS.get(name, (COMPATIBLE, "OPENAI_API_KEY"))
+
+
+def find_key(base_url: str, given: str | None) -> str | None:
+    """Return the key for an address: the given one, else the vendor's variable, else OPENAI_API_KEY."""
+    return given or os.environ.get(vendor(base_url)[1]) or os.environ.get("OPENAI_API_KEY") or None

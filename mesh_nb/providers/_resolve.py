@@ -1,0 +1,90 @@
+"""From a model's name to the provider that serves it and the name that goes out."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ..core import plugins
+from ..core.errors import UnknownNameError, nearest
+from . import _hosts
+from ._call import Provider
+
+DEMO = "demo"
+
+
+def resolve(
+    model: str, provider: str | None = None, api: str | None = None, base_url: str | None = None
+) -> tuple[Provider, str]:
+    """Return the provider plug-in for a model and the model's name on the wire.
+
+    Parameters: model; provider, a vendor ("openai") or a plug-in's own name; api, one of the vendor's APIs
+    ("chat", "responses"); base_url, where the server is.
+    With provider, base_url or OPENAI_BASE_URL the name goes out verbatim, otherwise it is read as
+    `provider/model` or by its beginning. "demo" is never chosen but by its name. Raises UnknownNameError with
+    the known names for an unknown provider, api or model.
+    """
+    if provider is not None:
+        return _of_vendor(provider, api, base_url), model
+    if base_url is not None:
+        return _of_vendor("openai", api, base_url), model
+    if _fits(model, DEMO) and DEMO in plugins.names("provider"):
+        return _of_vendor(DEMO, api, None), model
+    if not _hosts.is_openai(_hosts.openai_base_url(None)):
+        return _of_vendor("openai", api, None), model
+    head, slash, rest = model.partition("/")
+    if slash and rest and head in _vendors():
+        return _of_vendor(head, api, None), rest
+    for plugin in _plugins():
+        if any(_fits(model, prefix) for prefix in plugin.prefixes):
+            return _of_vendor(plugin.vendor, api, None), model
+    raise _unknown(model)
+
+
+def _plugins() -> list[Any]:
+    return [plugins.find("provider", name) for name in plugins.names("provider")]
+
+
+def _vendors() -> list[str]:
+    return sorted({p.vendor for p in _plugins()})
+
+
+def _fits(model: str, prefix: str) -> bool:
+    """Whether a name begins with a prefix that ends there: "o1" means o1 and o1-mini, not o1x."""
+    rest = model[len(prefix) :]
+    if not model.startswith(prefix):
+        return False
+    return not prefix[-1].isalnum() or not rest or not rest[0].isalnum()
+
+
+def _of_vendor(vendor: str, api: str | None, base_url: str | None) -> Any:
+    """Choose among a vendor's APIs; chat is the default wherever the server is not OpenAI's own."""
+    offered = {p.api: p for p in _plugins() if p.vendor == vendor}
+    if not offered and vendor in plugins.names("provider"):
+        named = plugins.find("provider", vendor)
+        offered = {named.api: named}
+    if not offered:
+        raise UnknownNameError("provider", vendor, _vendors())
+    if api is not None:
+        if api not in offered:
+            raise UnknownNameError(f"api of provider {vendor!r}", api, offered)
+        return offered[api]
+    own = vendor != "openai" or _hosts.is_openai(_hosts.openai_base_url(base_url))
+    order = ("responses", "chat") if own else ("chat", "responses")
+    return next((offered[a] for a in order if a in offered), next(iter(offered.values())))
+
+
+def _unknown(model: str) -> UnknownNameError:
+    """Name the known providers, and the nearest of their names' beginnings."""
+    vendors = _vendors()
+    head, slash, rest = model.partition("/")
+    close = nearest(head, vendors) if slash else None
+    guess = f" Did you mean '{close}/{rest}'?" if close else ""
+    if not close:
+        beginnings = [p for plugin in _plugins() for p in plugin.prefixes]
+        start = nearest(re.split(r"[-.\d]", model)[0], [b.rstrip("-") for b in beginnings])
+        guess = f" Did you mean a name that begins with {start!r}?" if start else ""
+    hint = f"Write it as provider/model, set provider=, or base_url= for a server of your own.{guess}"
+    error = UnknownNameError("model", model, [], f"Known providers: {', '.join(vendors)}. {hint}")
+    error.known = vendors
+    return error
