@@ -80,5 +80,5 @@ $(DONE)/project: $(DONE)/packages | bundle
 	@HATCH_JUPYTER_BUILDER_SKIP_NPM=1 $(BIN)/uv sync --quiet --frozen
 	@touch $@
 
-$(DONE)/browser: $(DONE)/packages scripts/browser.py
-	@$(PY) scripts/browser.py --install > $@
+$(DONE)/browser: $(DONE)/packages scripts/find_browser.py
+	@$(PY) scripts/find_browser.py --install > $@

@@ -1,6 +1,6 @@
 """Find a Chromium that really starts, or install one.
 
-    python scripts/browser.py [--install]
+    python scripts/find_browser.py [--install]
 
 Prints the path of the executable. In this order: MESH_BROWSER, an installed Chromium or Chrome, Playwright's
 own, and with --install: a download of Playwright's own, then, as root on Debian, apt's chromium.
