@@ -1,0 +1,406 @@
+"""The handle of one execution: what it has obtained so far, its end, and its cancel."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import sys
+import weakref
+from collections.abc import AsyncIterator, Callable, Generator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from . import plugins
+from ._feed import Feed
+from ._files import RunFile, save_all
+from ._fold import Fold
+from ._summary import RunList, RunSummary, line
+from .backend import Backend, StoredRun
+from .errors import MeshInterrupted, NodeExecutionError, RunNotFoundError
+from .events import ENDINGS, EventType, ExecutionEvent, Source
+
+YIELD_SECONDS = 0.005
+
+_last: Run | None = None
+_live: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
+
+
+def new_run_id() -> str:
+    """Return an id that sorts by time: UTC to the microsecond, then eight random digits."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
+
+
+class Run:
+    """One execution of a graph, made by `graph.run(...)`.
+
+    `await run` waits for its end and returns it; `async for event in run` reads every event from the first,
+    at any time, by any number of readers, on any loop. Cancelling the task that awaits a run cancels the run.
+    Everything it has obtained is here while it runs and after it failed.
+    """
+
+    def __init__(self, run_id: str, *, graph: Any = None, session_id: str = "") -> None:
+        self.id = run_id
+        self.graph = graph
+        self.problems: list[str] = []
+        self.exception: BaseException | None = None
+        self._session_id = session_id
+        self._feed = Feed()
+        self._fold = Fold(self._feed.events)
+        self._unfinished = "running"
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._cancelled = self._stopping = self._driving = False
+        self._on_done: list[Callable[[Run], None]] = []
+
+    @classmethod
+    def load(cls, run_id: str, backend: Backend | None = None) -> Run:
+        """Read a run from the log.
+
+        Parameters: run_id, as in `run.id` or `mesh_nb.runs()`; backend, None for this project's `.mesh/`.
+        A run whose process died has the status "interrupted" and its partial text; one that another process
+        still executes says "running". One that runs in this process is returned itself.
+        Raises RunNotFoundError with the nearest id.
+        """
+        own = _live.get(run_id)
+        if own is not None and not own.done and backend is None:
+            return own
+        return cls._stored((backend or _default_backend()).load(run_id))
+
+    @classmethod
+    def _stored(cls, stored: StoredRun) -> Run:
+        run = cls(stored.run_id)
+        run._feed = Feed(stored.events, done=True)
+        run._fold = Fold(stored.events)
+        run._unfinished = "running" if stored.live else "interrupted"
+        run.problems = list(stored.problems)
+        run._session_id = str(stored.header.get("session_id") or "")
+        return run
+
+    @property
+    def events(self) -> list[ExecutionEvent]:
+        """Every event so far, in order; read it, do not change it."""
+        return self._feed.events
+
+    @property
+    def done(self) -> bool:
+        """Whether no more events will come."""
+        return self._feed.done
+
+    @property
+    def status(self) -> str:
+        """running, completed, failed, cancelled, interrupted, budget or timeout."""
+        return self._fold.now().status or self._unfinished
+
+    @property
+    def text(self) -> str:
+        """The final answer as text; before the end, or without one, all answer text so far."""
+        return self._fold.text
+
+    @property
+    def output(self) -> Any:
+        """The output of the run, None before its end."""
+        return self._fold.now().output
+
+    @property
+    def input(self) -> Any:
+        """What the run was started with, as far as the log keeps it."""
+        return self._fold.now().input
+
+    @property
+    def usage(self) -> dict[str, int]:
+        """Token counts summed over all model calls so far; what no provider reported is absent."""
+        return dict(self._fold.now().usage)
+
+    @property
+    def cost_usd(self) -> float | None:
+        """US dollars so far, summed over the calls whose price is known; None when that is none of them.
+
+        `unpriced_calls` says how many are missing from the sum. The first price of a process that no provider
+        told takes about half a second, because the price data is imported.
+        """
+        return self._fold.cost[0]
+
+    @property
+    def billed_usd(self) -> float | None:
+        """US dollars that the events themselves tell, None when they tell none; nothing is looked up."""
+        return self._fold.billed
+
+    @property
+    def unpriced_calls(self) -> int:
+        """How many model calls have no known price and are missing from `cost_usd`."""
+        return self._fold.cost[1]
+
+    @property
+    def files(self) -> list[RunFile]:
+        """Files that the run produced so far."""
+        return list(self._fold.now().files)
+
+    @property
+    def sources(self) -> list[Source]:
+        """Sources so far, one for each URL, those that the answer cites first."""
+        found = list(self._fold.now().sources.values())
+        return sorted(found, key=lambda source: source.get("kind") != "cited")
+
+    @property
+    def error(self) -> str | None:
+        """What went wrong, as text, None when nothing did."""
+        fold = self._fold.now()
+        if fold.error is None and self.exception is not None:
+            return str(self.exception)
+        return fold.error or (fold.node_error if fold.status != "completed" else None)
+
+    @property
+    def session_id(self) -> str:
+        """The session whose history and state the run shares."""
+        return self._session_id or self._fold.now().session_id
+
+    @property
+    def graph_id(self) -> str:
+        """The graph that was run."""
+        return self._fold.now().graph_id or str(getattr(self.graph, "graph_id", ""))
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When the run began, in UTC."""
+        started = self._fold.now().started
+        return None if started is None else datetime.fromtimestamp(started, UTC)
+
+    @property
+    def duration_ms(self) -> float | None:
+        """Milliseconds from the first event to the end, or to the last event so far."""
+        fold = self._fold.now()
+        if fold.duration_ms is not None or fold.started is None:
+            return fold.duration_ms
+        return (self.events[-1].timestamp - fold.started) * 1000
+
+    def cancel(self) -> None:
+        """Stop the run and close its connections; safe on any thread, and when it has ended already.
+
+        It returns at once. `await run` or `run.wait()` tells when everything is closed.
+        """
+        if self.done or self._cancelled:
+            return
+        self._cancelled = True
+        loop = self._loop
+        if loop is None:
+            return
+        if asyncio._get_running_loop() is loop:
+            self._stop()
+            return
+        try:
+            loop.call_soon_threadsafe(self._stop)
+        except RuntimeError:
+            self._finish()  # its loop is closed, and with it whatever the run was doing
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block this thread until the run has ended, or for that many seconds; says whether it has.
+
+        Not for the thread whose event loop the run lives on: use `await run` there.
+        """
+        return self._feed.wait(timeout)
+
+    def subscribe(self, callback: Callable[[ExecutionEvent], None]) -> Callable[[], None]:
+        """Call back on the run's loop with every event from now on; returns a function that ends it.
+
+        The last event is always execution_complete or execution_error. A callback that raises is reported
+        and gets no more events.
+        """
+        return self._feed.subscribe(callback)
+
+    def add_done_callback(self, callback: Callable[[Run], None]) -> None:
+        """Call back once, on the run's loop, when the run has ended and is closed; at once if it has."""
+        if self.done:
+            callback(self)
+        else:
+            self._on_done.append(callback)
+
+    def save_files(self, directory: str | os.PathLike[str]) -> list[Path]:
+        """Save the run's files into a directory and return their paths.
+
+        Names are made safe and stay inside the directory; a taken name gets " (2)"; nothing is overwritten.
+        Raises OSError.
+        """
+        return save_all(self.files, directory)
+
+    def to_pandas(self, frame: str = "calls") -> Any:
+        """Return a DataFrame of this run. Raises UnknownNameError with the frames there are."""
+        return plugins.find("frame", frame)(self)
+
+    def show(self, host: str | None = None) -> None:
+        """Show the run here: in the notebook's cell where there is one. Raises UnknownNameError."""
+        from .runner import host_name
+
+        plugins.find("host", host or host_name(None)).show(self)
+
+    def _ipython_display_(self) -> None:
+        from .runner import host_name
+
+        name = host_name(None)
+        if name != "notebook":
+            raise NotImplementedError  # IPython then shows the repr
+        plugins.find("host", name).display(self)
+
+    def __await__(self) -> Generator[Any, None, Run]:
+        return self._wait().__await__()
+
+    async def __aiter__(self) -> AsyncIterator[ExecutionEvent]:
+        async for batch in self._feed.batches():
+            for event in batch:
+                yield event
+
+    async def _wait(self) -> Run:
+        from .runner import awake
+
+        try:
+            with awake():
+                await self._feed.closed()
+        except asyncio.CancelledError:
+            self.cancel()
+            await self._feed.closed()
+            if _in_cell():
+                raise MeshInterrupted(run=self) from None
+            raise
+        return self.result()
+
+    def result(self) -> Run:
+        """Return the run when it has ended well; else raise what ended it.
+
+        Raises NodeExecutionError when it failed, asyncio.CancelledError when it was cancelled
+        (MeshInterrupted in a notebook's cell).
+        """
+        if self.exception is not None:
+            raise self.exception.with_traceback(None)
+        if self._cancelled and self.status == "cancelled":
+            raise (
+                MeshInterrupted(run=self)
+                if _in_cell()
+                else asyncio.CancelledError(f"{self.id} was cancelled")
+            )
+        return self
+
+    def _stop(self) -> None:
+        if self._stopping or self._task is None:
+            return
+        self._stopping = True
+        # A task that is cancelled before its first step never runs and would leave the log without an ending;
+        # one that cancels itself would hit its own clean-up. Both see the flag at their next event instead.
+        if self._driving and asyncio.current_task() is not self._task:
+            self._task.cancel()
+
+    def _begin(self, execution: Any) -> None:
+        """Start reading the execution on the running loop."""
+        loop = self._loop = asyncio.get_running_loop()
+        self._task = loop.create_task(self._drive(execution), name=f"mesh_nb run {self.id}")
+        self._task.add_done_callback(lambda _: self._finish())
+        if self._cancelled:
+            self._stop()
+
+    async def _drive(self, execution: Any) -> None:
+        self._driving = True
+        stream, yielded = aiter(execution), 0.0
+        try:
+            async with contextlib.aclosing(stream):
+                async for event in stream:
+                    self._feed.add(event)
+                    if self._stopping:
+                        raise asyncio.CancelledError
+                    if event.timestamp - yielded > YIELD_SECONDS:
+                        # A burst that never waits would keep the readers on this loop from seeing it.
+                        yielded = event.timestamp
+                        await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self._cancelled = True
+        except Exception as error:  # noqa: BLE001  kept, and raised to whoever awaits the run
+            self.exception = error
+            if isinstance(error, NodeExecutionError):
+                error.run = self
+        for event in execution.tail:
+            self._feed.add(event)
+        problem = getattr(execution, "problem", None)
+        if problem:
+            self.problems.append(problem)
+
+    def _finish(self) -> None:
+        if self.done:
+            return
+        last = self.events[-1] if self.events else None
+        if last is None or last.type not in ENDINGS:
+            status = "cancelled" if self._cancelled or self.exception is None else "failed"
+            error = None if self.exception is None else str(self.exception)
+            self._feed.add(
+                ExecutionEvent(
+                    EventType.EXECUTION_ERROR,
+                    "START",
+                    error=error,
+                    metadata={"status": status},
+                    run_id=self.id,
+                    seq=last.seq + 1 if last else 0,
+                )
+            )
+        self._feed.close()
+        for callback in self._on_done:
+            callback(self)
+        self._on_done.clear()
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id} {line(self)}>"
+
+
+def last_run() -> Run | None:
+    """Return the run that was started last in this process, else the newest of this project's log, else None.
+
+    A failed or interrupted run is here with everything it had obtained.
+    """
+    if _last is not None:
+        return _last
+    backend = _default_backend()
+    newest = next(iter(backend.run_ids()), None)
+    return None if newest is None else Run._stored(backend.load(newest))
+
+
+def live_runs() -> list[Run]:
+    """Return the runs of this process that have not ended, oldest first."""
+    return sorted((run for run in list(_live.values()) if not run.done), key=lambda run: run.id)
+
+
+def runs(limit: int = 20, backend: Backend | None = None) -> RunList:
+    """Return the newest runs of this project, at most `limit`, as light summaries.
+
+    Parameters: backend, None for the project's `.mesh/` and the runs of this process.
+    """
+    store = backend or _default_backend()
+    read = getattr(store, "summary", store.load)
+    own = {} if backend else {run_id: run for run_id, run in _live.items() if not run.done}
+    found = RunList()
+    for run_id in sorted({*store.run_ids(), *own}, reverse=True)[: max(limit, 0)]:
+        with contextlib.suppress(RunNotFoundError):  # deleted since it was listed
+            found.append(RunSummary(own.get(run_id) or Run._stored(read(run_id))))
+    return found
+
+
+def remember(run: Run) -> None:
+    """Make this the last run of the process."""
+    global _last
+    _last = run
+    _live[run.id] = run
+
+
+def _default_backend() -> Any:
+    return plugins.find("backend", "file")()
+
+
+def _in_cell() -> bool:
+    """Say whether a notebook's cell itself awaits, so that its one-line error is shown and Run All stops.
+
+    Elsewhere a KeyboardInterrupt would leave the task and end the event loop.
+    """
+    if "IPython" not in sys.modules:
+        return False
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return False
+    return task is not None and getattr(task.get_coro(), "__name__", "") == "run_cell_async"

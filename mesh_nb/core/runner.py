@@ -1,0 +1,243 @@
+"""Where a run lives: on the loop of the calling thread, or on one private loop thread.
+
+The only home of nest_asyncio, which is used when `nested=True` asks for it and never otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import contextvars
+import logging
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Coroutine, Generator
+from typing import Any
+
+from . import plugins
+from .context import ExecutionContext
+from .errors import InputError, MeshInterrupted
+from .executor import Executor
+from .run import Run, new_run_id, remember
+
+TICK = 0.1
+CLOSE_SECONDS = 2.0
+
+_logger = logging.getLogger("mesh_nb")
+_sessions: dict[str, ExecutionContext] = {}
+_lock = threading.Lock()
+_private: asyncio.AbstractEventLoop | None = None
+_awake: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int] = weakref.WeakKeyDictionary()
+
+
+def start(
+    graph: Any,
+    input: Any,
+    *,
+    session_id: str | None = None,
+    variables: dict[str, Any] | None = None,
+    backend: Any = None,
+    display: bool | None = None,
+    background: bool = False,
+) -> Run:
+    """Start a run of a compiled graph and return it; parameters as for `graph.run`.
+
+    It lives on the loop that runs in this thread, if there is one and background is False, else on the
+    private loop thread. Raises what the graph's checks raise; nothing was started then.
+    """
+    loop = None if background else asyncio._get_running_loop()
+    context = _context(graph, session_id, variables)
+    run_id = new_run_id()
+    store = backend if backend is not None else default_backend()
+    execution = Executor(graph, store).start(input, context, run_id=run_id)
+    run = Run(run_id, graph=graph, session_id=context.session_id)
+    run._loop = loop or private_loop()
+    remember(run)
+    _show(run, display)
+    if loop is not None:
+        run._begin(execution)
+    else:
+        run._loop.call_soon_threadsafe(run._begin, execution, context=contextvars.copy_context())
+    return run
+
+
+def run_sync(
+    graph: Any,
+    input: Any,
+    *,
+    session_id: str | None = None,
+    variables: dict[str, Any] | None = None,
+    backend: Any = None,
+    display: bool | None = None,
+    nested: bool = False,
+) -> Run:
+    """Run a compiled graph to its end while this thread waits; parameters as for `graph.run`.
+
+    It runs on the private loop thread. Ctrl-C or a kernel interrupt cancels it.
+
+    nested : True runs on the loop that is running in this thread, through nest_asyncio, for clients and locks
+        that are bound to it. The price: nest_asyncio replaces asyncio's Task and Future in the whole process;
+        with ipykernel 7 it loses the next queued cell and the messages of widgets, and an interrupt may leave
+        a paid stream running. Prefer `await graph.run(...)`.
+
+    Raises NodeExecutionError when a node fails, MeshInterrupted when it was stopped; `.run` of either has
+    what was obtained. Raises InputError when it is called on the private loop itself, which it would block.
+    """
+    options: dict[str, Any] = {
+        "session_id": session_id,
+        "variables": variables,
+        "backend": backend,
+        "display": display,
+    }
+    if nested:
+        return _run_nested(graph, input, options)
+    if asyncio._get_running_loop() is _private and _private is not None:
+        raise InputError("run_sync() inside a run would wait for itself; use `await graph.run(...)` there.")
+    run = start(graph, input, background=True, **options)
+    try:
+        run.wait()
+    except KeyboardInterrupt:
+        run.cancel()
+        run.wait()
+        raise MeshInterrupted(run=run) from None
+    return _outcome(run)
+
+
+def _run_nested(graph: Any, input: Any, options: dict[str, Any]) -> Run:
+    loop = asyncio._get_running_loop()
+    if loop is None:
+        return asyncio.run(_start_and_wait(graph, input, options))
+    import nest_asyncio
+
+    nest_asyncio.apply(loop)
+    run = start(graph, input, **options)
+    try:
+        loop.run_until_complete(run._feed.closed())
+    except KeyboardInterrupt:
+        run.cancel()
+        loop.run_until_complete(run._feed.closed())
+        raise MeshInterrupted(run=run) from None
+    return _outcome(run)
+
+
+async def _start_and_wait(graph: Any, input: Any, options: dict[str, Any]) -> Run:
+    return await start(graph, input, **options)
+
+
+def _outcome(run: Run) -> Run:
+    if run.exception is None and run.status == "cancelled":
+        raise MeshInterrupted(run=run)
+    return run.result()
+
+
+def default_backend() -> Any:
+    """Return the project's log, or memory when MESH_LOG=off."""
+    off = os.environ.get("MESH_LOG", "").strip().lower() in ("off", "0", "false", "no")
+    return plugins.find("backend", "memory" if off else "file")()
+
+
+def host_name(display: bool | None) -> str:
+    """Return the host that shows a run: "notebook" in a kernel, unless display is False; else "plain"."""
+    shell = sys.modules.get("IPython.core.interactiveshell")
+    if display is False or shell is None or not shell.InteractiveShell.initialized():
+        return "plain"
+    return "notebook" if getattr(shell.InteractiveShell.instance(), "kernel", None) is not None else "plain"
+
+
+def _show(run: Run, display: bool | None) -> None:
+    name = host_name(display)
+    try:
+        plugins.find("host", name).show(run)
+    except Exception:
+        # A view that fails must not cost the answer that somebody pays for.
+        _logger.exception("Run %s cannot be shown by host %r; it runs all the same.", run.id, name)
+
+
+def _context(graph: Any, session_id: str | None, variables: dict[str, Any] | None) -> ExecutionContext:
+    """Return the session's context, kept in this process, or a fresh one without a session."""
+    if not session_id:
+        return ExecutionContext(graph_id=graph.graph_id, variables=dict(variables or {}))
+    with _lock:
+        context = _sessions.setdefault(
+            session_id, ExecutionContext(graph_id=graph.graph_id, session_id=session_id)
+        )
+    if variables:
+        context.variables.update(variables)
+    return context
+
+
+def private_loop() -> asyncio.AbstractEventLoop:
+    """Return the loop of the one daemon thread that serves all runs without a loop of their own."""
+    global _private
+    with _lock:
+        if _private is None:
+            _private = asyncio.new_event_loop()
+            threading.Thread(target=_serve, args=(_private,), name="mesh_nb runs", daemon=True).start()
+        return _private
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    loop.run_forever()
+
+
+def on_private_loop(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine on the private loop and wait for its result in this thread."""
+    return asyncio.run_coroutine_threadsafe(work, private_loop()).result()
+
+
+@contextlib.contextmanager
+def awake() -> Generator[None]:
+    """Wake the running loop every 100 ms inside a kernel, while at least one run is awaited on it.
+
+    A kernel's interrupt is queued on the loop without waking it, so a quiet await would not see it.
+    """
+    if "ipykernel" not in sys.modules:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    _awake[loop] = _awake.get(loop, 0) + 1
+    if _awake[loop] == 1:
+        _tick(weakref.ref(loop))
+    try:
+        yield
+    finally:
+        _awake[loop] -= 1
+
+
+def _tick(ref: weakref.ref[asyncio.AbstractEventLoop]) -> None:
+    loop = ref()
+    if loop is not None and _awake.get(loop, 0) > 0:
+        loop.call_later(TICK, _tick, ref)
+
+
+def _close_private() -> None:
+    """Cancel what still runs at exit, so that logs end and connections close."""
+    global _private
+    loop, _private = _private, None
+    if loop is None or not loop.is_running():
+        return
+    with contextlib.suppress(TimeoutError):
+        asyncio.run_coroutine_threadsafe(_cancel_all(), loop).result(CLOSE_SECONDS)
+    loop.call_soon_threadsafe(loop.stop)
+
+
+async def _cancel_all() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+
+
+def _after_fork() -> None:
+    global _private, _lock
+    _private, _lock = None, threading.Lock()
+
+
+atexit.register(_close_private)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
