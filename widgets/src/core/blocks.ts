@@ -1,0 +1,169 @@
+// Streaming Markdown: text to blocks. A finished block is frozen and never looked at again; only the open
+// tail is. Whatever the chunks, the same text gives the same blocks, and a step costs at most one window.
+import { Lexer, type Token, type Tokens } from "marked";
+
+/** One top-level block of a text; `raw` of all blocks, with the blank lines between, is the text. */
+export interface Block {
+  kind: "markdown" | "fence" | "plain";
+  raw: string;
+  /** Where it begins in the text. */
+  start: number;
+  /** Header lines that a table cut in two repeats. */
+  prefix: string;
+}
+
+/** Longest piece of text that is parsed at once; a longer block is cut. */
+export const WINDOW = 8192;
+
+/** Definitions of reference links, by name, as marked keeps them. */
+export type Links = Lexer["tokens"]["links"];
+
+interface Fence {
+  closing: RegExp;
+  scanned: number;
+}
+
+const FENCE = /^(?: {0,3})(`{3,}(?=[^`\n]*\n)|~{3,})[^\n]*\n/;
+const BLANK = /^(?:[ \t]*\n)+/;
+
+export class Blocks {
+  readonly frozen: Block[] = [];
+  readonly links: Links = Object.create(null);
+  private text = "";
+  private at = 0;
+  private prefix = "";
+  private tried = 0;
+  private fence: Fence | null = null;
+  private finished = false;
+
+  /** Take the whole text as it is now; what was taken before must be its beginning. */
+  update(text: string, finished: boolean): void {
+    if (text.length > this.text.length) {
+      // Same length, so that offsets of citations stay true.
+      this.text += text.slice(this.text.length).replace(/\r/g, " ");
+    }
+    this.finished = finished;
+  }
+
+  /** The open end of the text, not yet frozen. */
+  get tail(): Block | null {
+    const raw = this.text.slice(this.at);
+    if (!raw) return null;
+    return { kind: this.fence ? "fence" : "markdown", raw, start: this.at, prefix: this.prefix };
+  }
+
+  /** Freeze what is finished; false when `more` said to stop before the end. */
+  advance(more: () => boolean = () => true): boolean {
+    while (this.at < this.text.length && this.step()) if (!more()) return false;
+    return true;
+  }
+
+  private step(): boolean {
+    if (this.fence) return this.closeFence(this.fence);
+    const blank = BLANK.exec(this.text.slice(this.at, this.at + WINDOW));
+    if (blank) {
+      this.at += blank[0].length;
+      this.prefix = "";
+      return true;
+    }
+    const window = this.text.slice(this.at, this.at + WINDOW);
+    const full = this.at + WINDOW < this.text.length;
+    const whole = this.finished && !full ? window : window.slice(0, window.lastIndexOf("\n") + 1);
+    const opened = this.prefix ? null : FENCE.exec(whole);
+    if (opened) {
+      const mark = opened[1]!;
+      const closing = new RegExp(`^ {0,3}${mark[0]!}{${mark.length},}[ \\t]*$`);
+      this.fence = { closing, scanned: this.at + opened[0].length };
+      return true;
+    }
+    if (whole.length === this.tried && !full && !this.finished) return false;
+    this.tried = whole.length;
+    const tokens = whole ? blockTokens(this.prefix + whole, this.links) : null;
+    if (tokens && this.freezeFinished(tokens)) return true;
+    if (full) return this.cut(window, tokens?.find((t) => t.type !== "space"));
+    if (!this.finished) return false;
+    this.freeze("markdown", window.length);
+    return true;
+  }
+
+  /** Freeze every block that another one follows. */
+  private freezeFinished(tokens: Token[]): boolean {
+    const last = tokens.findLastIndex((t) => t.type !== "space");
+    // The title of a link definition may still follow on the next line.
+    if (last === 1 && tokens[0]!.type === "def") return false;
+    for (const token of tokens.slice(0, Math.max(last, 0))) {
+      const length = token.raw.length - this.prefix.length;
+      if (token.type === "space") this.at += length;
+      else this.freeze("markdown", length);
+      if (token.type === "def") this.define(token as Tokens.Def);
+    }
+    return last > 0;
+  }
+
+  private define({ tag, href, title }: Tokens.Def): void {
+    this.links[tag] ??= { href, title };
+  }
+
+  /** End a block that is longer than a window: a list between items, a table between rows, else as text. */
+  private cut(window: string, token: Token | undefined): boolean {
+    if (token?.type === "list" && token.items.length > 1) {
+      const last = token.items.at(-1) as { raw: string };
+      const length = token.raw.length - last.raw.length;
+      if (length > 0) {
+        this.freeze("markdown", length);
+        return true;
+      }
+    }
+    if (token?.type === "table" && token.rows.length > 1) {
+      const header = this.prefix || /^[^\n]*\n[^\n]*\n/.exec(token.raw)?.[0] || "";
+      const length = window.lastIndexOf("\n") + 1;
+      if (header && header.length < WINDOW / 4 && length > 0) {
+        this.freeze("markdown", length);
+        this.prefix = header;
+        return true;
+      }
+    }
+    const space = Math.max(window.lastIndexOf(" "), window.lastIndexOf("\n"));
+    const whole = space > WINDOW / 2 ? space + 1 : window.length;
+    // A surrogate pair stays whole.
+    const split = (window.charCodeAt(whole - 1) & 0xfc00) === 0xd800 ? whole - 1 : whole;
+    this.freeze("plain", split);
+    return true;
+  }
+
+  private closeFence(fence: Fence): boolean {
+    for (;;) {
+      const end = this.text.indexOf("\n", fence.scanned);
+      if (end < 0 && !this.finished) return false;
+      const stop = end < 0 ? this.text.length : end;
+      const closed = fence.closing.test(this.text.slice(fence.scanned, Math.min(stop, fence.scanned + WINDOW)));
+      fence.scanned = end < 0 ? stop : end + 1;
+      if (!closed && fence.scanned < this.text.length) continue;
+      if (!closed && !this.finished) return false;
+      this.freeze("fence", fence.scanned - this.at);
+      this.fence = null;
+      return true;
+    }
+  }
+
+  private freeze(kind: Block["kind"], length: number): void {
+    const raw = this.text.slice(this.at, this.at + length);
+    this.frozen.push({ kind, raw, start: this.at, prefix: this.prefix });
+    this.at += length;
+    this.prefix = "";
+    this.tried = 0;
+  }
+}
+
+/** Block tokens of a text, or null when it defeats the lexer (nesting, or raw that does not add up). */
+function blockTokens(text: string, links: Links): Token[] | null {
+  const lexer = new Lexer();
+  lexer.tokens.links = Object.assign(Object.create(null), links);
+  try {
+    lexer.blockTokens(text, lexer.tokens);
+  } catch {
+    return null;
+  }
+  const length = lexer.tokens.reduce((sum, token) => sum + token.raw.length, 0);
+  return length === text.length ? [...lexer.tokens] : null;
+}

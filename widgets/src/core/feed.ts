@@ -1,0 +1,129 @@
+// The only file that touches the widget model: messages in, one RunState out, one call back per frame.
+import type { ExecutionEvent } from "./events";
+import { newRun, reduce, type RunState } from "./reduce";
+
+/** What anywidget gives to initialize and render. */
+export interface Model {
+  get(name: string): unknown;
+  send(content: unknown): void;
+  on(name: string, callback: (...args: never[]) => void): void;
+  off(name: string, callback: (...args: never[]) => void): void;
+}
+
+export interface Batch {
+  kind: "events";
+  from: number;
+  to: number;
+  events: ExecutionEvent[];
+}
+
+export interface Snapshot {
+  kind: "snapshot";
+  to: number;
+  events: ExecutionEvent[];
+}
+
+export type Message = Batch | Snapshot | { kind: "bundle" };
+
+/** The store of one run in the page; every view of the run shares it. */
+export class Feed {
+  run: RunState;
+  /** What the reader opened or closed; outlives a view and a snapshot. */
+  readonly choices = new Map<string, boolean>();
+  /** The kernel has gone; what had arrived is kept. */
+  detached = false;
+  stopping = false;
+  private last = -1;
+  private asked = false;
+  private held: Batch[] = [];
+  private listeners = new Set<() => void>();
+  private frame = 0;
+  private readonly runId: string;
+
+  constructor(
+    private readonly model: Model,
+    early: readonly Message[] = [],
+  ) {
+    this.runId = String(model.get("run_id") ?? "");
+    this.run = newRun(this.runId);
+    model.on("msg:custom", (message: Message) => this.receive(message));
+    model.on("change:final", () => this.finish());
+    model.on("comm_live_update", () => this.lost());
+    for (const message of early) this.receive(message);
+    if (!this.finish() && this.last < 0) this.ask();
+  }
+
+  receive(message: Message): void {
+    this.detached = false;
+    if (message.kind === "snapshot") this.restore(message);
+    else if (message.kind === "events") this.append(message);
+  }
+
+  /** Call back at most once a frame after the run changed; returns what ends that. */
+  subscribe(listener: () => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  stop(): void {
+    this.stopping = true;
+    this.model.send({ kind: "stop" });
+    this.changed();
+  }
+
+  private append(batch: Batch): void {
+    if (batch.to <= this.last) return;
+    const gap = batch.from !== this.last + 1;
+    if (gap || this.run.incomplete) this.held.push(batch);
+    if (gap) {
+      // Show what is here; the snapshot puts the missing part in its place.
+      this.run.incomplete = true;
+      this.ask();
+    }
+    for (const event of batch.events) if (event.seq < 0 || event.seq > this.last) reduce(this.run, event);
+    this.last = batch.to;
+    this.changed();
+  }
+
+  private restore(snapshot: Snapshot): void {
+    this.asked = false;
+    if (snapshot.to <= this.last && !this.run.incomplete) return;
+    this.run = newRun(this.runId);
+    for (const event of snapshot.events) reduce(this.run, event);
+    this.last = snapshot.to;
+    const held = this.held;
+    this.held = [];
+    for (const batch of held) this.append(batch);
+    this.changed();
+  }
+
+  private finish(): boolean {
+    const final = this.model.get("final") as Partial<Snapshot> | null | undefined;
+    if (!final?.events?.length) return false;
+    this.held = [];
+    this.restore({ kind: "snapshot", to: final.to ?? final.events.at(-1)!.seq, events: final.events });
+    return true;
+  }
+
+  private ask(): void {
+    if (this.asked) return;
+    this.asked = true;
+    this.model.send({ kind: "snapshot" });
+  }
+
+  private lost(): void {
+    if (this.run.status !== "running" && this.run.status !== "pending") return;
+    this.detached = true;
+    this.asked = false;
+    this.changed();
+    this.ask();
+  }
+
+  private changed(): void {
+    if (this.frame) return;
+    this.frame = requestAnimationFrame(() => {
+      this.frame = 0;
+      for (const listener of [...this.listeners]) listener();
+    });
+  }
+}

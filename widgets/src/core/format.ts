@@ -1,0 +1,96 @@
+// Numbers and values as people read them.
+import type { RunState } from "./reduce";
+
+export function duration(ms: number): string {
+  const s = ms / 1000;
+  if (s < 0.95) return `${Math.max(0, Math.round(ms))} ms`;
+  if (s < 9.95) return `${s.toFixed(1)} s`;
+  if (s < 60) return `${Math.round(s)} s`;
+  const minutes = Math.floor(s / 60);
+  return minutes < 60 ? `${minutes} min ${Math.floor(s % 60)} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+export const count = (n: number, one: string, many = `${one}s`): string =>
+  `${n.toLocaleString("en-US")} ${n === 1 ? one : many}`;
+
+export function bytes(n: number): string {
+  if (n < 1000) return count(n, "byte");
+  const units = ["kB", "MB", "GB"];
+  let value = n / 1000;
+  while (value >= 1000 && units.length > 1) {
+    value /= 1000;
+    units.shift();
+  }
+  return `${value < 10 ? value.toFixed(1) : Math.round(value)} ${units[0]}`;
+}
+
+export function dollars(usd: number): string {
+  if (usd === 0) return "$0.00";
+  if (usd < 0.0001) return "<$0.0001";
+  return `$${usd.toFixed(usd < 0.01 ? 4 : usd < 1 ? 3 : 2)}`;
+}
+
+/** What a run cost: never $0 when nobody knows, never a sum that hides what it leaves out. */
+export function cost(run: RunState): string | null {
+  if (run.cost === null) return run.unpriced ? "unpriced" : null;
+  return dollars(run.cost) + (run.unpriced ? ` + ${count(run.unpriced, "unpriced call")}` : "");
+}
+
+export function tokens(run: RunState): number | null {
+  const { total_tokens, prompt_tokens, completion_tokens } = run.usage;
+  if (total_tokens !== undefined) return total_tokens;
+  if (prompt_tokens === undefined && completion_tokens === undefined) return null;
+  return (prompt_tokens ?? 0) + (completion_tokens ?? 0);
+}
+
+export const words = (text: string): number => text.match(/\S+/g)?.length ?? 0;
+
+export function host(url: string): string {
+  try {
+    const { hostname, protocol } = new URL(url);
+    return protocol === "http:" || protocol === "https:" ? hostname.replace(/^www\./, "") : "";
+  } catch {
+    return "";
+  }
+}
+
+/** A value on one line, for a summary. */
+export function brief(value: unknown, limit = 90): string {
+  const one = (v: unknown): string => (typeof v === "string" ? v : (JSON.stringify(v) ?? ""));
+  const text =
+    value !== null && typeof value === "object" && !Array.isArray(value)
+      ? Object.entries(value)
+          .slice(0, 6)
+          .map(([k, v]) => `${k}: ${one(v).slice(0, limit)}`)
+          .join(", ")
+      : one(value);
+  const line = text.slice(0, 4 * limit).replace(/\s+/g, " ").trim();
+  return line.length > limit ? `${line.slice(0, limit - 1)}…` : line;
+}
+
+export const pretty = (value: unknown): string =>
+  typeof value === "string" ? value : (JSON.stringify(value, null, 2) ?? "");
+
+/** A JSON value as a Python literal. */
+export function python(value: unknown): string {
+  if (value === null || value === undefined) return "None";
+  if (value === true) return "True";
+  if (value === false) return "False";
+  if (Array.isArray(value)) return `[${value.map(python).join(", ")}]`;
+  if (typeof value === "object")
+    return `{${Object.entries(value)
+      .map(([k, v]) => `${JSON.stringify(k)}: ${python(v)}`)
+      .join(", ")}}`;
+  return JSON.stringify(value);
+}
+
+/** A tool call as Python source. */
+export function pythonCall(name: string, args: unknown): string {
+  const callee = /^[A-Za-z_]\w*$/.test(name) ? name : "tool";
+  if (args === undefined || args === null) return `${callee}()`;
+  if (typeof args !== "object" || Array.isArray(args)) return `${callee}(${python(args)})`;
+  const entries = Object.entries(args);
+  if (entries.every(([k]) => /^[A-Za-z_]\w*$/.test(k)))
+    return `${callee}(${entries.map(([k, v]) => `${k}=${python(v)}`).join(", ")})`;
+  return `${callee}(**${python(args)})`;
+}

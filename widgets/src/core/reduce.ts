@@ -1,0 +1,521 @@
+// Events to what a reader of the run sees. No DOM, no time, no I/O: the same events give the same state.
+// Objects change in place and count up `rev`, so that a view redraws only what changed.
+import type {
+  CustomDataMetadata,
+  ExecutionEndMetadata,
+  ExecutionEvent,
+  ExecutionStartMetadata,
+  FileMetadata,
+  ModelCallStartMetadata,
+  ReasoningMetadata,
+  ResponseMetadata,
+  Source,
+  SourceMetadata,
+  StepMetadata,
+  TokenMetadata,
+  ToolCallMetadata,
+  Usage,
+} from "./events";
+import { cleaned, place, type Mark } from "./cite";
+
+interface Base {
+  key: string;
+  rev: number;
+}
+export interface TextPart extends Base {
+  type: "text";
+  text: string;
+  refusal: boolean;
+  done: boolean;
+  marks: Mark[];
+}
+export interface ReasoningPart extends Base {
+  type: "reasoning";
+  text: string;
+  kind: "full" | "summary" | "redacted";
+  startedAt: number;
+  endedAt: number | null;
+}
+export type ToolStatus = "writing" | "running" | "ok" | "error" | "denied" | "cancelled" | "not_executed";
+export interface ToolPart extends Base {
+  type: "tool";
+  name: string;
+  raw: string;
+  args: unknown;
+  output: unknown;
+  error: string | null;
+  status: ToolStatus;
+  provider: boolean;
+  startedAt: number;
+  durationMs: number | null;
+}
+export interface FilePart extends Base {
+  type: "file";
+  name: string;
+  mime: string;
+  content: string | null;
+  size: number | null;
+}
+export interface CustomPart extends Base {
+  type: "custom";
+  dataType: string;
+  payload: unknown;
+}
+export interface StepPart extends Base {
+  type: "step";
+  index: number;
+}
+export interface RetryPart extends Base {
+  type: "retry";
+  error: string;
+  attempt: number;
+  dropped: Part[];
+}
+export interface InterruptPart extends Base {
+  type: "interrupt";
+  payload: unknown;
+  resolved: boolean;
+}
+export type Part =
+  | TextPart
+  | ReasoningPart
+  | ToolPart
+  | FilePart
+  | CustomPart
+  | StepPart
+  | RetryPart
+  | InterruptPart;
+
+export type NodeStatus = "running" | "completed" | "failed" | "stopped";
+export interface NodeState extends Base {
+  id: string;
+  visit: number;
+  attempt: number;
+  status: NodeStatus;
+  parts: Part[];
+  error: string | null;
+  startedAt: number;
+  endedAt: number | null;
+  /** Open text and reasoning blocks, tool calls and replaceable custom data, by their id. */
+  open: Map<string, Part>;
+  /** Citations that came before any text. */
+  waiting: Mark[];
+}
+
+export interface CallState {
+  id: string;
+  nodeId: string;
+  model: string;
+  provider: string;
+  usage: Usage;
+  usageStatus: string;
+  cost: number | null;
+  finish: string | null;
+  firstTokenMs: number | null;
+  durationMs: number | null;
+  done: boolean;
+}
+
+export interface Citation {
+  /** Place among the run's cited sources by first use, from 1; 0 for a result nobody cited. */
+  number: number;
+  url: string;
+  title: string;
+  quote: string;
+}
+
+export type RunStatus =
+  | "pending"
+  | "running"
+  | "completed"
+  | "interrupted"
+  | "failed"
+  | "cancelled"
+  | "budget"
+  | "timeout";
+
+export interface RunState extends Base {
+  id: string;
+  graphId: string;
+  status: RunStatus;
+  startedAt: number | null;
+  durationMs: number | null;
+  error: string | null;
+  nodes: NodeState[];
+  byKey: Map<string, NodeState>;
+  calls: CallState[];
+  usage: Usage;
+  /** Sum of the known costs; null when no call had one. */
+  cost: number | null;
+  unpriced: number;
+  sources: Map<string, Citation>;
+  cited: number;
+  /** Part of the stream is missing until a snapshot comes. */
+  incomplete: boolean;
+  lastTimestamp: number;
+}
+
+export function newRun(id: string): RunState {
+  return {
+    key: id,
+    rev: 0,
+    id,
+    graphId: "",
+    status: "pending",
+    startedAt: null,
+    durationMs: null,
+    error: null,
+    nodes: [],
+    byKey: new Map(),
+    calls: [],
+    usage: {},
+    cost: null,
+    unpriced: 0,
+    sources: new Map(),
+    cited: 0,
+    incomplete: false,
+    lastTimestamp: 0,
+  };
+}
+
+type Handler = (run: RunState, event: ExecutionEvent<never>) => void;
+const typed = <M>(handler: (run: RunState, event: ExecutionEvent<M>) => void): Handler => handler as Handler;
+
+function nodeOf(run: RunState, event: ExecutionEvent<unknown>): NodeState {
+  const { visit = 0, attempt = 0 } = event.metadata as { visit?: number; attempt?: number };
+  const key = `${event.node_id} ${visit}`;
+  let node = run.byKey.get(key);
+  if (!node) {
+    node = {
+      key,
+      rev: 0,
+      id: event.node_id,
+      visit,
+      attempt,
+      status: "running",
+      parts: [],
+      error: null,
+      startedAt: event.timestamp,
+      endedAt: null,
+      open: new Map(),
+      waiting: [],
+    };
+    run.byKey.set(key, node);
+    run.nodes.push(node);
+  }
+  node.attempt = Math.max(node.attempt, attempt);
+  node.rev++;
+  return node;
+}
+
+function add<P extends Part>(node: NodeState, part: Omit<P, "key" | "rev">): P {
+  const made = { key: `${part.type}${node.attempt}.${node.parts.length}`, rev: 0, ...part } as P;
+  node.parts.push(made);
+  return made;
+}
+
+function text(run: RunState, event: ExecutionEvent<TokenMetadata>): void {
+  const node = nodeOf(run, event);
+  const refusal = event.metadata.event_subtype === "refusal";
+  const id = `text ${event.metadata.text_block_id ?? ""} ${refusal}`;
+  let part = node.open.get(id) as TextPart | undefined;
+  if (!part) {
+    part = add<TextPart>(node, { type: "text", text: "", refusal, done: false, marks: node.waiting });
+    node.waiting = [];
+    node.open.set(id, part);
+  }
+  part.text += cleaned(event.content);
+  part.rev++;
+}
+
+function messageEnd(run: RunState, event: ExecutionEvent<unknown>): void {
+  // A later message may reuse a block id; it is a block of its own.
+  const node = nodeOf(run, event);
+  for (const [id, part] of node.open) {
+    if (part.type !== "text") continue;
+    part.done = true;
+    part.rev++;
+    node.open.delete(id);
+  }
+}
+
+function reasoning(run: RunState, event: ExecutionEvent<ReasoningMetadata>): void {
+  const node = nodeOf(run, event);
+  const id = `reasoning ${event.metadata.block_id ?? ""}`;
+  let part = node.open.get(id) as ReasoningPart | undefined;
+  if (!part) {
+    part = add<ReasoningPart>(node, {
+      type: "reasoning",
+      text: "",
+      kind: "full",
+      startedAt: event.timestamp,
+      endedAt: null,
+    });
+    node.open.set(id, part);
+  }
+  part.kind = event.metadata.kind ?? part.kind;
+  if (event.type === "reasoning_token") part.text += cleaned(event.content);
+  if (event.type === "reasoning_end") {
+    part.endedAt = event.timestamp;
+    node.open.delete(id);
+  }
+  part.rev++;
+}
+
+function tool(run: RunState, event: ExecutionEvent<ToolCallMetadata>): void {
+  const node = nodeOf(run, event);
+  const m = event.metadata;
+  const id = `tool ${m.tool_call_id ?? event.seq}`;
+  let part = node.open.get(id) as ToolPart | undefined;
+  if (!part) {
+    part = add<ToolPart>(node, {
+      type: "tool",
+      name: "",
+      raw: "",
+      args: undefined,
+      output: undefined,
+      error: null,
+      status: "writing",
+      provider: m.executed_by === "provider",
+      startedAt: event.timestamp,
+      durationMs: null,
+    });
+    node.open.set(id, part);
+  }
+  part.rev++;
+  part.name = m.tool_name ?? part.name;
+  if (m.executed_by) part.provider = m.executed_by === "provider";
+  if (m.arguments !== undefined && m.arguments !== null) {
+    part.args = m.arguments;
+    if (part.status === "writing") part.status = "running";
+  }
+  if (event.type === "tool_call_delta") part.raw += typeof event.content === "string" ? event.content : "";
+  if (event.type !== "tool_call_complete") return;
+  part.raw = m.arguments_raw ?? part.raw;
+  part.output = event.output;
+  part.error = event.error ?? null;
+  part.status = m.status ?? (event.error ? "error" : "ok");
+  part.durationMs = m.duration_ms ?? Math.max(0, (event.timestamp - part.startedAt) * 1000);
+}
+
+function source(run: RunState, event: ExecutionEvent<SourceMetadata>): void {
+  const node = nodeOf(run, event);
+  const part = node.parts.findLast((p): p is TextPart => p.type === "text");
+  const list = Array.isArray(event.metadata.sources) ? event.metadata.sources : [];
+  for (const one of list) cite(run, part?.text, part?.marks ?? node.waiting, one);
+  if (part) part.rev++;
+}
+
+function cite(run: RunState, text: string | undefined, marks: Mark[], one: Source): void {
+  const url = typeof one.url === "string" ? one.url : "";
+  const title = cleaned(one.title);
+  const name = url || title;
+  if (!name) return;
+  let found = run.sources.get(name);
+  if (!found) {
+    found = { number: 0, url, title: title || url, quote: "" };
+    run.sources.set(name, found);
+  }
+  found.quote ||= cleaned(one.cited_text);
+  if (one.kind === "result") return;
+  found.number ||= ++run.cited;
+  // Some servers send start = end = 0 for "no place known": the mark then stands at the end of the text.
+  const known = typeof one.end === "number" && one.end > (one.start ?? 0);
+  const at = known && text !== undefined ? place(text, one.end!, one.offset_unit) : null;
+  if (!marks.some((m) => m.at === at && m.number === found.number)) marks.push({ at, number: found.number });
+}
+
+function file(run: RunState, event: ExecutionEvent<FileMetadata>): void {
+  const m = event.metadata;
+  const content = typeof m.content === "string" ? m.content : null;
+  add<FilePart>(nodeOf(run, event), {
+    type: "file",
+    name: cleaned(m.name) || "file",
+    mime: m.mime_type ?? "application/octet-stream",
+    content,
+    size: m.size ?? (content === null ? null : Math.floor((content.length * 3) / 4) - padding(content)),
+  });
+}
+
+const padding = (base64: string): number => (base64.endsWith("==") ? 2 : base64.endsWith("=") ? 1 : 0);
+
+function callStart(run: RunState, event: ExecutionEvent<ModelCallStartMetadata>): void {
+  nodeOf(run, event);
+  const m = event.metadata;
+  run.calls.push({
+    id: m.call_id ?? `seq${event.seq}`,
+    nodeId: event.node_id,
+    model: m.requested_model ?? "",
+    provider: m.provider ?? "",
+    usage: {},
+    usageStatus: "unknown",
+    cost: null,
+    finish: null,
+    firstTokenMs: null,
+    durationMs: null,
+    done: false,
+  });
+}
+
+function response(run: RunState, event: ExecutionEvent<ResponseMetadata>): void {
+  const node = nodeOf(run, event);
+  const m = event.metadata;
+  let call = run.calls.findLast((c) => !c.done && (m.call_id ? c.id === m.call_id : c.nodeId === node.id));
+  if (!call) {
+    callStart(run, event as ExecutionEvent<ModelCallStartMetadata>);
+    call = run.calls.at(-1)!;
+  }
+  call.done = true;
+  call.model = m.model_id ?? m.requested_model ?? call.model;
+  call.provider = m.provider ?? call.provider;
+  call.usage = m.usage ?? {};
+  call.usageStatus = m.usage_status ?? "reported";
+  call.finish = m.finish_reason ?? null;
+  call.firstTokenMs = m.time_to_first_token_ms ?? null;
+  call.durationMs = m.duration_ms ?? null;
+  if (typeof m.cost_usd === "number") {
+    call.cost = m.cost_usd;
+    run.cost = (run.cost ?? 0) + m.cost_usd;
+  } else run.unpriced++;
+  for (const [name, count] of Object.entries(call.usage) as [keyof Usage, unknown][])
+    if (typeof count === "number") run.usage[name] = (run.usage[name] ?? 0) + count;
+  // The call is over: what it asked our tools to do is being done now.
+  for (const part of node.parts) {
+    if (part.type !== "tool" || part.status !== "writing") continue;
+    part.status = "running";
+    part.startedAt = event.timestamp;
+    part.rev++;
+  }
+}
+
+function custom(run: RunState, event: ExecutionEvent<CustomDataMetadata>): void {
+  const node = nodeOf(run, event);
+  const dataType = event.metadata.data_type ?? "data";
+  const named = (event.content as { id?: unknown } | null)?.id ?? "";
+  const id = `custom ${dataType} ${String(named)}`;
+  // Progress, and whatever is transient or carries an id, is one thing that changes.
+  const replaces = dataType === "data-progress" || event.metadata.transient || named !== "";
+  const before = replaces ? (node.open.get(id) as CustomPart | undefined) : undefined;
+  if (before) {
+    before.payload = event.content;
+    before.rev++;
+  } else {
+    const part = add<CustomPart>(node, { type: "custom", dataType, payload: event.content });
+    if (replaces) node.open.set(id, part);
+  }
+}
+
+function retry(run: RunState, event: ExecutionEvent<{ attempt?: number }>): void {
+  const node = nodeOf(run, event);
+  const dropped = node.parts;
+  close(node, "stopped", event.timestamp);
+  node.attempt = Math.max(node.attempt, event.metadata.attempt ?? 0) + (event.metadata.attempt ? 0 : 1);
+  node.status = "running";
+  node.endedAt = null;
+  node.error = null;
+  node.parts = [];
+  add<RetryPart>(node, {
+    type: "retry",
+    error: cleaned(event.error ?? event.content),
+    attempt: node.attempt,
+    dropped,
+  });
+}
+
+/** End whatever a node still had open. */
+function close(node: NodeState, status: NodeStatus, timestamp: number): void {
+  node.status = status;
+  node.endedAt = timestamp;
+  node.rev++;
+  for (const part of node.parts) {
+    if (part.type === "text" && !part.done) part.done = true;
+    else if (part.type === "reasoning" && part.endedAt === null) part.endedAt = timestamp;
+    else if (part.type === "tool" && (part.status === "writing" || part.status === "running"))
+      part.status = status === "completed" ? "not_executed" : "cancelled";
+    else continue;
+    part.rev++;
+  }
+  node.open.clear();
+}
+
+function end(run: RunState, event: ExecutionEvent<ExecutionEndMetadata>): void {
+  const m = event.metadata;
+  run.status = m.status ?? (event.type === "execution_error" ? "failed" : "completed");
+  run.error = event.error ? cleaned(event.error) : null;
+  run.durationMs =
+    m.duration_ms ?? (run.startedAt === null ? null : Math.max(0, (event.timestamp - run.startedAt) * 1000));
+  if (run.cost === null && !run.calls.length && typeof m.cost_usd === "number") run.cost = m.cost_usd;
+  if (!Object.keys(run.usage).length && m.usage) run.usage = { ...m.usage };
+  if (run.status === "interrupted") return;
+  for (const node of run.nodes) if (node.status === "running") close(node, "stopped", event.timestamp);
+}
+
+const HANDLERS: Record<string, Handler> = {
+  execution_start: typed<ExecutionStartMetadata>((run, event) => {
+    run.status = "running";
+    run.startedAt = event.timestamp;
+    run.graphId = cleaned(event.metadata.graph_id);
+    run.id ||= event.run_id;
+  }),
+  execution_complete: typed(end),
+  execution_error: typed(end),
+  node_start: typed((run, event) => void nodeOf(run, event)),
+  node_complete: typed((run, event) => close(nodeOf(run, event), "completed", event.timestamp)),
+  node_error: typed((run, event) => {
+    const node = nodeOf(run, event);
+    node.error = cleaned(event.error) || "failed";
+    close(node, "failed", event.timestamp);
+  }),
+  node_retry: typed(retry),
+  model_call_start: typed(callStart),
+  message_start: typed((run, event) => void nodeOf(run, event)),
+  token: typed(text),
+  message_complete: typed(messageEnd),
+  reasoning_start: typed(reasoning),
+  reasoning_token: typed(reasoning),
+  reasoning_end: typed(reasoning),
+  tool_call_start: typed(tool),
+  tool_call_delta: typed(tool),
+  tool_call_complete: typed(tool),
+  response_metadata: typed(response),
+  source: typed(source),
+  file: typed(file),
+  step_start: typed<StepMetadata>((run, event) => {
+    add<StepPart>(nodeOf(run, event), { type: "step", index: event.metadata.step_index ?? 0 });
+  }),
+  custom_data: typed(custom),
+  interrupt: typed((run, event) => {
+    const node = nodeOf(run, event);
+    const part = add<InterruptPart>(node, { type: "interrupt", payload: event.content, resolved: false });
+    node.open.set("interrupt", part);
+  }),
+  interrupt_resolved: typed((run, event) => {
+    const part = nodeOf(run, event).open.get("interrupt");
+    if (part?.type !== "interrupt") return;
+    part.resolved = true;
+    part.rev++;
+  }),
+};
+
+/** Apply one event. Types this version does not know change nothing but the clock. */
+export function reduce(run: RunState, event: ExecutionEvent): void {
+  run.rev++;
+  run.lastTimestamp = Math.max(run.lastTimestamp, event.timestamp);
+  if (run.status === "pending") run.status = "running";
+  HANDLERS[event.type]?.(run, event as ExecutionEvent<never>);
+}
+
+/** The answer: the text of the last node that has any. */
+export function answer(run: RunState): string {
+  const texts = run.nodes.findLast((n) => n.parts.some((p) => p.type === "text" && p.text.trim()))?.parts ?? [];
+  return texts.flatMap((p) => (p.type === "text" && p.text.trim() ? [p.text] : [])).join("\n\n");
+}
+
+/** The cited sources in the order of their numbers, then the results nobody cited. */
+export function sourceList(run: RunState): { cited: Citation[]; read: Citation[] } {
+  const all = [...run.sources.values()];
+  return {
+    cited: all.filter((s) => s.number).sort((a, b) => a.number - b.number),
+    read: all.filter((s) => !s.number),
+  };
+}

@@ -1,0 +1,245 @@
+// Draws streaming Markdown: frozen blocks are appended once, only the open tail is drawn again.
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { Blocks, type Block } from "../core/blocks";
+import { MARK, type Mark } from "../core/cite";
+import { host } from "../core/format";
+import { fenceParts, html, sanitize } from "../core/markdown";
+import { copyText } from "./parts";
+
+/** Milliseconds a frame may spend on new blocks; the rest waits for the next frame. */
+const BUDGET = 12;
+/** Text nodes of streaming code are cut here, so that a long block is not laid out anew as a whole. */
+const CODE_CHUNK = 4096;
+
+interface Props {
+  text: string;
+  done: boolean;
+  marks?: readonly Mark[];
+  /** Changes when something else than the text did. */
+  rev: number;
+}
+
+export function Markdown({ text, done, marks = [], rev }: Props) {
+  const root = useRef<HTMLDivElement>(null);
+  const painter = useRef<Painter>(null);
+  const [again, setAgain] = useState(0);
+  useLayoutEffect(() => {
+    painter.current ??= new Painter(root.current!);
+    const end = performance.now() + BUDGET;
+    if (painter.current.paint(text, done, marks, () => performance.now() < end)) return;
+    const frame = requestAnimationFrame(() => setAgain((n) => n + 1));
+    return () => cancelAnimationFrame(frame);
+  }, [text, done, rev, again]);
+  return <div class="markdown" ref={root} />;
+}
+
+/** Keeps a container in step with a growing text. */
+export class Painter {
+  private readonly blocks = new Blocks();
+  private readonly drawn: { el: HTMLElement; marks: string; links: number }[] = [];
+  private tail: HTMLElement | null = null;
+  private tailKey = "";
+  private settled = "";
+
+  constructor(private readonly root: HTMLElement) {
+    root.addEventListener("click", onClick);
+  }
+
+  /** Bring the container up to date; false when time ran out. */
+  paint(text: string, done: boolean, all: readonly Mark[], more: () => boolean): boolean {
+    this.blocks.update(text, done);
+    if (!this.blocks.advance(more)) return false;
+    const end = text.length;
+    const marks = done
+      ? all.map(({ at, number }) => ({ at: at === null ? end : Math.min(at, end), number }))
+      : all.filter(({ at }) => at !== null);
+    const before = this.drawn.length;
+    if (!this.append(marks, more)) return false;
+    // Citations and link definitions that came late change blocks that were finished.
+    const settled = `${marks.length} ${done ? Object.keys(this.blocks.links).length : ""}`;
+    if (settled !== this.settled && !this.refresh(before, marks, more)) return false;
+    this.settled = settled;
+    this.drawTail(marks);
+    return true;
+  }
+
+  private here(i: number, marks: readonly Mark[]): readonly Mark[] {
+    if (!marks.length) return marks;
+    const { frozen, tail } = this.blocks;
+    const start = frozen[i]?.start ?? tail?.start ?? 0;
+    const next = frozen[i + 1]?.start ?? (i < frozen.length ? tail?.start : undefined) ?? Infinity;
+    return marks.filter(({ at }) => at! > start && at! <= next);
+  }
+
+  private append(marks: readonly Mark[], more: () => boolean): boolean {
+    for (let i = this.drawn.length; i < this.blocks.frozen.length; i++) {
+      const el = document.createElement("div");
+      this.drawn.push({ el, marks: "", links: -1 });
+      this.drawBlock(i, this.here(i, marks));
+      this.root.insertBefore(el, this.tail);
+      if (this.tail && i === this.blocks.frozen.length - 1) this.clearTail();
+      if (i === 100) this.root.classList.add("long");
+      if (!more()) return i === this.blocks.frozen.length - 1;
+    }
+    return true;
+  }
+
+  private refresh(count: number, marks: readonly Mark[], more: () => boolean): boolean {
+    const links = Object.keys(this.blocks.links).length;
+    for (let i = 0; i < count; i++) {
+      const { marks: had, links: knew } = this.drawn[i]!;
+      const mine = this.here(i, marks);
+      const relink = knew < links && this.blocks.frozen[i]!.raw.includes("[");
+      if (keyOf(mine) === had && !relink) continue;
+      this.drawBlock(i, mine);
+      if (!more()) return false;
+    }
+    return true;
+  }
+
+  private drawBlock(i: number, marks: readonly Mark[]): void {
+    const block = this.blocks.frozen[i]!;
+    const drawn = this.drawn[i]!;
+    drawn.marks = keyOf(marks);
+    drawn.links = Object.keys(this.blocks.links).length;
+    drawn.el.className = `block${block.prefix ? " continued" : ""}`;
+    drawn.el.replaceChildren(nodesOf(html(block, this.blocks.links, false, marks), marks));
+  }
+
+  private clearTail(): void {
+    this.tail?.remove();
+    this.tail = null;
+    this.tailKey = "";
+  }
+
+  private drawTail(all: readonly Mark[]): void {
+    const tail = this.blocks.tail;
+    if (!tail) return this.clearTail();
+    const marks = this.here(this.blocks.frozen.length, all);
+    const key = `${tail.start} ${tail.raw.length} ${marks.length}`;
+    if (key === this.tailKey) return;
+    this.tailKey = key;
+    if (!this.tail) {
+      this.tail = this.root.appendChild(document.createElement("div"));
+      this.tail.className = "block open";
+    }
+    if (tail.kind === "fence") drawCode(this.tail, tail);
+    else this.tail.replaceChildren(nodesOf(html(tail, this.blocks.links, true, marks), marks));
+  }
+}
+
+const keyOf = (marks: readonly Mark[]): string => marks.map((m) => `${m.at}:${m.number}`).join();
+
+function nodesOf(markup: string, marks: readonly Mark[]): DocumentFragment {
+  const nodes = sanitize(markup);
+  if (marks.length) {
+    const placed = placeChips(nodes);
+    const lost = new Set(marks.map((m) => m.number).filter((n) => !placed.has(n)));
+    const end = nodes.lastElementChild;
+    for (const number of lost) (end && /^(?:P|H\d|LI)$/.test(end.tagName) ? end : nodes).append(chip(number));
+  }
+  for (const pre of nodes.querySelectorAll("pre")) dressCode(pre);
+  for (const button of nodes.querySelectorAll<HTMLButtonElement>("button.image")) dressImage(button);
+  for (const table of nodes.querySelectorAll("table")) {
+    const frame = document.createElement("div");
+    frame.className = "scroll";
+    frame.tabIndex = 0;
+    frame.setAttribute("role", "region");
+    frame.setAttribute("aria-label", "Table");
+    table.replaceWith(frame);
+    frame.append(table);
+  }
+  return nodes;
+}
+
+/** Code that still streams: text is appended, nothing is parsed. */
+function drawCode(el: HTMLElement, block: Block): void {
+  const { lang, code } = fenceParts(block.raw);
+  let target = el.querySelector<HTMLElement>(":scope > .code.streaming code");
+  if (!target) {
+    el.replaceChildren(nodesOf(html({ ...block, raw: `\`\`\`${lang}\n` }, {}, true), []));
+    el.firstElementChild!.classList.add("streaming");
+    target = el.querySelector<HTMLElement>("code")!;
+    target.replaceChildren("");
+  }
+  // Whole chunks stand; only the last one is written again.
+  for (let i = target.childNodes.length - 1; i * CODE_CHUNK <= code.length; i++) {
+    const chunk = target.childNodes[i] ?? target.appendChild(document.createTextNode(""));
+    chunk.textContent = code.slice(i * CODE_CHUNK, (i + 1) * CODE_CHUNK);
+  }
+}
+
+export function chip(number: number): HTMLButtonElement {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.className = "chip";
+  made.value = String(number);
+  made.textContent = String(number);
+  made.setAttribute("aria-label", `Source ${number}`);
+  return made;
+}
+
+/** Put chips where marks stand in the text; returns the numbers that were found. */
+function placeChips(nodes: DocumentFragment): Set<number> {
+  const placed = new Set<number>();
+  const walker = document.createTreeWalker(nodes, NodeFilter.SHOW_TEXT);
+  const found: Text[] = [];
+  for (let node = walker.nextNode(); node; node = walker.nextNode())
+    if (node.nodeValue!.includes("\ue000")) found.push(node as Text);
+  for (const node of found) {
+    const inside = node.parentElement?.closest("a, code");
+    const pieces = node.nodeValue!.split(MARK);
+    const content: (string | HTMLElement)[] = [];
+    for (const [i, piece] of pieces.entries()) {
+      if (i % 2 === 0) content.push(piece);
+      else {
+        placed.add(Number(piece));
+        if (inside) (inside.closest("pre") ?? inside).after(chip(Number(piece)));
+        else content.push(chip(Number(piece)));
+      }
+    }
+    node.replaceWith(...content);
+  }
+  return placed;
+}
+
+function dressCode(pre: HTMLPreElement): void {
+  const frame = document.createElement("div");
+  frame.className = "code";
+  const bar = frame.appendChild(document.createElement("div"));
+  bar.className = "bar";
+  bar.appendChild(document.createElement("span")).textContent = pre.title || "text";
+  pre.removeAttribute("title");
+  const copy = bar.appendChild(document.createElement("button"));
+  copy.type = "button";
+  copy.className = "quiet copy";
+  copy.textContent = "Copy";
+  copy.setAttribute("aria-label", "Copy code");
+  pre.tabIndex = 0;
+  pre.replaceWith(frame);
+  frame.append(pre);
+}
+
+function dressImage(button: HTMLButtonElement): void {
+  const alt = button.textContent ?? "";
+  button.dataset["alt"] = alt;
+  button.textContent = `Load image from ${host(button.value)}${alt ? `: ${alt}` : ""}`;
+}
+
+function onClick(event: MouseEvent): void {
+  const button = (event.target as Element).closest("button");
+  if (button?.classList.contains("image")) {
+    const image = document.createElement("img");
+    image.referrerPolicy = "no-referrer";
+    image.alt = button.dataset["alt"] ?? "";
+    image.src = button.value;
+    button.replaceWith(image);
+  } else if (button?.classList.contains("copy")) {
+    const code = button.closest(".code")?.querySelector("code")?.textContent ?? "";
+    void copyText(code).then((done) => {
+      if (!done) return;
+      button.textContent = "Copied";
+      setTimeout(() => (button.textContent = "Copy"), 1500);
+    });
+  }
+}

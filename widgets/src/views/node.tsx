@@ -1,0 +1,111 @@
+import type { Feed } from "../core/feed";
+import { duration } from "../core/format";
+import type { NodeState, Part, RunState, TextPart, ToolPart, CustomPart } from "../core/reduce";
+import { Custom } from "./custom";
+import { NodeProblem, Retry } from "./errors";
+import { FileView } from "./files";
+import { Icon, type IconName } from "./icons";
+import { Markdown } from "./markdown";
+import { pure } from "./parts";
+import { Reasoning } from "./reasoning";
+import { Tools } from "./tools";
+
+const ICONS: Record<NodeState["status"], IconName> = {
+  running: "spinner",
+  completed: "check",
+  failed: "cross",
+  stopped: "stop",
+};
+
+interface Props {
+  feed: Feed;
+  run: RunState;
+  node: NodeState;
+  named: boolean;
+  rev: number;
+}
+
+export const NodeView = pure(({ feed, run, node, named }: Props) => (
+  <section class={`node ${node.status}`} aria-label={named ? node.id : undefined}>
+    {named && (
+      <h4>
+        <Icon name={ICONS[node.status]} />
+        <span class="name">{node.id}</span>
+        {node.visit > 0 && <span class="figure">round {node.visit + 1}</span>}
+        {node.endedAt !== null && <span class="figure">{duration((node.endedAt - node.startedAt) * 1000)}</span>}
+      </h4>
+    )}
+    <Parts feed={feed} node={node} parts={node.parts} />
+    {node.error !== null && <NodeProblem run={run} node={node} />}
+  </section>
+));
+
+/** Parts in order; consecutive tool calls, and custom data of one type, are one group. */
+export function grouped(parts: readonly Part[]): (Part | ToolPart[] | CustomPart[])[] {
+  const groups: (Part | ToolPart[] | CustomPart[])[] = [];
+  for (const part of parts) {
+    if (part.type === "step" || (part.type === "custom" && part.dataType === "native")) continue;
+    // A message without a word shows nothing and must not part the calls around it.
+    if (part.type === "text" && !part.text.trim() && !part.marks.length) continue;
+    const last = groups.at(-1);
+    const first = Array.isArray(last) ? last[0] : undefined;
+    if (part.type === "tool") {
+      if (first?.type === "tool") (last as ToolPart[]).push(part);
+      else groups.push([part]);
+    } else if (part.type === "custom" && part.dataType !== "data-progress") {
+      if (first?.type === "custom" && first.dataType === part.dataType) (last as CustomPart[]).push(part);
+      else groups.push([part]);
+    } else groups.push(part);
+  }
+  return groups;
+}
+
+const sum = (parts: readonly Part[]): number => parts.reduce((n, p) => n + p.rev, parts.length);
+
+export function Parts({ feed, node, parts }: { feed: Feed; node: NodeState; parts: readonly Part[] }) {
+  const groups = grouped(parts);
+  return (
+    <>
+      {groups.map((group, i) => {
+        if (Array.isArray(group)) {
+          const id = `${node.key}/${group[0]!.key}`;
+          return group[0]!.type === "tool" ? (
+            <Tools key={id} id={id} feed={feed} parts={group as ToolPart[]} rev={sum(group)} />
+          ) : (
+            <Custom key={id} id={id} feed={feed} parts={group as CustomPart[]} rev={sum(group)} />
+          );
+        }
+        const id = `${node.key}/${group.key}`;
+        const stranded = node.status === "failed" && i === groups.length - 1;
+        switch (group.type) {
+          case "text":
+            return <Answer key={id} part={group} rev={group.rev} />;
+          case "reasoning":
+            return <Reasoning key={id} id={id} feed={feed} part={group} stranded={stranded} rev={group.rev} />;
+          case "file":
+            return <FileView key={id} part={group} rev={group.rev} />;
+          case "custom":
+            return <Custom key={id} id={id} feed={feed} parts={[group]} rev={group.rev} />;
+          case "retry":
+            return <Retry key={id} id={id} feed={feed} node={node} part={group} />;
+          case "interrupt":
+            return (
+              <p key={id} class="note">
+                <Icon name="pause" />
+                {group.resolved ? "Answered." : "Waiting for an answer in the notebook."}
+              </p>
+            );
+          default:
+            return null;
+        }
+      })}
+    </>
+  );
+}
+
+const Answer = pure(({ part, rev }: { part: TextPart; rev: number }) => (
+  <div class={part.refusal ? "answer refusal" : "answer"}>
+    {part.refusal && <p class="note">The model declined to answer.</p>}
+    <Markdown text={part.text} done={part.done} marks={part.marks} rev={rev} />
+  </div>
+));

@@ -1,0 +1,140 @@
+import { useEffect, useReducer, useRef, useState } from "preact/hooks";
+import type { Feed } from "../core/feed";
+import { count, cost, duration, tokens, words } from "../core/format";
+import { answer, type NodeState, type RunState, type RunStatus } from "../core/reduce";
+import { Problem } from "./errors";
+import { Icon, type IconName } from "./icons";
+import { NodeView } from "./node";
+import { CopyButton } from "./parts";
+import { Card, SourceList } from "./sources";
+import { UsageButton, UsageTable } from "./usage";
+
+const STATES: Record<RunStatus, [IconName, string]> = {
+  pending: ["spinner", "Starting"],
+  running: ["spinner", "Running"],
+  completed: ["check", "Done"],
+  interrupted: ["pause", "Waiting"],
+  failed: ["cross", "Failed"],
+  cancelled: ["stop", "Stopped"],
+  budget: ["warn", "Over budget"],
+  timeout: ["clock", "Timed out"],
+};
+
+/** Nodes shown by name even when they have nothing to show. */
+const NAMED = 30;
+
+export function RunView({ feed }: { feed: Feed }) {
+  const [, redraw] = useReducer((n: number) => n + 1, 0);
+  useEffect(() => feed.subscribe(() => redraw(undefined)), [feed]);
+  const root = useRef<HTMLElement>(null);
+  const { run } = feed;
+  const live = run.status === "pending" || run.status === "running";
+  return (
+    <section class={`run ${run.status}`} aria-label={run.graphId ? `Run of ${run.graphId}` : "Run"} ref={root}>
+      <Header feed={feed} run={run} live={live} rev={run.rev} />
+      {run.incomplete && (
+        <p class="note">
+          <Icon name="clock" />
+          An earlier part of this run is not here yet; the kernel sends it when it is free.
+        </p>
+      )}
+      <div class="transcript" role="log" aria-live="off" aria-busy={live}>
+        <Nodes feed={feed} run={run} />
+      </div>
+      <SourceList feed={feed} run={run} />
+      <Problem run={run} />
+      <Status run={run} live={live} />
+      <Card feed={feed} root={root} />
+    </section>
+  );
+}
+
+function Nodes({ feed, run }: { feed: Feed; run: RunState }) {
+  const several = run.nodes.length > 1;
+  const all = run.nodes.length <= NAMED;
+  const shown = run.nodes.filter((n) => all || n.parts.length || n.error || n.status === "running").slice(-300);
+  const hidden = run.nodes.length - shown.length;
+  return (
+    <>
+      {hidden > 0 && <p class="note">{count(hidden, "node")} with nothing to show or further back</p>}
+      {shown.map((node: NodeState) => (
+        <NodeView key={node.key} feed={feed} node={node} rev={node.rev} named={several} run={run} />
+      ))}
+    </>
+  );
+}
+
+function Header({ feed, run, live }: { feed: Feed; run: RunState; live: boolean; rev: number }) {
+  const [icon, label] = STATES[run.status];
+  const [usage, setUsage] = useState(false);
+  const text = answer(run);
+  return (
+    <header>
+      <div class="line">
+        <span class="state">
+          <Icon name={icon} />
+          <strong>{feed.detached && live ? "Kernel gone" : feed.stopping && live ? "Stopping" : label}</strong>
+        </span>
+        {run.graphId && <span class="graph">{run.graphId}</span>}
+        <Elapsed run={run} live={live && !feed.detached} />
+        <UsageButton run={run} open={usage} toggle={() => setUsage(!usage)} />
+        <span class="actions">
+          {text && !live && (
+            <CopyButton text={() => text} label="Copy the answer as Markdown">
+              Copy
+            </CopyButton>
+          )}
+          {live && !feed.detached && <Stop feed={feed} />}
+        </span>
+      </div>
+      {usage && <UsageTable run={run} rev={run.rev} />}
+    </header>
+  );
+}
+
+function Stop({ feed }: { feed: Feed }) {
+  const [late, setLate] = useState(false);
+  useEffect(() => {
+    if (!feed.stopping) return;
+    const timer = setTimeout(() => setLate(true), 2000);
+    return () => clearTimeout(timer);
+  }, [feed.stopping]);
+  if (late) return <span class="hint">The kernel is busy: interrupt it to stop this run.</span>;
+  return (
+    <button type="button" class="stop" disabled={feed.stopping} onClick={() => feed.stop()}>
+      <Icon name="stop" />
+      Stop
+    </button>
+  );
+}
+
+function Elapsed({ run, live }: { run: RunState; live: boolean }) {
+  // The page's clock may differ from the kernel's: count from when the first event was seen.
+  const [seen] = useState(() => Date.now() - Math.max(0, run.lastTimestamp - (run.startedAt ?? run.lastTimestamp)) * 1000);
+  const [now, setNow] = useState(seen);
+  useEffect(() => {
+    if (!live) return;
+    const timer = setInterval(() => setNow(Date.now()), 1000);
+    return () => clearInterval(timer);
+  }, [live]);
+  if (!live) return run.durationMs === null ? null : <span class="figure">{duration(run.durationMs)}</span>;
+  const seconds = Math.floor((now - seen) / 1000);
+  return seconds > 0 ? <span class="figure">{duration(seconds * 1000).replace(".0 s", " s")}</span> : null;
+}
+
+/** The one thing that a screen reader announces by itself. */
+function Status({ run, live }: { run: RunState; live: boolean }) {
+  const money = cost(run);
+  const used = tokens(run);
+  const end = [
+    STATES[run.status][1],
+    count(words(live ? "" : answer(run)), "word"),
+    used === null ? null : count(used, "token"),
+    money,
+  ];
+  return (
+    <p class="sr" role="status">
+      {live ? "Generating" : end.filter(Boolean).join(", ")}
+    </p>
+  );
+}
