@@ -19,8 +19,8 @@ _MAGIC = (
 )
 
 
-def _bytes(content: Any) -> tuple[bytes, str]:
-    """Return the bytes and the type that a data URL names. Text that is no base64 is taken as text."""
+def _bytes(content: Any, mime_type: str) -> tuple[bytes, str]:
+    """Return the bytes and the type that a data URL names; text that is no base64 counts as text."""
     if isinstance(content, (bytes, bytearray, memoryview)):
         return bytes(content), ""
     text = content if isinstance(content, str) else ""
@@ -29,10 +29,11 @@ def _bytes(content: Any) -> tuple[bytes, str]:
     if url and ";base64" not in url["params"].lower():
         return unquote_to_bytes(url["data"]), said
     packed = "".join((unquote(url["data"]) if url else text).split())
+    binary = not (mime_type or said or "text/").startswith("text/")
     try:
-        return base64.b64decode(packed, validate=True), said
+        return base64.b64decode(packed, validate=not binary), said
     except (binascii.Error, ValueError):
-        return text.encode("utf-8", "replace"), "text/plain"
+        return text.encode("utf-8", "replace"), said or "text/plain"
 
 
 def describe(content: Any, name: str = "", mime_type: str = "", *, number: int = 1) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def describe(content: Any, name: str = "", mime_type: str = "", *, number: int =
     derived from the data URL, the name's ending or the first bytes; number tells files without a name apart.
     A name is reduced to its last part, so that it cannot point outside the directory it is saved in.
     """
-    data, said = _bytes(content)
+    data, said = _bytes(content, mime_type)
     base = re.split(r"[/\\]", name.replace("\0", ""))[-1].strip()
     base = "" if base in (".", "..") else base
     mime = (

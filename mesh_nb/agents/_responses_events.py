@@ -94,14 +94,16 @@ class ResponsesEvents:
         if kind in _CLIENT_CALLS:
             self._tools[index] = str(item.get("call_id") or item.get("id") or f"call_{index}")
             return self.fold.tool_start(self._tools[index], _name(kind, item))
-        if kind.endswith("_call") or kind == "mcp_list_tools":
+        if kind.endswith("_call"):
             self._tools[index] = str(item.get("id") or f"call_{index}")
             return self.fold.tool_start(self._tools[index], _name(kind, item), executed_by="provider")
         return []
 
     def _item_done(self, index: int, item: Chunk) -> Events:
         kind = str(item.get("type", ""))
-        if kind not in _CLIENT_CALLS and not kind.endswith("_call") and kind != "mcp_list_tools":
+        if kind == "mcp_list_tools":
+            return self.fold.custom(dict(item), data_type="native")
+        if kind not in _CLIENT_CALLS and not kind.endswith("_call"):
             return []
         out = self._item_added(index, item) if index not in self._tools else []
         call_id, name = self._tools[index], _name(kind, item)
@@ -157,8 +159,6 @@ def _hosted(kind: str, item: Chunk) -> tuple[Any, Any]:
         return {"queries": item.get("queries")}, item.get("results")
     if kind == "code_interpreter_call":
         return {"code": item.get("code")}, item.get("outputs")
-    if kind == "mcp_list_tools":
-        return {"server_label": item.get("server_label")}, item.get("tools")
     return item.get("arguments"), item.get("output")
 
 

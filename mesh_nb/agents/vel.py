@@ -174,7 +174,8 @@ class _Reader:
         meta: Any = payload.get("meta")
         budget: Any = meta.get("budget") if isinstance(meta, Mapping) else None
         budget = budget if isinstance(budget, Mapping) else {}
-        payload.setdefault("total_steps", budget.get("steps", self._rlm_steps))
+        # Vel leaves steps without a tool call out of its own count.
+        payload.setdefault("total_steps", max(int(budget.get("steps") or 0), self._rlm_steps))
         out: Events = []
         answer = payload.get("answer")
         if isinstance(answer, str) and answer and not self.fold.text_seen:

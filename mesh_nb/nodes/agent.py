@@ -19,6 +19,10 @@ def find_plugin(node_id: str, agent: object) -> AgentPlugin:
 
     Raises GraphValidationError, naming the object's type and what is supported, when there is none.
     """
+    if agent is None:
+        raise GraphValidationError(
+            f"Node {node_id!r} has no agent: write add_node({node_id!r}, agent, node_type='agent')."
+        )
     known: list[AgentPlugin] = [plugins.find("agent", name) for name in plugins.names("agent")]
     for plugin in known:
         if plugin.matches(agent):
@@ -55,7 +59,7 @@ class AgentNode(BaseNode):
     def __init__(
         self,
         id: str,
-        config: Any,
+        config: Any = None,
         *,
         system_prompt: str | None = None,
         use_native_events: bool = False,
@@ -71,6 +75,7 @@ class AgentNode(BaseNode):
         self.agent = config
         self.plugin = find_plugin(id, config)
         self.system_prompt = system_prompt
+        self.templates = (system_prompt,) if system_prompt else ()
         self.use_native_events = use_native_events
         self.use_session = use_session
         self.input_mode = input_mode

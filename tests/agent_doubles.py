@@ -1,0 +1,223 @@
+"""Foreign agents for tests: objects of our own that speak Vel's protocol, and the real libraries."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import warnings
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from mesh_nb.core.context import ExecutionContext
+from mesh_nb.core.events import EventType, ExecutionEvent
+from mesh_nb.nodes.agent import AgentNode
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(64))
+
+
+class Scripted:
+    """An agent that yields the items it was given, and notes what it was asked and whether it was closed."""
+
+    def __init__(self, items: Iterable[Any], *, model: Any = "gpt-4-scripted") -> None:
+        self.items, self.model = list(items), model
+        self.asked: list[dict[str, Any]] = []
+        self.sessions: list[str | None] = []
+        self.closed = 0
+
+    async def run_stream(self, input: dict[str, Any], session_id: str | None = None) -> AsyncIterator[Any]:
+        self.asked.append(input)
+        self.sessions.append(session_id)
+        try:
+            for item in self.items:
+                if isinstance(item, Exception):
+                    raise item
+                yield item
+                await asyncio.sleep(0)
+        finally:
+            self.closed += 1
+
+
+def usage(prompt: int, completion: int) -> dict[str, int]:
+    return {"promptTokens": prompt, "completionTokens": completion, "totalTokens": prompt + completion}
+
+
+EVERYTHING: list[dict[str, Any]] = [
+    {"type": "start", "messageId": "m-1"},
+    {"type": "data-progress", "data": {"percent": 40}, "transient": True},
+    {"type": "start-step"},
+    {"type": "reasoning-start", "id": "0"},
+    {"type": "reasoning-delta", "id": "0", "delta": "Let me "},
+    {"type": "reasoning-delta", "id": "0", "delta": "think."},
+    {"type": "reasoning-end", "id": "0"},
+    {"type": "text-start", "id": "1"},
+    {"type": "text-delta", "id": "1", "delta": "I will "},
+    {"type": "text-delta", "id": "1", "delta": "search."},
+    {"type": "tool-input-start", "toolCallId": "c-1", "toolName": "search"},
+    {"type": "tool-input-delta", "toolCallId": "c-1", "inputTextDelta": '{"q": "mesh"}'},
+    {"type": "text-end", "id": "1"},
+    {"type": "response-metadata", "id": "r-1", "modelId": "gpt-4-0613", "usage": usage(10, 5)},
+    {"type": "tool-input-available", "toolCallId": "c-1", "toolName": "search", "input": {"q": "mesh"}},
+    {"type": "tool-output-available", "toolCallId": "c-1", "output": {"hits": 2}},
+    {"type": "finish-step"},
+    {"type": "start-step"},
+    {"type": "text-start", "id": "1"},
+    {"type": "text-delta", "id": "1", "delta": "Two "},
+    {"type": "text-delta", "id": "1", "delta": "hits."},
+    {
+        "type": "source",
+        "sources": [{"url": "https://a.example", "title": "A"}, {"url": "https://b.example"}],
+    },
+    {"type": "file", "name": "chart.png", "mimeType": "image/png", "content": base64.b64encode(PNG).decode()},
+    {"type": "text-end", "id": "1"},
+    {"type": "response-metadata", "id": "r-2", "modelId": "gpt-4-0613", "usage": usage(20, 7)},
+    {"type": "finish-step"},
+    {"type": "data-rlm-step-start", "data": {"step": 1}},
+    {"type": "data-rlm-complete", "data": {"answer": "", "meta": {"budget": {"steps": 3}}}},
+    {"type": "finish"},
+]
+"""One run of an agent that emits everything the Events document names."""
+
+
+async def events_of(agent: Any, input: Any = "hi", **options: Any) -> list[ExecutionEvent]:
+    """Run an agent node once, outside a graph."""
+    context = options.pop("context", None) or ExecutionContext()
+    node = AgentNode("agent", agent, **options)
+    return [event async for event in node.run({"input": input}, context)]
+
+
+async def events_and_error(agent: Any, **options: Any) -> tuple[list[ExecutionEvent], Exception | None]:
+    """Run an agent node once and keep what it said before it failed."""
+    events: list[ExecutionEvent] = []
+    try:
+        async for event in AgentNode("agent", agent, **options).run({"input": "hi"}, ExecutionContext()):
+            events.append(event)
+    except Exception as error:  # noqa: BLE001
+        return events, error
+    return events, None
+
+
+def types(events: Iterable[ExecutionEvent]) -> list[str]:
+    """The event types, runs of the same delta joined into one."""
+    out: list[str] = []
+    for event in events:
+        if not out or out[-1] != event.type or ("delta" not in event.type and "token" not in event.type):
+            out.append(str(event.type))
+    return out
+
+
+def of_type(events: Iterable[ExecutionEvent], kind: str) -> list[ExecutionEvent]:
+    return [event for event in events if event.type == kind]
+
+
+def text_of(events: Iterable[ExecutionEvent]) -> str:
+    return "".join(event.content for event in events if event.type == "token")
+
+
+def assert_grammar(events: list[ExecutionEvent]) -> None:
+    """Starts and ends balance, and each model call has its grammar: the contract of ARCHITECTURE.md."""
+    counts = Counter(str(event.type) for event in events)
+    for start, end in (
+        ("message_start", "message_complete"),
+        ("reasoning_start", "reasoning_end"),
+        ("tool_call_start", "tool_call_complete"),
+        ("step_start", "step_complete"),
+        ("model_call_start", "response_metadata"),
+    ):
+        assert counts[start] == counts[end], (start, counts)
+    assert counts["step_start"] >= 1
+    call: str | None = None
+    message = False
+    thinking: str | None = None
+    asked: set[str] = set()
+    step: int | None = None
+    for event in events:
+        meta = event.metadata
+        match event.type:
+            case EventType.STEP_START:
+                assert step is None
+                step = meta["step_index"]
+            case EventType.STEP_COMPLETE:
+                assert step == meta["step_index"]
+                assert call is None
+                assert isinstance(meta["usage"], dict)
+                assert meta["finish_reason"]
+                step = None
+            case EventType.MODEL_CALL_START:
+                assert call is None
+                assert step is not None
+                call = meta["call_id"]
+            case EventType.MESSAGE_START:
+                assert call is not None
+                assert not message
+                assert thinking is None
+                message = True
+            case EventType.TOKEN:
+                assert message
+                assert thinking is None
+                assert isinstance(event.content, str)
+                assert event.content
+                assert meta["text_block_id"]
+                assert meta["event_subtype"] in ("text", "refusal")
+            case EventType.MESSAGE_COMPLETE:
+                assert message
+                assert meta["finish_reason"]
+                assert meta["message_id"]
+                message = False
+            case EventType.REASONING_START:
+                assert call is not None
+                thinking = meta["block_id"]
+            case EventType.REASONING_TOKEN:
+                assert meta["block_id"] == thinking
+            case EventType.REASONING_END:
+                assert meta["block_id"] == thinking
+                thinking = None
+            case EventType.TOOL_CALL_START:
+                asked.add(meta["tool_call_id"])
+            case EventType.TOOL_CALL_DELTA:
+                assert meta["tool_call_id"] in asked
+            case EventType.TOOL_CALL_COMPLETE:
+                asked.remove(meta["tool_call_id"])
+                assert meta["status"]
+            case EventType.RESPONSE_METADATA:
+                assert meta["call_id"] == call
+                assert not message
+                assert meta["model_id"]
+                assert isinstance(meta["usage"], dict)
+                call = None
+            case _:
+                pass
+
+
+def import_vel() -> Any:
+    """Import vel, which warns about an end-of-life Google package."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import vel
+
+    return vel
+
+
+async def get_item(index: int, name: str) -> dict[str, Any]:
+    """Get an item."""
+    return {"index": index, "got": name}
+
+
+def vel_agent(base_url: str, model: str, *, provider: str = "openai", **options: Any) -> Any:
+    """A real Vel agent on the replay server."""
+    vel = import_vel()
+    cfg = {"provider": provider, "model": model, "api_key": "sk-test-0000", "base_url": base_url}
+    return vel.Agent(id="tester", model=cfg, tools=[vel.ToolSpec.from_function(get_item)], **options)
+
+
+@asynccontextmanager
+async def openai_agent(base_url: str, model: str, *, api: str = "chat", **options: Any) -> AsyncIterator[Any]:
+    """A real agents.Agent on the replay server."""
+    import agents
+    from openai import AsyncOpenAI
+
+    kind = agents.OpenAIChatCompletionsModel if api == "chat" else agents.OpenAIResponsesModel
+    async with AsyncOpenAI(base_url=base_url, api_key="sk-test-0000", max_retries=0) as client:
+        options.setdefault("tools", [agents.function_tool(get_item)])
+        yield agents.Agent(name="tester", model=kind(model=model, openai_client=client), **options)
