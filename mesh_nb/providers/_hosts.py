@@ -7,9 +7,6 @@ from urllib.parse import urlsplit
 
 OPENAI = "https://api.openai.com/v1"
 
-COMPATIBLE = "openai-compatible"
-"""The provider's name in events at an unknown address: a server of one's own has no price."""
-
 # Host: the vendor as genai-prices names it, and the variable that its own documentation uses.
 _HOSTS = {
     "api.openai.com": ("openai", "OPENAI_API_KEY"),
@@ -47,13 +44,16 @@ def is_openai(base_url: str) -> bool:
 
 
 def vendor(base_url: str) -> tuple[str, str]:
-    """Return the vendor at an address and the environment variable that holds its key."""
+    """Return the vendor at an address and the environment variable that holds its key.
+
+    An address that is not known counts as OpenAI's: its server speaks for OpenAI's format, with its keys.
+    """
     name = host(base_url)
     if name.endswith(".openai.azure.com"):
         return "azure", "AZURE_OPENAI_API_KEY"
     if name.endswith(".openai.com"):
         return _HOSTS["api.openai.com"]
-    return _HOSTS.get(name, (COMPATIBLE, "OPENAI_API_KEY"))
+    return _HOSTS.get(name, _HOSTS["api.openai.com"])
 
 
 def find_key(base_url: str, given: str | None) -> str | None:

@@ -24,6 +24,9 @@ from ._wire import Decoder
 MAX_WAIT = 60.0
 """Seconds. A server that asks to wait longer gets no further request; the error says what it asked."""
 
+RETRY = "data-retry"
+"""data_type of the custom_data that announces a wait before the request is sent again."""
+
 _FIRST = DELTAS | {EventType.TOOL_CALL_START, EventType.REASONING_START}
 _SECRET_FIELDS = ("api_key", "apikey", "api-key", "authorization", "password", "secret", "access_token")
 _DRAIN = 0.1
@@ -66,9 +69,9 @@ class Exchange:
 async def stream(call: ModelCall, exchange: Exchange) -> AsyncGenerator[ExecutionEvent, None]:
     """Make a call and yield its grammar; the request is sent again only before the first event arrived.
 
-    A wait before a further request is told by node_retry, with attempt, delay_s and reason. Closing this
-    generator closes the connection. Raises ProviderError after everything that had arrived was yielded, every
-    open block closed and response_metadata sent.
+    A wait before a further request is told by custom_data of type "data-retry", with attempt, delay_s, reason
+    and message. Closing this generator closes the connection. Raises ProviderError after everything that had
+    arrived was yielded, every open block closed and response_metadata sent.
     """
     call_id = f"call_{uuid.uuid4().hex[:16]}"
     began, first, attempt = time.perf_counter(), None, 0
@@ -168,10 +171,16 @@ def _delay(failure: Exception, attempt: int, call: ModelCall, deadline: float | 
 
 
 def _retry(call_id: str, attempt: int, delay: float, failure: Exception) -> ExecutionEvent:
+    """Tell the reader why nothing comes yet. Not node_retry: the node goes on, what it sent stays valid."""
     status = getattr(failure, "status", None)
-    reason = f"HTTP {status}" if status else type(failure).__name__
-    metadata = {"call_id": call_id, "attempt": attempt, "delay_s": round(delay, 3), "reason": reason}
-    return ExecutionEvent(EventType.NODE_RETRY, metadata=metadata, error=str(failure))
+    waiting = {
+        "call_id": call_id,
+        "attempt": attempt,
+        "delay_s": round(delay, 3),
+        "reason": f"HTTP {status}" if status else type(failure).__name__,
+        "message": str(failure),
+    }
+    return ExecutionEvent(EventType.CUSTOM_DATA, content=waiting, metadata={"data_type": RETRY})
 
 
 def _start(call_id: str, call: ModelCall, exchange: Exchange) -> ExecutionEvent:

@@ -49,8 +49,8 @@ class OpenAIChat:
                 )
             if _hosts.is_openai(base_url) and not _hosts.find_key(base_url, call.api_key):
                 raise ConfigurationError(
-                    f"OPENAI_API_KEY is not set, so {call.model!r} cannot be asked. Set it (or pass api_key=), or"
-                    ' try the offline demo: -m demo (model="demo").'
+                    f"OPENAI_API_KEY is not set, so {call.model!r} cannot be asked. Set it (or pass"
+                    ' api_key=), or try the offline demo: -m demo (model="demo").'
                 )
         if call.builtin_tools:
             names = ", ".join(repr(n) for n in call.builtin_tools)

@@ -1,0 +1,224 @@
+"""Rounds of model calls and tools: what a model asks for is run and told to it until it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, cast
+
+from ..core.context import Message
+from ..core.errors import MeshError, ToolError, UnknownNameError
+from ..core.events import EventType, ExecutionEvent, dumps, loads
+from ..core.tools import Tool
+from ..providers._call import ModelCall, Provider
+from ..providers._wire import parse
+
+RESULT_LIMIT = 200_000
+"""Characters of one tool result that a model is shown; what was cut is said at the end."""
+
+_PLAIN = (str, int, float, bool, type(None))
+
+
+@dataclasses.dataclass(slots=True)
+class ToolCall:
+    """One tool call of an answer: id, name, the arguments' JSON as it came, and what became of it."""
+
+    id: str
+    name: str
+    fragments: list[str] = dataclasses.field(default_factory=list[str])
+    arguments: dict[str, Any] | None = None
+    problem: str = ""
+    status: str = "ok"
+    output: Any = None
+    error: str | None = None
+    seconds: float = 0.0
+
+    def read(self) -> None:
+        """Parse the arguments; nothing at all means none. `problem` says why they cannot be used."""
+        raw = self.raw
+        try:
+            value = parse(raw.encode()) if raw.strip() else {}
+        except ValueError:
+            self.problem = f"The arguments of {self.name!r} are not JSON: {raw[:200]}"
+            return
+        if isinstance(value, dict):
+            self.arguments = cast("dict[str, Any]", value)
+        else:
+            self.problem = f"The arguments of {self.name!r} must be a JSON object, not {raw[:200]}"
+
+    @property
+    def raw(self) -> str:
+        """The arguments as the model wrote them."""
+        return "".join(self.fragments)
+
+    def complete(self) -> ExecutionEvent:
+        """Return the tool_call_complete event."""
+        metadata: dict[str, Any] = {
+            "tool_name": self.name,
+            "tool_call_id": self.id,
+            "executed_by": "client",
+            "arguments": self.arguments,
+            "status": self.status,
+            "duration_ms": round(self.seconds * 1000, 3),
+        }
+        if self.arguments is None:
+            metadata["arguments_raw"] = self.raw
+        return ExecutionEvent(
+            EventType.TOOL_CALL_COMPLETE, output=self.output, error=self.error, metadata=metadata
+        )
+
+    def result(self) -> Message:
+        """Return the message that tells the model what came of its call."""
+        if self.error is not None:
+            text = f"Error: {self.error}"
+        else:
+            text = self.output if isinstance(self.output, str) else dumps(self.output).decode()
+        if len(text) > RESULT_LIMIT:
+            text = f"{text[:RESULT_LIMIT]}… (cut: {len(text) - RESULT_LIMIT} more characters)"
+        return {"role": "tool", "tool_call_id": self.id, "name": self.name, "content": text}
+
+    def record(self) -> dict[str, Any]:
+        """Return the call as the node's output lists it."""
+        record = {"id": self.id, "name": self.name, "arguments": self.arguments, "status": self.status}
+        return record | ({"output": self.output} if self.error is None else {"error": self.error})
+
+
+class Answer:
+    """The fold of one model call's events: text, the calls for us to run, response_metadata."""
+
+    __slots__ = ("_by_id", "_text", "calls", "metadata")
+
+    def __init__(self) -> None:
+        self.calls: list[ToolCall] = []
+        self.metadata: dict[str, Any] = {}
+        self._text: list[str] = []
+        self._by_id: dict[str, ToolCall] = {}
+
+    def feed(self, event: ExecutionEvent) -> None:
+        """Take in one event."""
+        kind = event.type
+        if kind == "token":
+            self._text.append(event.content)
+        elif kind == "tool_call_start" and event.metadata.get("executed_by") != "provider":
+            call = ToolCall(event.metadata["tool_call_id"], event.metadata["tool_name"])
+            self._by_id[call.id] = call
+            self.calls.append(call)
+        elif kind == "tool_call_delta":
+            call = self._by_id.get(event.metadata["tool_call_id"])
+            if call is not None:
+                call.fragments.append(event.content)
+        elif kind == "response_metadata":
+            self.metadata = event.metadata
+
+    @property
+    def text(self) -> str:
+        """The answer's words, a refusal's too."""
+        return "".join(self._text)
+
+    def message(self) -> Message:
+        """Return the answer as the message that history needs."""
+        calls = [{"id": c.id, "name": c.name, "arguments": c.arguments or {}} for c in self.calls]
+        message: Message = {"role": "assistant", "content": self.text}
+        if calls:
+            message["tool_calls"] = calls
+        if self.metadata.get("provider_state") is not None:
+            message["provider_state"] = self.metadata["provider_state"]
+        return message
+
+
+async def converse(
+    provider: Provider, call: ModelCall, max_steps: int = 10
+) -> AsyncGenerator[ExecutionEvent, None]:
+    """Call the model, run the tools it asks for, and call it again until it asks for none.
+
+    Parameters: provider; call, with its tools; max_steps, how many model calls there may be.
+    Yields the grammar of each call, tool_call_complete of each tool as it finishes, and, when the call has
+    tools, step_start and step_complete around each round; last node_complete with the output: content (the
+    last round's text) and tool_calls. Raises ProviderError from the provider, and ToolError when the model still
+    asks for tools after max_steps rounds; the calls of the last round are then not run.
+    """
+    tools = {t.name: t for t in call.tools}
+    done: list[ToolCall] = []
+    for step in range(max_steps):
+        if tools:
+            yield ExecutionEvent(EventType.STEP_START, metadata={"step_index": step})
+        answer = Answer()
+        async with aclosing(cast("AsyncGenerator[ExecutionEvent, None]", provider.stream(call))) as events:
+            async for event in events:
+                answer.feed(event)
+                yield event
+        runnable = _prepare(answer.calls, tools, last=step + 1 == max_steps)
+        for refused in [c for c in answer.calls if c not in runnable]:
+            yield refused.complete()
+        async with aclosing(_run(runnable, tools)) as completions:
+            async for event in completions:
+                yield event
+        done += answer.calls
+        if tools:
+            meta = answer.metadata
+            ended = {"usage": meta.get("usage", {}), "finish_reason": meta.get("finish_reason")}
+            yield ExecutionEvent(EventType.STEP_COMPLETE, metadata={"step_index": step, **ended})
+        if not tools or not answer.calls:
+            output = {"content": answer.text, "tool_calls": [c.record() for c in done]}
+            yield ExecutionEvent(EventType.NODE_COMPLETE, output=output)
+            return
+        messages = [*call.messages, answer.message(), *(c.result() for c in answer.calls)]
+        # A forced choice holds for the first round only, or the model could never answer.
+        call = dataclasses.replace(call, messages=messages, tool_choice=_released(call.tool_choice))
+    raise ToolError(
+        f"The model still asked for tools after max_steps={max_steps} rounds. Raise max_steps=, or tell it in"
+        " the system prompt when to stop."
+    )
+
+
+def _released(choice: Any) -> Any:
+    return choice if choice in (None, "auto", "none") else None
+
+
+def _prepare(calls: list[ToolCall], tools: dict[str, Tool], *, last: bool) -> list[ToolCall]:
+    """Parse the arguments, and mark the calls that cannot be run; return the others."""
+    for call in calls:
+        call.read()
+        if call.name not in tools:
+            call.status = "not_executed"
+            call.error = str(UnknownNameError("tool", call.name, tools))
+        elif last:
+            call.status, call.error = "not_executed", "The node has no round left that could use the result."
+        elif call.problem:
+            call.status, call.error = "error", call.problem
+    return [c for c in calls if c.error is None]
+
+
+async def _run(calls: list[ToolCall], tools: dict[str, Tool]) -> AsyncGenerator[ExecutionEvent, None]:
+    """Run calls side by side and yield each completion as it comes; leaves no task when closed early."""
+    tasks = {asyncio.ensure_future(_execute(call, tools[call.name])): call for call in calls}
+    waiting = set(tasks)
+    try:
+        while waiting:
+            finished, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in sorted(finished, key=list(tasks).index):
+                if task.cancelled():
+                    tasks[task].status, tasks[task].error = "cancelled", "The tool was cancelled."
+                else:
+                    task.result()
+                yield tasks[task].complete()
+    finally:
+        for task in waiting:
+            task.cancel()
+        if waiting:
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def _execute(call: ToolCall, tool: Tool) -> None:
+    began = time.perf_counter()
+    try:
+        result = await tool.call(call.arguments or {})
+        call.output = result if isinstance(result, _PLAIN) else loads(dumps(result))
+    except MeshError as error:
+        call.status, call.error = "error", str(error)
+    except Exception as error:  # noqa: BLE001  whatever a tool raises is the model's to read
+        call.status, call.error = "error", f"{type(error).__name__}: {error}"
+    call.seconds = time.perf_counter() - began

@@ -1,0 +1,188 @@
+"""The llm node: a model, a system prompt, and tools that it may call."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from ..core import templates
+from ..core.context import ExecutionContext, Message, as_text
+from ..core.errors import ConfigurationError, InputError, MeshError, UnknownNameError
+from ..core.events import ExecutionEvent
+from ..core.node import BaseNode
+from ..core.tools import Tool, as_tool
+from ..providers._call import ModelCall, Provider
+from ..providers._resolve import resolve
+from ._model_call import converse
+
+_CHOICES = ("auto", "none", "required")
+_preloading: set[type] = set()
+
+
+class LLMNode(BaseNode):
+    """Asks a model and streams its answer; with tools, runs them and asks again until it answers.
+
+    Parameters
+    ----------
+    id : the node's name.
+    model : "gpt-5", "openai/gpt-5", or whatever the server behind base_url calls it; None takes MESH_MODEL.
+    provider, api : "openai", and "chat"; None finds them by the model's name.
+    base_url, api_key : None takes OPENAI_BASE_URL and OPENAI_API_KEY, or what the provider uses.
+    client : an SDK client of your own (`openai.AsyncOpenAI`, `AsyncAzureOpenAI`), used as it is.
+    system_prompt : a template, such as "Answer in French. The question was {{$question}}".
+    temperature, max_tokens, reasoning : None leaves the model's default; reasoning is an effort ("low",
+        "high") or the provider's own object.
+    tools : functions, Tools, or names of tools that the provider runs.
+    tool_choice : "auto", "none", "required" or a tool's name; it holds for the first round.
+    max_steps : how many model calls one run of the node may make.
+    timeout : seconds for one model call; idle_timeout : seconds of silence that count as a failure.
+    max_retries : how often a request is sent again before its first event (429, 5xx, no connection).
+    think_tags : read a leading `<think>...</think>` in the answer as reasoning.
+    use_native_events : deliver the provider's own chunks too, under `metadata["native"]`.
+    extra : further fields for the request's body.
+
+    The node sends the session's chat history and its input. Its output is `{"content": text, "tool_calls":
+    [...]}`. Raises InputError, UnknownNameError or ToolError for options that cannot be meant.
+    """
+
+    kind = "llm"
+
+    def __init__(
+        self,
+        id: str,
+        *,
+        model: str | None = None,
+        provider: str | None = None,
+        api: str | None = None,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        client: Any = None,
+        system_prompt: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        reasoning: str | dict[str, Any] | None = None,
+        tools: Sequence[Callable[..., Any] | Tool | str] = (),
+        tool_choice: str | dict[str, Any] | None = None,
+        max_steps: int = 10,
+        timeout: float | None = None,
+        idle_timeout: float = 90.0,
+        max_retries: int = 2,
+        think_tags: bool = True,
+        use_native_events: bool = False,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(id)
+        self.model, self.provider, self.api = model, provider, api
+        self.system_prompt, self.max_steps = system_prompt, max_steps
+        self.templates = (system_prompt,) if system_prompt else ()
+        own, named = _tools(id, tools)
+        self._settings = ModelCall(
+            model=model or "",
+            messages=[],
+            tools=own,
+            builtin_tools=named,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            reasoning=reasoning,
+            tool_choice=tool_choice,
+            base_url=base_url,
+            api_key=api_key,
+            client=client,
+            timeout=timeout,
+            idle_timeout=idle_timeout,
+            max_retries=max_retries,
+            extra=dict(extra or {}),
+            native=use_native_events,
+            think_tags=think_tags,
+        )
+        self._validate()
+        self._resolved: tuple[Any, tuple[Provider, str]] | None = None
+        self._preload()
+
+    def check(self) -> None:
+        """Raise what would make a run fail: an unknown model, a missing key, options that do not fit."""
+        provider, name = self._resolve()
+        provider.check(dataclasses.replace(self._settings, model=name))
+
+    async def run(self, input: Any, context: ExecutionContext) -> AsyncIterator[ExecutionEvent]:
+        """Ask the model; the last event is node_complete with the output."""
+        provider, name = self._resolve()
+        system = templates.resolve(self.system_prompt, context) if self.system_prompt else None
+        call = dataclasses.replace(
+            self._settings, model=name, system=system, messages=self._messages(input, context, system)
+        )
+        async with aclosing(converse(provider, call, self.max_steps)) as events:
+            async for event in events:
+                yield event
+
+    def _messages(self, input: Any, context: ExecutionContext, system: str | None) -> list[Message]:
+        text = as_text(input) or context.question
+        if not text and not system and not context.chat_history:
+            raise InputError(f"Node {self.id!r} has nothing to ask: its input is empty. Pass a question.")
+        return [*context.chat_history, *([{"role": "user", "content": text}] if text else [])]
+
+    def _resolve(self) -> tuple[Provider, str]:
+        model = self.model or os.environ.get("MESH_MODEL")
+        if not model:
+            raise ConfigurationError(
+                f'Node {self.id!r} has no model. Pass model= or set MESH_MODEL; model="demo" needs no key.'
+            )
+        base_url = self._settings.base_url
+        if self._settings.client is not None and self.provider is None:
+            base_url = str(getattr(self._settings.client, "base_url", "")) or base_url
+        key = (model, os.environ.get("OPENAI_BASE_URL"))
+        if self._resolved is None or self._resolved[0] != key:
+            self._resolved = key, resolve(model, self.provider, self.api, base_url)
+        return self._resolved[1]
+
+    def _preload(self) -> None:
+        """Import the provider's SDK while the user still builds the graph: it takes seconds."""
+        try:
+            provider = self._resolve()[0]
+        except MeshError:
+            return  # check() says so when the graph is to run
+        if type(provider) not in _preloading:
+            _preloading.add(type(provider))
+            threading.Thread(target=provider.preload, name="mesh_nb-preload", daemon=True).start()
+
+    def _validate(self) -> None:
+        s = self._settings
+        limits = [
+            ("temperature", s.temperature, s.temperature is None or s.temperature >= 0, "0 or more"),
+            ("max_tokens", s.max_tokens, s.max_tokens is None or s.max_tokens > 0, "above 0"),
+            ("max_steps", self.max_steps, self.max_steps > 0, "above 0"),
+            ("timeout", s.timeout, s.timeout is None or s.timeout > 0, "above 0 (seconds)"),
+            ("idle_timeout", s.idle_timeout, s.idle_timeout > 0, "above 0 (seconds)"),
+            ("max_retries", s.max_retries, s.max_retries >= 0, "0 or more"),
+        ]
+        for name, value, fits, meant in limits:
+            if not fits:
+                raise InputError(f"Node {self.id!r}: {name}={value!r} must be {meant}.")
+        names = [t.name for t in s.tools]
+        if isinstance(s.tool_choice, str) and s.tool_choice not in (*_CHOICES, *names):
+            raise UnknownNameError(f"tool_choice of node {self.id!r}", s.tool_choice, [*_CHOICES, *names])
+        if s.tool_choice is not None and not (names or s.builtin_tools):
+            raise InputError(f"Node {self.id!r} has a tool_choice but no tools: pass tools=.")
+
+
+def _tools(node_id: str, given: Sequence[Callable[..., Any] | Tool | str]) -> tuple[list[Tool], list[str]]:
+    if isinstance(given, str) or callable(given):
+        raise InputError(f"Node {node_id!r}: tools= is a list; write tools=[{_label(given)}].")
+    own = [as_tool(t) for t in given or () if not isinstance(t, str)]
+    named = [t for t in given or () if isinstance(t, str)]
+    names = [t.name for t in own] + named
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise InputError(f"Node {node_id!r} has two tools named {twice[0]!r}; give one of them another name.")
+    return own, named
+
+
+def _label(thing: Any) -> str:
+    return repr(thing) if isinstance(thing, str) else getattr(thing, "__name__", type(thing).__name__)
+
+
+plugin = LLMNode
