@@ -77,7 +77,7 @@ class Section:
 
 @dataclasses.dataclass(slots=True)
 class Citation:
-    """One source, numbered by first use from 1."""
+    """One source; number counts cited ones by first use from 1 and is 0 for a result that nobody cited."""
 
     number: int
     url: str
@@ -130,6 +130,7 @@ def fold(events: Iterable[ExecutionEvent]) -> Folded:
         for block in section.blocks:
             if isinstance(block, Text):
                 _place_marks(block)
+    state.view.sources = sorted(state.found.values(), key=lambda c: c.number or len(state.found) + 1)
     state.view.sections = [s for s in state.view.sections if s.blocks]
     return state.view
 
@@ -140,7 +141,8 @@ class _Fold:
         self.sections: dict[tuple[str, int], Section] = {}
         self.open: dict[tuple[Any, ...], Block] = {}
         self.calls: dict[str, ToolCall] = {}
-        self.numbers: dict[str, int] = {}
+        self.found: dict[str, Citation] = {}
+        self.cited = 0
 
     def section(self, event: ExecutionEvent) -> Section:
         key = event.node_id, int(event.metadata.get("visit") or 0)
@@ -221,22 +223,30 @@ def _tool_complete(state: _Fold, event: ExecutionEvent) -> None:
 
 
 def _source(state: _Fold, event: ExecutionEvent) -> None:
-    section = state.section(event)
-    texts = [b for b in section.blocks if isinstance(b, Text)]
+    text = next((b for b in reversed(state.section(event).blocks) if isinstance(b, Text)), None)
     for source in event.metadata.get("sources") or []:
         url, title = str(source.get("url") or ""), _clean(source.get("title"))
         name = url or title
         if not name:
             continue
-        if name not in state.numbers:
-            state.numbers[name] = len(state.numbers) + 1
-            cited = _clean(source.get("cited_text"))
-            state.view.sources.append(Citation(state.numbers[name], url, title or url, cited))
-        end = source.get("end")
-        # Some servers send start = end = 0 for "no place known".
-        if texts and isinstance(end, int) and end > (source.get("start") or 0):
-            at = _offset(texts[-1].text, end, source.get("offset_unit") or "code_point")
-            texts[-1].marks.append((at, state.numbers[name]))
+        found = state.found.setdefault(name, Citation(0, url, title or url))
+        found.cited_text = found.cited_text or _clean(source.get("cited_text"))
+        if source.get("kind") == "result":
+            continue
+        if not found.number:
+            state.cited += 1
+            found.number = state.cited
+        if text is not None:
+            text.marks.append((_end(text.text, source), found.number))
+
+
+def _end(text: str, source: dict[str, Any]) -> int:
+    """Return where a citation's number stands; -1, the end of the text, when the server does not say."""
+    end = source.get("end")
+    # Some servers send start = end = 0 for "no place known".
+    if not isinstance(end, int) or end <= (source.get("start") or 0):
+        return -1
+    return _offset(text, end, source.get("offset_unit") or "code_point")
 
 
 def _file(state: _Fold, event: ExecutionEvent) -> None:
@@ -335,10 +345,8 @@ def _offset(text: str, end: int, unit: str) -> int:
 
 
 def _place_marks(block: Text) -> None:
-    seen: set[tuple[int, int]] = set()
     text = block.text
-    for at, number in sorted(block.marks, key=lambda mark: (-mark[0], -mark[1])):
-        if (at, number) not in seen:
-            seen.add((at, number))
-            text = f"{text[:at]}{OPEN_MARK}{number}{CLOSE_MARK}{text[at:]}"
+    marks = {(len(text) if at < 0 else at, number) for at, number in block.marks}
+    for at, number in sorted(marks, reverse=True):
+        text = f"{text[:at]}{OPEN_MARK}{number}{CLOSE_MARK}{text[at:]}"
     block.text = text

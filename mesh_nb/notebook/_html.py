@@ -116,11 +116,15 @@ def _image_data(file: File) -> str | None:
 
 
 def _sources(sources: list[Citation]) -> str:
-    items: list[str] = []
-    for source in sources:
-        quote = f": “{html.escape(_words.shorten(source.cited_text, 300))}”" if source.cited_text else ""
-        items.append(f"<li>{link(source.url, _words.shorten(source.title, 200))}{quote}</li>")
-    return f"<p>Sources</p>\n<ol>{''.join(items)}</ol>"
+    cited = "".join(_source(s) for s in sources if s.number)
+    read = "".join(_source(s) for s in sources if not s.number)
+    parts = [f"<p>Sources</p>\n<ol>{cited}</ol>"] if cited else []
+    return "\n".join([*parts, f"<p>Also read</p>\n<ul>{read}</ul>"] if read else parts)
+
+
+def _source(source: Citation) -> str:
+    quote = f": “{html.escape(_words.shorten(source.cited_text, 300))}”" if source.cited_text else ""
+    return f"<li>{link(source.url, _words.shorten(source.title, 200))}{quote}</li>"
 
 
 def _pre(text: str) -> str:

@@ -42,7 +42,9 @@ class _Plain:
 
     def source(self, source: Citation) -> str:
         address = "" if source.url in ("", source.title) else f"  {source.url}"
-        return to_plain(f"[{source.number}] {_words.shorten(source.title, 200)}{address}")
+        return to_plain(
+            f"{f'[{source.number}]' if source.number else ' - '} {_words.shorten(source.title, 200)}{address}"
+        )
 
 
 class _Markdown(_Plain):
@@ -68,8 +70,9 @@ class _Markdown(_Plain):
 
     def source(self, source: Citation) -> str:
         title = _escape(_words.shorten(source.title, 200))
+        number = f"{source.number}." if source.number else "-"
         known = _HTTP.match(source.url)
-        return f"{source.number}. [{title}]({source.url})" if known else f"{source.number}. {title}"
+        return f"{number} [{title}]({source.url})" if known else f"{number} {title}"
 
 
 _PLAIN, _MARKDOWN = _Plain(), _Markdown()

@@ -1,0 +1,173 @@
+"""Shows a run in the cell that started it: live while it runs, as static output once it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import uuid
+from collections import OrderedDict
+from typing import Any
+
+from ..core.events import ENDINGS, ExecutionEvent
+from ..notebook._cell import Cell, cell_id, current_shell
+from ..notebook.freeze import freeze
+
+LIVE_PER_CELL = 5
+CELLS_KEPT = 20
+REFRESH = 0.25
+
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+class NotebookHost:
+    """The host of kernels: `show` for a run that starts, `display` for one that is a cell's value."""
+
+    def __init__(self) -> None:
+        self._cells: OrderedDict[str, Cell] = OrderedDict()
+
+    def show(self, run: Any) -> None:
+        """Show a run in the current cell: live if it may be, until its end; static output after it.
+
+        Parameters: run, a Run that is about to start, runs, or has ended. From the sixth run that starts in
+        one cell on, one line counts them.
+        """
+        cell = self._cell()
+        if cell is None:
+            return
+        cell.runs.add(run.id)
+        if not run.events and len(cell.runs) > LIVE_PER_CELL:
+            cell.summary = cell.summary or _Summary(cell)
+            cell.summary.add(run)
+            return
+        if not cell.live:
+            _show_static(run, cell)
+        else:
+            _show_live(run, cell)
+
+    def display(self, run: Any) -> None:
+        """Show a run that is a cell's value: nothing when this cell has shown it, else live while it runs and
+        static output after its end."""
+        cell = self._cell()
+        if cell is None or run.id in cell.runs:
+            return
+        cell.runs.add(run.id)
+        if has_ended(run) or not cell.live:
+            _show_static(run, cell)
+        else:
+            _show_live(run, cell)
+
+    def _cell(self) -> Cell | None:
+        shell = current_shell()
+        if shell is None:
+            return None
+        id = cell_id(shell)
+        cell = self._cells.get(id)
+        if cell is None:
+            cell = self._cells[id] = Cell(shell, id)
+            while len(self._cells) > CELLS_KEPT:
+                self._cells.popitem(last=False)
+        return cell
+
+
+def has_ended(run: Any) -> bool:
+    """Return whether a run's last event is here."""
+    return bool(run.events) and run.events[-1].type in ENDINGS
+
+
+def _frozen(run: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    return freeze(list(run.events), run.id)
+
+
+def _show_static(run: Any, cell: Cell) -> None:
+    if has_ended(run):
+        cell.publish(*_frozen(run))
+        return
+
+    def at_end(event: ExecutionEvent) -> None:
+        if event.type in ENDINGS:
+            unsubscribe()
+            cell.publish(*_frozen(run))
+
+    unsubscribe = run.subscribe(at_end)
+
+
+def _show_live(run: Any, cell: Cell) -> None:
+    from ..notebook.live import LiveView
+
+    display_id = f"mesh_nb-{uuid.uuid4().hex}"
+
+    def freeze_view(view: LiveView) -> None:
+        cell.publish(*_frozen(run), display_id=display_id, update=True)
+        # A second request for a snapshot came from a page that was reloaded and will not see the update.
+        if view.snapshots > 1:
+            view.finish()
+        else:
+            view.close()
+
+    view = LiveView(run, freeze_view)
+    data: dict[str, Any] = {"text/plain": "mesh_nb run"}
+    metadata: dict[str, Any] = {}
+    if has_ended(run):
+        data, metadata = _frozen(run)
+    data[WIDGET_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": view.widget.model_id}
+    cell.publish(data, metadata, display_id=display_id)
+
+
+class _Summary:
+    """One line for all runs of a cell beyond the first few: progress while live, one final line if static."""
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+        self._statuses: dict[str, str] = {}
+        self._display_id = f"mesh_nb-{uuid.uuid4().hex}"
+        self._timer: asyncio.TimerHandle | None = None
+        self._shown = ""
+        if not cell.live:
+            current_shell().events.register("post_run_cell", self._at_cell_end)
+
+    def add(self, run: Any) -> None:
+        self._statuses[run.id] = "running"
+
+        def follow(event: ExecutionEvent) -> None:
+            if event.type in ENDINGS:
+                unsubscribe()
+                failed = event.type == "execution_error"
+                self._statuses[run.id] = event.metadata.get("status") or ("failed" if failed else "completed")
+            self._changed()
+
+        unsubscribe = run.subscribe(follow)
+
+    def _changed(self) -> None:
+        if not self._cell.live:
+            return
+        if not self._shown or "running" not in self._statuses.values():
+            self._publish()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(REFRESH, self._publish)
+
+    def _publish(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        line = self.line()
+        if line != self._shown:
+            update, self._shown = bool(self._shown), line
+            data = {"text/html": f"<p>{html.escape(line)}</p>", "text/plain": line}
+            self._cell.publish(data, display_id=self._display_id, update=update)
+
+    def _at_cell_end(self, result: Any) -> None:
+        current_shell().events.unregister("post_run_cell", self._at_cell_end)
+        self._publish()
+
+    def line(self) -> str:
+        counts: dict[str, int] = {}
+        for status in self._statuses.values():
+            counts[status] = counts.get(status, 0) + 1
+        parts = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
+        total = len(self._statuses)
+        return (
+            f"{total} more run{'' if total == 1 else 's'} in this cell: {parts}. mesh_nb.runs() lists them."
+        )
+
+
+plugin = NotebookHost()

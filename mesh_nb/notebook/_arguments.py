@@ -1,0 +1,82 @@
+"""The line of a `%%mesh` cell: options, and after `--` the beginning of the prompt."""
+
+from __future__ import annotations
+
+import dataclasses
+import keyword
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic_arguments import MagicArgumentParser
+
+from ..core.errors import nearest
+
+_END = re.compile(r"(?:^|\s)--(?:\s|$)")
+
+
+@dataclasses.dataclass(slots=True)
+class Request:
+    """What a `%%mesh` line asks for; `prompt` is what followed `--` on it."""
+
+    model: str | None = None
+    graph: str | None = None
+    output: str | None = None
+    session_id: str | None = None
+    system: str | None = None
+    background: bool = False
+    raw: bool = False
+    help: bool = False
+    prompt: str = ""
+
+
+def parse(parser: MagicArgumentParser, line: str) -> Request:
+    """Read the line of a `%%mesh` cell. Raises UsageError: one line, with the nearest option."""
+    line, prompt = _split(line)
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"%%mesh {line}: {str(error).lower()}; put a value with spaces in quotes.") from None
+    found, extra = parser.parse_known_args(words)
+    for word in extra:
+        raise UsageError(_unknown(parser, word))
+    request = Request(**vars(found))
+    request.prompt = prompt
+    if request.output is not None and (
+        not request.output.isidentifier() or keyword.iskeyword(request.output)
+    ):
+        raise UsageError(f"-o {request.output}: not a variable name.")
+    return request
+
+
+def _split(line: str) -> tuple[str, str]:
+    """Cut the line at a `--` that stands outside quotes."""
+    for match in _END.finditer(line):
+        head = line[: match.start()]
+        try:
+            shlex.split(head)
+        except ValueError:
+            continue
+        return head, line[match.end() :].strip()
+    return line, ""
+
+
+def _unknown(parser: MagicArgumentParser, word: str) -> str:
+    if not word.startswith("-"):
+        return f"Unexpected {word!r} on the %%mesh line; the prompt goes below it, or after --."
+    options = [o for action in parser._actions for o in action.option_strings]
+    name = word.partition("=")[0]
+    close = nearest(name, [o for o in options if o.startswith("--")])
+    guess = f" Did you mean {close}?" if close else ""
+    return f"%%mesh has no option {name}.{guess} %%mesh --help lists them."
+
+
+def variable(namespace: Mapping[str, Any], name: str, option: str) -> Any:
+    """Return a variable that an option names. Raises UsageError with the nearest name."""
+    if name in namespace:
+        return namespace[name]
+    close = nearest(name, [n for n in namespace if not n.startswith("_")])
+    guess = f" Did you mean {close!r}?" if close else ""
+    raise UsageError(f"{option} {name}: the notebook has no variable of that name.{guess}")

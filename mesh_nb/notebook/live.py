@@ -1,0 +1,215 @@
+"""A run in the page while it runs: one widget, batches of events, a snapshot when asked."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import functools
+import importlib.resources
+import json
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import anywidget
+import traitlets
+
+from ..core.events import ENDINGS, EventType, ExecutionEvent
+from ._coalesce import Coalescer, coalesce
+
+INTERVAL = 1 / 30
+"""Seconds between two messages of a run; one message a token loses text on the way (IOPub limits)."""
+
+FILE_CAP = 1_000_000
+"""Characters of base64 above which a file's content travels only when the page asks for it."""
+
+
+@functools.cache
+def bundle(name: str) -> str:
+    """Return a built front-end module, `hub` or `stub`, as source text."""
+    return importlib.resources.files("mesh_nb").joinpath("static", f"{name}.js").read_text("utf-8")
+
+
+def _in_marimo() -> bool:
+    marimo = sys.modules.get("marimo")
+    return marimo is not None and bool(marimo.running_in_notebook())
+
+
+def stub_source() -> str:
+    """Return the module of a visible widget: the stub, or in marimo, where a request waits for the running
+    cell and modules are cached by content, the stub with the hub inside."""
+    if not _in_marimo():
+        return bundle("stub")
+    hub = json.dumps(bundle("hub")).replace("</", "<\\/")
+    load = f'import(URL.createObjectURL(new Blob([{hub}], {{type: "text/javascript"}})));\n'
+    return load + bundle("stub")
+
+
+class Hub(anywidget.AnyWidget):
+    """The hidden widget that carries the front end to each page once; it is never displayed."""
+
+    _esm = traitlets.Unicode().tag(sync=True)
+
+    @traitlets.default("_esm")
+    def _default_esm(self) -> str:
+        return bundle("hub")
+
+    def __repr__(self) -> str:
+        return "Hub()"
+
+
+class RunWidget(anywidget.AnyWidget):
+    """The visible widget of one run; what it shows travels as custom messages, not as traits."""
+
+    _esm = traitlets.Unicode().tag(sync=True)
+    run_id = traitlets.Unicode("").tag(sync=True)
+    status = traitlets.Unicode("running").tag(sync=True)
+    final = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
+
+    @traitlets.default("_esm")
+    def _default_esm(self) -> str:
+        return stub_source()
+
+    def __repr__(self) -> str:
+        return f"RunWidget({self.run_id!r})"
+
+
+_hub: Hub | None = None
+_hub_lock = threading.Lock()
+
+
+def open_hub() -> None:
+    """Open the hub of this kernel unless it is open."""
+    global _hub
+    with _hub_lock:
+        if _hub is None or _hub.comm is None:
+            _hub = Hub()
+
+
+def close_hub() -> None:
+    """Close the hub; the next live view opens another."""
+    global _hub
+    with _hub_lock:
+        if _hub is not None:
+            _hub.close()
+        _hub = None
+
+
+def wire_event(event: ExecutionEvent) -> dict[str, Any]:
+    """Return an event for the page; a large file goes without its content, marked `content_omitted`."""
+    content = event.metadata.get("content") if event.type is EventType.FILE else None
+    record = event.to_dict()
+    if isinstance(content, str) and len(content) > FILE_CAP:
+        record["metadata"] = {**record["metadata"], "content_omitted": True}
+        del record["metadata"]["content"]
+    return record
+
+
+class LiveView:
+    """Feeds one widget from one run.
+
+    Parameters: run, anything with `id`, `status`, `events`, `cancel()` and `subscribe(callback)`;
+    on_end, called once on the run's loop after the last event was sent.
+
+    The first event of a burst is sent at once, later ones at most every INTERVAL seconds with the deltas of
+    each block joined. Messages from the page may arrive on any thread.
+    """
+
+    def __init__(self, run: Any, on_end: Callable[[LiveView], None] | None = None) -> None:
+        open_hub()
+        self.run = run
+        self.widget = RunWidget(run_id=run.id, status=str(run.status))
+        self.snapshots = 0
+        self._on_end = on_end
+        self._pending = Coalescer()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._sent_at = -INTERVAL
+        self._sent_to = run.events[-1].seq if run.events else -1
+        self._ended = any(e.type in ENDINGS for e in run.events[-1:])
+        self.widget.on_msg(self._receive)
+        self._unsubscribe: Callable[[], None] = (lambda: None) if self._ended else run.subscribe(self._event)
+        if self._ended:
+            self.finish()
+
+    def _event(self, event: ExecutionEvent) -> None:
+        self._pending.add(event)
+        if event.type in ENDINGS:
+            self._flush()
+            self._end()
+            return
+        if self._timer is not None:
+            return
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        wait = self._sent_at + INTERVAL - self._loop.time()
+        if wait <= 0:
+            self._flush()
+        else:
+            self._timer = self._loop.call_later(wait, self._flush)
+
+    def _flush(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not len(self._pending):
+            return
+        last = max(self._pending.last, self._sent_to)
+        events = [wire_event(e) for e in self._pending.drain()]
+        self.widget.send({"kind": "events", "from": self._sent_to + 1, "to": last, "events": events})
+        self._sent_to = last
+        if self._loop is not None:
+            self._sent_at = self._loop.time()
+
+    def _end(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self._unsubscribe()
+        if self._on_end is not None:
+            self._on_end(self)
+
+    def finish(self) -> None:
+        """Set the widget's final traits, for a view that stays open after the run."""
+        snapshot = self._snapshot()
+        self.widget.final = {"to": snapshot["to"], "events": snapshot["events"]}
+        self.widget.status = str(self.run.status)
+
+    def close(self) -> None:
+        """Close the widget; its view leaves the page."""
+        self._unsubscribe()
+        self.widget.close()
+
+    def _snapshot(self) -> dict[str, Any]:
+        events = list(self.run.events)
+        last = max((e.seq for e in events[-1:]), default=-1)
+        return {"kind": "snapshot", "to": last, "events": [wire_event(e) for e in coalesce(events)]}
+
+    def _receive(self, widget: Any, content: Any, buffers: Any) -> None:
+        kind = content.get("kind") if isinstance(content, dict) else None
+        if kind == "stop":
+            self.run.cancel()
+        elif kind == "bundle":
+            self.widget.send({"kind": "bundle"}, [bundle("hub").encode()])
+        elif kind == "file":
+            self._send_file(content.get("seq"))
+        elif kind == "snapshot":
+            self.snapshots += 1
+            if self._loop is None or self._ended:
+                self._send_snapshot()
+            else:
+                with contextlib.suppress(RuntimeError):  # the run's loop ended meanwhile: final is set
+                    self._loop.call_soon_threadsafe(self._send_snapshot)
+
+    def _send_snapshot(self) -> None:
+        # What is pending goes first, so that no batch overlaps the snapshot.
+        self._flush()
+        self.widget.send(self._snapshot())
+
+    def _send_file(self, seq: Any) -> None:
+        for event in list(self.run.events):
+            if event.seq == seq and event.type is EventType.FILE and event.metadata.get("content"):
+                data = base64.b64decode(event.metadata["content"])
+                self.widget.send({"kind": "file", "seq": seq}, [data])
