@@ -12,13 +12,39 @@ A run is a stream of ExecutionEvent; nodes write it, everything else reads it.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .backends.file import FileBackend as FileBackend
+    from .backends.memory import MemoryBackend as MemoryBackend
+    from .core.context import ExecutionContext as ExecutionContext
+    from .core.errors import CycleDetectedError as CycleDetectedError
+    from .core.errors import GraphValidationError as GraphValidationError
+    from .core.errors import InvalidNodeTypeError as InvalidNodeTypeError
+    from .core.errors import MeshError as MeshError
+    from .core.errors import MeshInterrupted as MeshInterrupted
+    from .core.errors import NodeExecutionError as NodeExecutionError
+    from .core.errors import ProviderError as ProviderError
+    from .core.events import EventType as EventType
+    from .core.events import ExecutionEvent as ExecutionEvent
+    from .core.executor import Executor as Executor
+    from .core.graph import CompiledGraph as CompiledGraph
+    from .core.graph import StateGraph as StateGraph
+    from .core.node import BaseNode as BaseNode
+    from .core.plugins import register as register
+    from .core.run import Run as Run
+    from .core.run import last_run as last_run
+    from .core.run import runs as runs
+    from .core.tools import Tool as Tool
+    from .core.tools import tool as tool
+    from .frames.calls import calls_df as calls_df
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
     "BaseNode": "core.node",
     "CompiledGraph": "core.graph",
+    "Condition": "nodes.condition",
     "CycleDetectedError": "core.errors",
     "EventType": "core.events",
     "ExecutionContext": "core.context",
@@ -42,7 +68,32 @@ _PUBLIC = {
     "tool": "core.tools",
 }
 
-__all__ = ["__version__", *sorted(_PUBLIC)]
+__all__ = [
+    "BaseNode",
+    "CompiledGraph",
+    "CycleDetectedError",
+    "EventType",
+    "ExecutionContext",
+    "ExecutionEvent",
+    "Executor",
+    "FileBackend",
+    "GraphValidationError",
+    "InvalidNodeTypeError",
+    "MemoryBackend",
+    "MeshError",
+    "MeshInterrupted",
+    "NodeExecutionError",
+    "ProviderError",
+    "Run",
+    "StateGraph",
+    "Tool",
+    "__version__",
+    "calls_df",
+    "last_run",
+    "register",
+    "runs",
+    "tool",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,103 @@
+"""What `add_node` was given, as a node: options are read from the node class's `__init__`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import Any, cast
+
+from . import plugins
+from .compiled import Retry
+from .errors import GraphValidationError, InvalidNodeTypeError, UnknownNameError
+from .node import BaseNode, Node
+from .tools import Tool
+
+
+def make_node(node_id: str, thing: Any, node_type: str | None, options: dict[str, Any]) -> tuple[Node, Retry]:
+    """Return the node and how often it is run again when it fails.
+
+    Raises InvalidNodeTypeError and UnknownNameError with the nearest known name, GraphValidationError when
+    the thing cannot be a node.
+    """
+    options, retry = _settings(node_id, options)
+    if node_type is not None:
+        return _of_type(node_id, thing, node_type, options), retry
+    if isinstance(thing, type) and issubclass(cast("type[Any]", thing), BaseNode):
+        return _construct(node_id, f"node {thing.__name__}", thing, None, options), retry
+    if not isinstance(thing, type) and hasattr(thing, "id") and callable(getattr(thing, "run", None)):
+        if options:
+            raise GraphValidationError(
+                f"Node {node_id!r} is an instance, which takes no options here: pass"
+                f" {', '.join(map(repr, options))} where it is made."
+            )
+        return cast("Node", thing), retry
+    if callable(thing) or isinstance(thing, Tool):
+        return _of_type(node_id, thing, "tool", options), retry
+    if thing is None:
+        raise GraphValidationError(
+            f"Node {node_id!r} is empty: pass a function or a node, or node_type= one of"
+            f" {', '.join(plugins.names('node'))}."
+        )
+    raise GraphValidationError(
+        f"Node {node_id!r}: {type(thing).__name__} is neither a function nor a node; for an agent pass"
+        " node_type='agent'."
+    )
+
+
+def _of_type(node_id: str, thing: Any, node_type: str, options: dict[str, Any]) -> Node:
+    try:
+        made: Any = plugins.find("node", node_type)
+    except UnknownNameError as error:
+        raise InvalidNodeTypeError(f"Node {node_id!r}: {error}") from None
+    if not isinstance(made, type):
+        if not callable(made):
+            raise GraphValidationError(
+                f"Node type {node_type!r} is {made!r}, neither a class nor a function."
+            )
+        thing, made = made, plugins.find("node", "tool")
+    return _construct(node_id, f"node type {node_type!r}", made, thing, options)
+
+
+def _construct(node_id: str, label: str, made: type[Any], thing: Any, options: dict[str, Any]) -> Node:
+    takes_thing, known = _signature(made)
+    if known is not None:
+        for name in options:
+            if name not in known:
+                raise UnknownNameError(f"option of {label}", name, known)
+    if thing is not None and not takes_thing:
+        raise GraphValidationError(
+            f"Node {node_id!r}: {label} takes options only, not {type(thing).__name__}."
+        )
+    return made(node_id, **options) if thing is None else made(node_id, thing, **options)
+
+
+@functools.lru_cache(maxsize=256)
+def _signature(made: type[Any]) -> tuple[bool, frozenset[str] | None]:
+    """Return whether a node class takes a second positional argument, and its options, None for any."""
+    parameters = list(inspect.signature(made).parameters.values())
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    takes_thing = len(positional) > 1
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return takes_thing, None
+    named = (p.name for p in parameters[1:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+    return takes_thing, frozenset(named)
+
+
+def _settings(node_id: str, options: dict[str, Any]) -> tuple[dict[str, Any], Retry]:
+    """Take `config={...}` apart: "retry" belongs to the engine, everything else is an option of the node."""
+    config = options.get("config")
+    if config is None:
+        return {k: v for k, v in options.items() if k != "config"}, Retry()
+    if not isinstance(config, dict):
+        raise GraphValidationError(f"Node {node_id!r}: config= is a dict, not {type(config).__name__}.")
+    rest = cast("dict[str, Any]", dict(config))
+    given = rest.pop("retry", None) or {}
+    for name in given:
+        if name not in Retry.__dataclass_fields__:
+            raise UnknownNameError(f"retry option of node {node_id!r}", name, Retry.__dataclass_fields__)
+    retry = Retry(**given)
+    if retry.max_retries < 0 or retry.delay < 0 or retry.backoff < 1:
+        raise GraphValidationError(
+            f"Node {node_id!r}: retry takes max_retries >= 0, delay >= 0 (seconds) and backoff >= 1."
+        )
+    return {**rest, **{k: v for k, v in options.items() if k != "config"}}, retry

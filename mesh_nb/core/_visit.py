@@ -1,0 +1,81 @@
+"""One visit of a node: where it stands, and its events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+from ._ending import error_text
+from .compiled import Retry
+from .context import ExecutionContext
+from .errors import MeshError
+from .events import EventType, ExecutionEvent
+
+
+class Visit:
+    """A node on its way: `done` is its node_complete, held until its generator has ended."""
+
+    __slots__ = ("_marked", "_plain", "attempt", "done", "index", "input", "node_id", "number")
+
+    def __init__(self, index: int, node_id: str, input: Any, number: int) -> None:
+        self.index = index
+        self.node_id = node_id
+        self.input = input
+        self.number = number
+        self.attempt = 0
+        self.done: ExecutionEvent | None = None
+        self._plain: dict[str, Any] | None = None
+        self._marked: dict[str, Any] = {}
+
+    def retry(self, attempt: int) -> None:
+        """Begin another attempt."""
+        self.attempt, self.done, self._plain = attempt, None, None
+
+    def mark(self, metadata: dict[str, Any]) -> dict[str, Any]:
+        """Return metadata with visit and attempt; deltas share their dict, so the last one is kept."""
+        if metadata is not self._plain:
+            self._plain, self._marked = metadata, dict(metadata)
+            if self.number:
+                self._marked["visit"] = self.number
+            if self.attempt:
+                self._marked["attempt"] = self.attempt
+        return self._marked
+
+
+def open_node(node: Any, input: Any, context: ExecutionContext) -> AsyncIterator[Any]:
+    """Return the events of a node. Raises MeshError when its run() is no async generator."""
+    source = node.run(input, context)
+    if not hasattr(source, "__aiter__"):
+        if asyncio.iscoroutine(source):
+            source.close()
+        raise MeshError("its run() must be an async generator: `async def run(...)` with `yield`.")
+    return source
+
+
+async def close(source: Any) -> None:
+    """Close an async generator, or do nothing for None and for iterators that cannot be closed."""
+    if source is not None and hasattr(source, "aclose"):
+        await source.aclose()
+
+
+async def retrying(
+    node: Any, input: Any, context: ExecutionContext, retry: Retry
+) -> AsyncGenerator[Any, None]:
+    """Yield a node's events, and node_retry before each further attempt."""
+    for attempt in range(retry.max_retries + 1):
+        source = open_node(node, input, context)
+        try:
+            async for event in source:
+                yield event
+            return
+        except Exception as error:
+            if attempt == retry.max_retries:
+                raise
+            text = error_text(error)
+        finally:
+            await close(source)
+        delay = retry.delay * retry.backoff**attempt
+        metadata = {"attempt": attempt + 1, "max_retries": retry.max_retries, "delay_s": delay}
+        yield ExecutionEvent(EventType.NODE_RETRY, error=text, metadata=metadata)
+        await asyncio.sleep(delay)

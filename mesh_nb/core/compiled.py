@@ -1,0 +1,314 @@
+"""A compiled graph: edges checked, adjacency by integer index, ready to run any number of times at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ._mermaid import mermaid
+from .errors import UnknownNameError
+from .node import BaseNode, Node
+from .scheduler import Plan
+
+if TYPE_CHECKING:
+    from .run import Run
+
+
+@dataclasses.dataclass(slots=True)
+class Edge:
+    """An edge; a loop edge when `loop` is True, bounded by a condition, a number of times taken, or both."""
+
+    source: str
+    target: str
+    loop: bool = False
+    loop_condition: Callable[..., Any] | None = None
+    max_iterations: int | None = None
+    takes_state: bool = dataclasses.field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        self.takes_state = self.loop_condition is not None and positional(self.loop_condition) > 1
+
+    async def goes_back(self, state: dict[str, Any], output: Any, taken: int) -> bool:
+        """Say whether a loop edge that was taken `taken` times is taken once more. Raises what its condition
+        raises."""
+        if self.max_iterations is not None and taken >= self.max_iterations:
+            return False
+        if self.loop_condition is None:
+            return True
+        result = self.loop_condition(state, output) if self.takes_state else self.loop_condition(output)
+        return bool(await result if inspect.isawaitable(result) else result)
+
+
+@dataclasses.dataclass(slots=True)
+class Branch:
+    """Edges of which a choice is made: `choose(output)` gives one key of `targets`, or several; None when the
+    node's own node_complete names them."""
+
+    source: str
+    choose: Callable[[Any], Any] | None
+    targets: Mapping[Any, str]
+    default: str | None = None
+
+    def all_targets(self) -> list[str]:
+        """Return every node it may lead to."""
+        return [*self.targets.values(), *([] if self.default is None else [self.default])]
+
+    async def choose_from(self, output: Any, route: Any) -> list[str]:
+        """Return the node ids chosen for an output; route is what the node's node_complete names, if it does.
+        Raises what `choose` raises, and UnknownNameError for a key that is not known."""
+        if self.choose is None:
+            return self.pick(route or ())
+        result = self.choose(output)
+        return self.pick(await result if inspect.isawaitable(result) else result)
+
+    def pick(self, chosen: Any) -> list[str]:
+        """Return the node ids of the chosen keys. Raises UnknownNameError for one that is not known."""
+        keys = chosen if isinstance(chosen, (list, tuple, set, frozenset)) else [chosen]
+        if not keys:
+            return [] if self.default is None else [self.default]
+        picked: list[str] = []
+        for key in keys:
+            target = self.targets.get(key, self.default)
+            if target is None:
+                known = [str(k) for k in self.targets]
+                hint = "Add it to the mapping, or pass default=."
+                raise UnknownNameError(f"branch of node {self.source!r}", str(key), known, hint)
+            picked.append(target)
+        return picked
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Retry:
+    """How often a failing node is run again: max_retries times, after delay s, times backoff each time."""
+
+    max_retries: int = 0
+    delay: float = 1.0
+    backoff: float = 2.0
+
+
+@dataclasses.dataclass(slots=True)
+class Choice:
+    """What a node with branches or loop edges decides when it completes, by index.
+
+    Parameters: always, targets of its plain edges; branches; loops, its loop edges in order, each with its
+    index in the plan.
+    """
+
+    always: tuple[int, ...]
+    branches: tuple[Branch, ...]
+    loops: tuple[tuple[int, Edge], ...]
+
+
+class Runnable:
+    """What a graph offers for running it; compiled or not."""
+
+    def compile(self) -> CompiledGraph:
+        """Return the graph checked and ready to run. Raises GraphValidationError with every problem found."""
+        raise NotImplementedError
+
+    def run(
+        self,
+        input: Any,
+        *,
+        session_id: str | None = None,
+        variables: dict[str, Any] | None = None,
+        backend: Any = None,
+        display: bool | None = None,
+        background: bool = False,
+    ) -> Run:
+        """Start a run and return it at once: await it for its end, iterate it for its events.
+
+        Parameters
+        ----------
+        input : text, or a dict; the first node receives `{"input": text}` or the dict as it is.
+        session_id : runs of one session share chat history and state.
+        variables : values for `{{$vars.name}}`.
+        backend : where the log goes; None logs to the project's `.mesh/` directory.
+        display : False shows nothing; None shows the run where a notebook can.
+        background : True keeps it running when the cell ends.
+
+        Raises GraphValidationError, InputError or ConfigurationError before anything is started.
+        """
+        from . import runner
+
+        return runner.start(
+            self.compile(),
+            input,
+            session_id=session_id,
+            variables=variables,
+            backend=backend,
+            display=display,
+            background=background,
+        )
+
+    def run_sync(
+        self,
+        input: Any,
+        *,
+        session_id: str | None = None,
+        variables: dict[str, Any] | None = None,
+        backend: Any = None,
+        display: bool | None = None,
+        nested: bool = False,
+    ) -> Run:
+        """Run to the end on a private event loop and return the finished Run; parameters as for `run`.
+
+        nested : True runs on the kernel's own loop through nest_asyncio, for objects bound to it; a kernel
+            interrupt is then seen late.
+
+        Raises NodeExecutionError when a node fails; its `.run` has what was obtained.
+        """
+        from . import runner
+
+        return runner.run_sync(
+            self.compile(),
+            input,
+            session_id=session_id,
+            variables=variables,
+            backend=backend,
+            display=display,
+            nested=nested,
+        )
+
+
+class CompiledGraph(Runnable):
+    """A graph that was checked: made by `StateGraph.compile()`, run by an Executor or `run`.
+
+    `nodes` maps node ids to nodes, `plan` is its shape, the rest is by index into `plan.ids`.
+    """
+
+    def __init__(
+        self,
+        graph_id: str,
+        nodes: dict[str, Node],
+        edges: Sequence[Edge],
+        branches: Sequence[Branch],
+        aggregators: dict[str, Callable[[dict[str, Any]], Any]],
+        retries: dict[str, Retry],
+    ) -> None:
+        self.graph_id = graph_id
+        self.nodes = nodes
+        self.edges = edges
+        self.branches = branches
+        self.plan, self.choices = _shape(nodes, edges, branches)
+        self.index = index = {node_id: n for n, node_id in enumerate(self.plan.ids)}
+        self.by_index: list[Any] = [None, *nodes.values()]
+        self.aggregators = {index[i]: f for i, f in aggregators.items()}
+        self.retries = {index[i]: r for i, r in retries.items()}
+        self.checks = [c for c in map(_check_of, nodes.values()) if c is not None]
+
+    def compile(self) -> CompiledGraph:
+        """Return itself."""
+        return self
+
+    @functools.cached_property
+    def outline(self) -> dict[str, Any]:
+        """The graph as JSON values: nodes with id and kind, edges with source, target and, where it has one,
+        kind (conditional, loop) and label."""
+        nodes = [{"id": i, "kind": getattr(n, "kind", "node")} for i, n in self.nodes.items()]
+        edges: list[dict[str, Any]] = []
+        for edge in self.edges:
+            record: dict[str, Any] = {"source": edge.source, "target": edge.target}
+            if edge.loop:
+                record["kind"] = "loop"
+                if edge.max_iterations is not None:
+                    record["label"] = f"max: {edge.max_iterations}"
+            edges.append(record)
+        for branch in self.branches:
+            pairs = [
+                *branch.targets.items(),
+                *([("default", branch.default)] if branch.default is not None else []),
+            ]
+            edges += [
+                {"source": branch.source, "target": t, "kind": "conditional", "label": str(k)}
+                for k, t in pairs
+            ]
+        return {"nodes": nodes, "edges": edges}
+
+    def to_mermaid(self) -> str:
+        """Return the graph as Mermaid text; made offline, ids and labels escaped."""
+        return mermaid(self.outline)
+
+    def __repr__(self) -> str:
+        return f"<CompiledGraph {self.graph_id!r}: {len(self.nodes)} nodes>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/plain": repr(self), "text/markdown": f"```mermaid\n{self.to_mermaid()}\n```"}
+
+
+def positional(fn: Callable[..., Any]) -> int:
+    """Return how many required positional arguments a function takes; 1 when it cannot be told."""
+    try:
+        parameters = inspect.signature(fn).parameters.values()
+    except (TypeError, ValueError):
+        return 1
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.kind in kinds and p.default is p.empty for p in parameters)
+
+
+def _check_of(node: Any) -> Callable[[], None] | None:
+    check = getattr(node, "check", None)
+    return None if check is None or getattr(type(node), "check", None) is BaseNode.check else check
+
+
+def _shape(
+    nodes: Mapping[str, Node], edges: Iterable[Edge], branches: Iterable[Branch]
+) -> tuple[Plan, dict[int, Choice]]:
+    ids = ("START", *nodes)
+    index = {node_id: n for n, node_id in enumerate(ids)}
+    targets: list[dict[int, None]] = [{} for _ in ids]
+    always: list[dict[int, None]] = [{} for _ in ids]
+    looping: dict[int, list[tuple[int, Edge]]] = {}
+    loops: list[tuple[int, int]] = []
+    for edge in edges:
+        if edge.target == "END":
+            continue
+        source, target = index[edge.source], index[edge.target]
+        if edge.loop:
+            looping.setdefault(source, []).append((len(loops), edge))
+            loops.append((source, target))
+        else:
+            targets[source][target] = always[source][target] = None
+    choosing: dict[int, list[Branch]] = {}
+    for branch in branches:
+        source = index[branch.source]
+        choosing.setdefault(source, []).append(branch)
+        for target in branch.all_targets():
+            if target != "END":
+                targets[source][index[target]] = None
+    parents = [0] * len(ids)
+    for outgoing in targets:
+        for target in outgoing:
+            parents[target] += 1
+    choices = {
+        n: Choice(tuple(always[n]), tuple(choosing.get(n, ())), tuple(looping.get(n, ())))
+        for n in sorted({*choosing, *looping})
+    }
+    plan = Plan(
+        ids,
+        tuple(tuple(t) for t in targets),
+        tuple(parents),
+        tuple(_rank(targets, parents)),
+        tuple(loops),
+        {n: tuple(k for k, _ in found) for n, found in looping.items()},
+    )
+    return plan, choices
+
+
+def _rank(targets: Sequence[Iterable[int]], parents: Sequence[int]) -> list[int]:
+    """Return a topological order; nodes on or below a cycle get -1."""
+    need, rank, position = list(parents), [-1] * len(parents), 0
+    ready = deque(n for n, count in enumerate(need) if not count)
+    while ready:
+        node = ready.popleft()
+        rank[node] = position
+        position += 1
+        for target in targets[node]:
+            need[target] -= 1
+            if not need[target]:
+                ready.append(target)
+    return rank

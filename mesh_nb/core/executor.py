@@ -1,0 +1,56 @@
+"""Executor: runs a compiled graph against a backend."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from . import plugins
+from .backend import Backend
+from .compiled import CompiledGraph
+from .context import ExecutionContext
+from .events import ExecutionEvent
+from .execution import Execution
+from .graph import StateGraph
+from .run import new_run_id
+
+__all__ = ["Execution", "Executor"]
+
+
+class Executor:
+    """Executes a graph; one executor and one context may serve any number of runs at once.
+
+    Parameters: graph, compiled or not; state_backend, where logs go, by default the memory of this executor.
+    Raises GraphValidationError when the graph cannot run.
+    """
+
+    def __init__(self, graph: StateGraph | CompiledGraph, state_backend: Backend | None = None) -> None:
+        self.graph = graph.compile()
+        self.backend: Backend = state_backend or plugins.find("backend", "memory")()
+
+    def execute(
+        self, input: Any, context: ExecutionContext | None = None, *, run_id: str | None = None
+    ) -> AsyncGenerator[ExecutionEvent, None]:
+        """Run the graph and yield its events as they happen.
+
+        Parameters
+        ----------
+        input : text, or a dict; the first node receives `{"input": text}` or the dict as it is.
+        context : the session; each run works on its own copy and, when it completes, writes its state back
+            and appends question and answer to `chat_history`.
+        run_id : the name of the run in the log; made up when None.
+
+        Raises what a node's `check()` raises before anything is started, and NodeExecutionError out of the
+        iterator when a node fails. Leaving the loop closes everything that is open.
+        """
+        return self.start(input, context, run_id=run_id).events()
+
+    def start(
+        self, input: Any, context: ExecutionContext | None = None, *, run_id: str | None = None
+    ) -> Execution:
+        """Return an Execution, which begins when it is iterated; parameters and errors as for `execute`."""
+        for check in self.graph.checks:
+            check()
+        return Execution(
+            self.graph, self.backend, input, context or ExecutionContext(), run_id or new_run_id()
+        )

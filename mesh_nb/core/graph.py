@@ -1,0 +1,219 @@
+"""StateGraph: nodes and edges, written down in a cell, checked by `compile()`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
+
+from ._nodes import make_node
+from ._validate import check_endpoints, validate
+from .compiled import Branch, CompiledGraph, Edge, Retry, Runnable
+from .errors import GraphValidationError
+from .node import Node
+
+__all__ = ["CompiledGraph", "StateGraph"]
+
+RESERVED = ("START", "END")
+
+
+class StateGraph(Runnable):
+    """A graph under construction; builder methods return the graph.
+
+    Parameters: graph_id, a name for logs and reports.
+    """
+
+    def __init__(self, graph_id: str | None = None) -> None:
+        self.graph_id = graph_id or "graph"
+        self.nodes: dict[str, Node] = {}
+        self._edges: dict[tuple[str, str, bool], Edge] = {}
+        self._branches: list[Branch] = []
+        self._aggregators: dict[str, Callable[[dict[str, Any]], Any]] = {}
+        self._retries: dict[str, Retry] = {}
+        self._compiled: CompiledGraph | None = None
+
+    def add_node(
+        self, node_id: str, node_or_config: Any = None, node_type: str | None = None, **options: Any
+    ) -> StateGraph:
+        """Add a node.
+
+        Parameters
+        ----------
+        node_id : its name in edges, templates and events.
+        node_or_config : a function (its parameters are injected by name), a node, a node class, or what the
+            node_type wants: an agent object, a list of conditions, None.
+        node_type : "llm", "agent", "tool", "condition" or a registered name; functions and nodes need none.
+        options : options of the node type. A failing node is run again with
+            `config={"retry": {"max_retries": 2, "delay": 1.0, "backoff": 2.0}}` (delay in seconds).
+
+        Raises InvalidNodeTypeError or UnknownNameError for an unknown type or option, with the nearest known
+        name; GraphValidationError when the id is taken.
+        """
+        name = cast("Any", node_id)
+        if not isinstance(name, str) or not name or name in RESERVED:
+            raise GraphValidationError(
+                f"{name!r} is not a node id: use text other than START and END, which every graph has."
+            )
+        if node_id in self.nodes:
+            raise GraphValidationError(
+                f"Node {node_id!r} is already in this graph. Give the new one another id, or run the cell"
+                " that makes the graph (StateGraph()) again."
+            )
+        node, retry = make_node(node_id, node_or_config, node_type, options)
+        self.nodes[node_id] = node
+        if retry.max_retries:
+            self._retries[node_id] = retry
+        self._compiled = None
+        return self
+
+    def add_edge(
+        self,
+        source: str,
+        target: str,
+        *,
+        is_loop_edge: bool = False,
+        loop_condition: Callable[..., Any] | None = None,
+        max_iterations: int | None = None,
+    ) -> StateGraph:
+        """Add an edge; "START" and "END" always exist, and an edge to "END" may be left out.
+
+        Parameters
+        ----------
+        is_loop_edge : the edge goes back. It is taken when its source completes and both bounds allow it.
+        loop_condition : `(state, output)` or `(output)` of the source; true goes back once more.
+        max_iterations : how often the edge may be taken.
+
+        Raises GraphValidationError for an edge into START, out of END, or with bounds but no loop.
+        """
+        if source == "END" or target == "START":
+            raise GraphValidationError(f"Edge {source!r} -> {target!r}: nothing leaves END or enters START.")
+        if not is_loop_edge and (loop_condition is not None or max_iterations is not None):
+            raise GraphValidationError(
+                f"Edge {source!r} -> {target!r}: loop_condition and max_iterations need is_loop_edge=True."
+            )
+        if is_loop_edge and (source == "START" or target == "END"):
+            raise GraphValidationError(f"Edge {source!r} -> {target!r} cannot be a loop edge.")
+        limit = cast("Any", max_iterations)
+        if limit is not None and (not isinstance(limit, int) or limit < 1):
+            raise GraphValidationError(
+                f"Edge {source!r} -> {target!r}: max_iterations is {limit!r}, not 1 or more."
+            )
+        edge = Edge(source, target, is_loop_edge, loop_condition, max_iterations)
+        self._edges[source, target, is_loop_edge] = edge
+        self._compiled = None
+        return self
+
+    def add_conditional_edges(
+        self,
+        source: str,
+        fn: Callable[[Any], Any],
+        mapping: Mapping[Any, str] | Iterable[str],
+        default: str | None = None,
+    ) -> StateGraph:
+        """Add edges of which `fn` chooses; several calls for one node all apply.
+
+        Parameters
+        ----------
+        fn : from the source's output to a key of the mapping, or several; sync or async.
+        mapping : from keys to node ids, or node ids that are their own keys; "END" is one.
+        default : the node for any other key; without it another key fails the node.
+        """
+        if not callable(fn):
+            raise GraphValidationError(f"Conditional edges from {source!r}: {fn!r} is not a function.")
+        targets = dict(mapping) if isinstance(mapping, Mapping) else {node_id: node_id for node_id in mapping}
+        if not targets and default is None:
+            raise GraphValidationError(
+                f"Conditional edges from {source!r} lead nowhere: the mapping is empty."
+            )
+        if source == "END" or "START" in (*targets.values(), default):
+            raise GraphValidationError(
+                f"Conditional edges from {source!r}: nothing leaves END or enters START."
+            )
+        self._branches.append(Branch(source, fn, targets, default))
+        self._compiled = None
+        return self
+
+    def add_sequence(self, node_ids: Iterable[str]) -> StateGraph:
+        """Add an edge from each node to the next."""
+        for source, target in itertools.pairwise(node_ids):
+            self.add_edge(source, target)
+        return self
+
+    def add_parallel_edges(self, source: str, targets: Iterable[str]) -> StateGraph:
+        """Add an edge from one node to several, which then run at the same time."""
+        for target in targets:
+            self.add_edge(source, target)
+        return self
+
+    def add_fan_in_edge(
+        self,
+        sources: Iterable[str],
+        target: str,
+        aggregator: Callable[[dict[str, Any]], Any] | None = None,
+    ) -> StateGraph:
+        """Add edges from several nodes to one, which waits for all of them.
+
+        Parameters: aggregator, from `{source: output}` to the target's input; None takes the dict as it is.
+        Raises GraphValidationError for fewer than two sources.
+        """
+        ids = list(dict.fromkeys(sources))
+        if len(ids) < 2:
+            raise GraphValidationError(
+                f"Fan-in to {target!r} needs at least two sources; use add_edge for one."
+            )
+        for source in ids:
+            self.add_edge(source, target)
+        if aggregator is not None:
+            self._aggregators[target] = aggregator
+        return self
+
+    def set_entry_point(self, node_id: str) -> StateGraph:
+        """Begin at this node: the same as `add_edge("START", node_id)`."""
+        return self.add_edge("START", node_id)
+
+    def compile(self) -> CompiledGraph:
+        """Check the graph and return it ready to run; the graph may be changed and compiled again.
+
+        Raises GraphValidationError with all problems in `.errors`, each naming nodes; CycleDetectedError when
+        there are only cycles.
+        """
+        if self._compiled is not None:
+            return self._compiled
+        edges, branches = self._routed()
+        entry = any(e.source == "START" for e in edges) or any(b.source == "START" for b in branches)
+        problems = check_endpoints(self.nodes, edges, branches, entry)
+        if problems:
+            raise GraphValidationError(problems)
+        compiled = CompiledGraph(
+            self.graph_id, dict(self.nodes), edges, branches, dict(self._aggregators), dict(self._retries)
+        )
+        validate(compiled)
+        self._compiled = compiled
+        return compiled
+
+    def _routed(self) -> tuple[list[Edge], list[Branch]]:
+        """Return the edges and branches, nodes that choose included; a plain edge to a target that its source
+        chooses is that choice, not another edge."""
+        edges, branches = dict(self._edges), list(self._branches)
+        for node_id, node in self.nodes.items():
+            routing = getattr(node, "routing", None)
+            own = routing() if routing is not None else None
+            if own is not None:
+                branch = Branch(node_id, own.choose, own.targets, own.default)
+                branches.append(branch)
+                for target in branch.all_targets():
+                    edges.pop((node_id, target, False), None)
+        return list(edges.values()), branches
+
+    def to_mermaid(self) -> str:
+        """Return the compiled graph as Mermaid text. Raises GraphValidationError."""
+        return self.compile().to_mermaid()
+
+    def __repr__(self) -> str:
+        return f"<StateGraph {self.graph_id!r}: {len(self.nodes)} nodes, {len(self._edges)} edges>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        try:
+            return {**self.compile()._repr_mimebundle_(), "text/plain": repr(self)}
+        except GraphValidationError as error:
+            return {"text/plain": f"{self!r}\n" + "\n".join(f"- {e}" for e in error.errors)}

@@ -1,0 +1,208 @@
+"""tool: a plain Python function as a node; its parameters are injected by name."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import re
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from typing import Any, cast
+
+from ..core.context import ExecutionContext
+from ..core.errors import GraphValidationError, MeshError, ToolError, nearest
+from ..core.events import EventType, ExecutionEvent
+from ..core.node import BaseNode
+from ..core.tools import Tool, run_function
+
+INJECTED = ("input", "context", "state", "variables", "chat_history")
+_SECRET = re.compile(r"key$|token$|secret|passw|credential|^auth", re.IGNORECASE)
+_END = object()
+
+
+class ToolNode(BaseNode):
+    """Calls a function once a visit.
+
+    Parameters
+    ----------
+    fn : sync (runs in a thread with the cell's context), async (on the loop), a generator of either kind, or
+        a Tool. A generator's texts are streamed as tokens, its ExecutionEvents passed on.
+    bindings : values for parameters by name.
+
+    A parameter is filled from `input`, `context`, `state`, `variables` and `chat_history` by name, then from
+    the keys of a dict input, then from bindings, then by its default. The output is the returned dict as it
+    is, any other value as `{"output": value}`, the text of a generator as `{"content": text}`.
+    """
+
+    kind = "tool"
+
+    def __init__(self, id: str, fn: Any = None, *, bindings: Mapping[str, Any] | None = None) -> None:
+        super().__init__(id)
+        if not callable(fn) and not isinstance(fn, Tool):
+            raise GraphValidationError(f"Tool node {id!r} needs a function, not {type(fn).__name__}.")
+        self.tool = fn if isinstance(fn, Tool) else None
+        self.fn: Callable[..., Any] = fn.fn if isinstance(fn, Tool) else fn
+        self.name = fn.name if isinstance(fn, Tool) else getattr(fn, "__name__", type(fn).__name__)
+        self.bindings = dict(bindings or {})
+        try:
+            self.parameters = list(inspect.signature(self.fn).parameters.values())
+        except (TypeError, ValueError):
+            raise GraphValidationError(
+                f"Tool node {id!r}: {self.name} has no readable signature; wrap it in a function of your own."
+            ) from None
+        for p in self.parameters:
+            if p.kind is p.POSITIONAL_ONLY:
+                raise GraphValidationError(
+                    f"Tool node {id!r}: {self.name} takes {p.name!r} by position only; parameters are"
+                    " filled by name, so wrap it in a function of your own."
+                )
+        named = {p.name for p in self.parameters if p.kind is not p.VAR_POSITIONAL}
+        if not any(p.kind is p.VAR_KEYWORD for p in self.parameters):
+            for name in self.bindings:
+                if name not in named:
+                    close = nearest(name, named)
+                    guess = f" Did you mean {close!r}?" if close else ""
+                    raise GraphValidationError(
+                        f"Tool node {id!r}: {self.name} has no parameter {name!r} to bind.{guess}"
+                    )
+
+    async def run(self, input: Any, context: ExecutionContext) -> AsyncIterator[ExecutionEvent]:
+        """Call the function between tool_call_start and tool_call_complete. Raises what it raises."""
+        values = self._values(input, context)
+        shown = {k: v for k, v in values.items() if k not in INJECTED or k == "input"}
+        call = {
+            "tool_name": self.name,
+            "tool_call_id": f"call_{uuid.uuid4().hex[:16]}",
+            "executed_by": "client",
+            "arguments": {k: "***" if _SECRET.search(k) else v for k, v in shown.items()},
+        }
+        before = dict(context.state) if "state" in values or "context" in values else None
+        yield ExecutionEvent(EventType.TOOL_CALL_START, self.id, metadata=dict(call))
+        began, result = time.monotonic(), _Result()
+        try:
+            if self._streams():
+                async for event in self._stream(values, result):
+                    yield event
+            else:
+                result.value = await self._call(values)
+        except Exception as error:
+            text = str(error) if isinstance(error, MeshError) else f"{type(error).__name__}: {error}"
+            metadata = {**call, "status": "error", "duration_ms": _since(began)}
+            yield ExecutionEvent(EventType.TOOL_CALL_COMPLETE, self.id, metadata=metadata, error=text)
+            raise
+        output = result.output()
+        metadata = {**call, "status": "ok", "duration_ms": _since(began)}
+        yield ExecutionEvent(EventType.TOOL_CALL_COMPLETE, self.id, output=output, metadata=metadata)
+        if before is not None:
+            changed = {k: v for k, v in context.state.items() if k not in before or before[k] is not v}
+            if changed:
+                yield ExecutionEvent(EventType.STATE_UPDATE, self.id, output=changed)
+        yield ExecutionEvent(EventType.NODE_COMPLETE, self.id, output=output)
+
+    def _values(self, input: Any, context: ExecutionContext) -> dict[str, Any]:
+        """Return an argument for each parameter. Raises ToolError for one that nothing fills."""
+        special = {
+            "input": input,
+            "context": context,
+            "state": context.state,
+            "variables": context.variables,
+            "chat_history": context.chat_history,
+        }
+        fields = {str(k): v for k, v in input.items()} if isinstance(input, dict) else {}
+        values: dict[str, Any] = {}
+        for p in self.parameters:
+            if p.kind is p.VAR_POSITIONAL:
+                continue
+            if p.kind is p.VAR_KEYWORD:
+                rest = {**self.bindings, **fields}
+                values.update((k, v) for k, v in rest.items() if k not in values and k not in special)
+                continue
+            for source in (special, fields, self.bindings):
+                if p.name in source:
+                    values[p.name] = source[p.name]
+                    break
+            else:
+                if p.default is p.empty:
+                    given = f"has {', '.join(map(repr, fields))}" if fields else f"is {type(input).__name__}"
+                    raise ToolError(
+                        f"Nothing fills parameter {p.name!r} of {self.name}: the input {given}. Name one"
+                        f" of these, take `input`, or pass bindings={{{p.name!r}: ...}}.",
+                        tool=self.name,
+                    )
+        return values
+
+    def _streams(self) -> bool:
+        target: Any = self.fn if inspect.isroutine(self.fn) else getattr(self.fn, "__call__", None)  # noqa: B004
+        return inspect.isasyncgenfunction(target) or inspect.isgeneratorfunction(target)
+
+    async def _call(self, values: dict[str, Any]) -> Any:
+        if self.tool is None:
+            return await run_function(self.fn, values)
+        return await self.tool.call(values)
+
+    async def _stream(self, values: dict[str, Any], result: _Result) -> AsyncIterator[ExecutionEvent]:
+        """Yield the events of a generator function and fold what it yields into the result."""
+        made = self.fn(**values)
+        items: Any = made if hasattr(made, "__aiter__") else _in_thread(made)
+        block = {"text_block_id": f"text_{uuid.uuid4().hex[:12]}", "event_subtype": "text"}
+        message = {"message_id": f"msg_{uuid.uuid4().hex[:12]}"}
+        opened = False
+        try:
+            async for item in items:
+                if isinstance(item, ExecutionEvent):
+                    if item.type == EventType.NODE_COMPLETE:
+                        result.value = item.output
+                    else:
+                        yield item
+                elif isinstance(item, str):
+                    if not opened:
+                        opened = True
+                        yield ExecutionEvent(EventType.MESSAGE_START, self.id, metadata=dict(message))
+                    result.text.append(item)
+                    if item:
+                        yield ExecutionEvent(EventType.TOKEN, self.id, content=item, metadata=block)
+                elif isinstance(item, dict):
+                    result.value = item
+                else:
+                    raise ToolError(
+                        f"{self.name} yielded {type(item).__name__}; it may yield text, dicts and events.",
+                        tool=self.name,
+                    )
+        finally:
+            await items.aclose()
+        if opened:
+            metadata = {**message, "finish_reason": "stop"}
+            yield ExecutionEvent(EventType.MESSAGE_COMPLETE, self.id, metadata=metadata)
+
+
+class _Result:
+    """What a function returned, or a generator yielded."""
+
+    def __init__(self) -> None:
+        self.value: Any = _END
+        self.text: list[str] = []
+
+    def output(self) -> dict[str, Any]:
+        if self.value is _END:
+            return {"content": "".join(self.text)} if self.text else {"output": None}
+        return cast("dict[str, Any]", self.value) if isinstance(self.value, dict) else {"output": self.value}
+
+
+async def _in_thread(items: Any) -> AsyncGenerator[Any, None]:
+    """Yield from a sync generator, each step in a thread that carries the caller's context."""
+    try:
+        while (item := await asyncio.to_thread(next, items, _END)) is not _END:
+            yield item
+    finally:
+        # After a cancel its thread may still be inside a step, which cannot be stopped.
+        with contextlib.suppress(ValueError):
+            items.close()
+
+
+def _since(began: float) -> float:
+    return round((time.monotonic() - began) * 1000, 3)
+
+
+plugin = ToolNode
