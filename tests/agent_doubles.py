@@ -221,3 +221,12 @@ async def openai_agent(base_url: str, model: str, *, api: str = "chat", **option
     async with AsyncOpenAI(base_url=base_url, api_key="sk-test-0000", max_retries=0) as client:
         options.setdefault("tools", [agents.function_tool(get_item)])
         yield agents.Agent(name="tester", model=kind(model=model, openai_client=client), **options)
+
+
+@asynccontextmanager
+async def _real_vel(base_url: str, model: str) -> AsyncIterator[Any]:
+    yield vel_agent(base_url, model)
+
+
+REAL = {"vel": _real_vel, "openai_agents": openai_agent}
+"""How to make a real agent of each plug-in's library on the replay server, with the tool get_item."""

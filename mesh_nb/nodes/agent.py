@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 from ..agents._protocol import AgentInput, AgentPlugin
 from ..core import plugins, templates
 from ..core.context import ExecutionContext, Message, as_text
-from ..core.errors import GraphValidationError
+from ..core.errors import GraphValidationError, InputError
 from ..core.events import EventType, ExecutionEvent
 from ..core.node import BaseNode
 
@@ -50,8 +50,9 @@ class AgentNode(BaseNode):
         message, or the `messages` of the input when it has some.
     run_options : keyword arguments for the agent library's own run function, such as max_turns.
 
-    Its output is `{"content": text of the last answer, "tool_calls": [...], "parsed": ...}`; the last two
-    only when there are any. Raises GraphValidationError for an object that no plug-in runs.
+    Its output is that of an llm node: `{"content": text of the last answer, "tool_calls": [...]}`, and
+    `parsed` when the agent has an output type. Raises GraphValidationError for an object that no plug-in
+    runs.
     """
 
     kind = "agent"
@@ -107,23 +108,27 @@ class AgentNode(BaseNode):
                 elif kind == EventType.TOOL_CALL_COMPLETE:
                     calls.append(_call(event))
                 yield event
-        output: dict[str, Any] = {"content": "".join(words)}
-        if calls:
-            output["tool_calls"] = calls
+        output = {"content": "".join(words), "tool_calls": calls}
         yield ExecutionEvent(EventType.NODE_COMPLETE, self.id, output={**output, **more})
 
     def _question(self, input: Any, context: ExecutionContext) -> AgentInput:
         system = templates.resolve(self.system_prompt, context) if self.system_prompt else ""
         if self.input_mode == "message":
-            text = as_text(input)
+            text = self._text(input, context)
             return {"message": f"{system}\n\n{text}" if system else text}
         given = cast("dict[str, Any]", input).get("messages") if isinstance(input, dict) else None
         messages: list[Message] = (
             list(cast("list[Message]", given))
             if isinstance(given, list)
-            else [*(context.chat_history if self.use_session else []), _user(as_text(input))]
+            else [*(context.chat_history if self.use_session else []), _user(self._text(input, context))]
         )
         return {"messages": [{"role": "system", "content": system}, *messages] if system else messages}
+
+    def _text(self, input: Any, context: ExecutionContext) -> str:
+        text = as_text(input) or context.question
+        if not text and not self.system_prompt:
+            raise InputError(f"Node {self.id!r} has nothing to ask: its input is empty. Pass a question.")
+        return text
 
 
 def _user(text: str) -> Message:
@@ -133,15 +138,13 @@ def _user(text: str) -> Message:
 def _call(event: ExecutionEvent) -> dict[str, Any]:
     """Return a finished tool call as the node's output lists it."""
     given = event.metadata
-    out = {"id": given.get("tool_call_id"), "name": given.get("tool_name"), "status": given.get("status")}
-    for name in ("arguments", "arguments_raw", "executed_by"):
-        if name in given:
-            out[name] = given[name]
-    if event.output is not None:
-        out["output"] = event.output
-    if event.error is not None:
-        out["error"] = event.error
-    return out
+    record = {
+        "id": given.get("tool_call_id"),
+        "name": given.get("tool_name"),
+        "arguments": given.get("arguments"),
+        "status": given.get("status"),
+    }
+    return record | ({"output": event.output} if event.error is None else {"error": event.error})
 
 
 plugin = AgentNode

@@ -49,7 +49,7 @@ async def test_text_and_reasoning(replay: Any, api: str) -> None:
     ]
     assert text_of(events) == "tok0 tok1 tok2 "
     assert "".join(e.content for e in of_type(events, "reasoning_token")) == "why0 why1 "
-    assert events[-1].output == {"content": "tok0 tok1 tok2 "}
+    assert events[-1].output == {"content": "tok0 tok1 tok2 ", "tool_calls": []}
     meta = of_type(events, "response_metadata")[0].metadata
     assert (meta["model_id"], meta["provider"]) == ("synthetic-3-r2", "openai")
     assert meta["usage"]["total_tokens"] == 15

@@ -54,7 +54,7 @@ async def test_real_agent_streams_text_reasoning_and_usage(replay: Any) -> None:
         "node_complete",
     ]
     assert text_of(events) == "tok0 tok1 tok2 "
-    assert events[-1].output == {"content": "tok0 tok1 tok2 "}
+    assert events[-1].output == {"content": "tok0 tok1 tok2 ", "tool_calls": []}
     meta = of_type(events, "response_metadata")[0].metadata
     assert meta["usage"] == {
         "prompt_tokens": 10,
@@ -197,7 +197,7 @@ async def test_strings_and_objects_are_words() -> None:
 
     events = await events_of(Scripted(["one ", Delta(), Content(), None, {"content": "..."}, Event()]))
     assert_grammar(events)
-    assert events[-1].output == {"content": "one two three...!"}
+    assert events[-1].output["content"] == "one two three...!"
 
 
 async def test_text_ids_that_restart_make_blocks_of_their_own() -> None:
@@ -346,7 +346,7 @@ async def test_unknown_events_stay_visible() -> None:
 async def test_structured_output_is_parsed_output() -> None:
     items = [{"type": "data-object-complete", "data": {"object": {"x": 1}, "mode": "object"}}]
     events = await events_of(Scripted(items))
-    assert events[-1].output == {"content": '{"x":1}', "parsed": {"x": 1}}
+    assert events[-1].output == {"content": '{"x":1}', "tool_calls": [], "parsed": {"x": 1}}
 
 
 @pytest.mark.parametrize(

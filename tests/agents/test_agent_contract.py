@@ -1,0 +1,118 @@
+"""What every agent plug-in promises, over all of them, with the real libraries."""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+from agent_doubles import REAL, assert_grammar, events_and_error, events_of, get_item, of_type, text_of, types
+from support import until
+
+from mesh_nb.core import plugins
+from mesh_nb.core.context import ExecutionContext
+from mesh_nb.core.errors import AuthenticationError
+from mesh_nb.core.events import ExecutionEvent
+from mesh_nb.nodes.agent import AgentNode
+from mesh_nb.nodes.llm import LLMNode
+
+NAMES = plugins.names("agent")
+each = pytest.mark.parametrize("name", NAMES)
+
+
+def test_each_plugin_has_a_real_agent_to_test_with() -> None:
+    assert set(REAL) == set(NAMES)
+
+
+async def llm_events(replay: Any, model: str, **options: Any) -> list[ExecutionEvent]:
+    node = LLMNode("llm", model=model, provider="openai", base_url=replay.base_url, api_key="k", **options)
+    node.check()
+    return [e async for e in node.run({"input": "hi"}, ExecutionContext())]
+
+
+@each
+@pytest.mark.parametrize(
+    ("model", "tools"), [("synthetic-3-r2", []), ("synthetic-2-t2+synthetic-3-r1", [get_item])]
+)
+async def test_same_grammar_as_an_llm_node(replay: Any, name: str, model: str, tools: list[Any]) -> None:
+    async with REAL[name](replay.base_url, model) as agent:
+        ours = await events_of(agent)
+    replay.server.reset()
+    theirs = await llm_events(replay, model, tools=tools)
+    assert_grammar(ours)
+    # An llm node without tools has no steps; an agent always has.
+    steps = set() if tools else {"step_start", "step_complete"}
+    assert [t for t in types(ours) if t not in steps] == types(theirs)
+    assert text_of(ours) == text_of(theirs)
+    assert ours[-1].output == theirs[-1].output
+    kinds = ["token", "message_complete", "tool_call_start", "tool_call_complete"]
+    for kind in [*kinds, "step_complete"] if tools else kinds:
+        for mine, other in zip(of_type(ours, kind), of_type(theirs, kind), strict=True):
+            assert set(mine.metadata) == set(other.metadata), kind
+    for mine, other in zip(
+        of_type(ours, "response_metadata"), of_type(theirs, "response_metadata"), strict=True
+    ):
+        for key in ("finish_reason", "usage_status", "provider"):
+            assert mine.metadata[key] == other.metadata[key], key
+        assert mine.metadata["usage"].items() >= other.metadata["usage"].items()
+
+
+@each
+async def test_one_response_metadata_for_each_model_call(replay: Any, name: str) -> None:
+    async with REAL[name](replay.base_url, "synthetic-1-t1+synthetic-2") as agent:
+        events = await events_of(agent)
+    calls = of_type(events, "response_metadata")
+    assert len(calls) == replay.stats["requests"] == 2
+    assert len({c.metadata["call_id"] for c in calls}) == 2
+
+
+@each
+async def test_an_http_failure_names_provider_and_status(replay: Any, name: str) -> None:
+    async with REAL[name](replay.base_url, "synthetic-3@fail=-1,status=401") as agent:
+        events, error = await events_and_error(agent)
+    assert isinstance(error, AuthenticationError)
+    assert (error.provider, error.status) == ("openai", 401)
+    assert_grammar(events)
+
+
+@each
+async def test_leaving_closes_the_connection(replay: Any, name: str) -> None:
+    async with REAL[name](replay.base_url, "synthetic-500@delay=0.02") as agent:
+        async with aclosing(AgentNode("a", agent).run({"input": "hi"}, ExecutionContext())) as stream:
+            async for event in stream:
+                if event.type == "token":
+                    break
+        await until(lambda: replay.stats["client_disconnects"] == 1)
+
+
+@each
+async def test_native_events_change_nothing_else(replay: Any, name: str) -> None:
+    async with REAL[name](replay.base_url, "synthetic-3-r1") as agent:
+        plain = await events_of(agent)
+        native = await events_of(agent, use_native_events=True)
+    assert_grammar(native)
+    assert [t for t in types(native) if t != "custom_data"] == types(plain)
+    assert all("native" in e.metadata for e in of_type(native, "token"))
+    assert not any("native" in e.metadata for e in plain)
+
+
+@each
+async def test_the_agent_is_never_changed(replay: Any, name: str) -> None:
+    async with REAL[name](replay.base_url, "synthetic-1") as agent:
+        before = {key: repr(value) for key, value in vars(agent).items()}
+        await events_of(
+            agent, system_prompt="Speak to {{$vars.who}}.", context=ExecutionContext(variables={"who": "Ann"})
+        )
+        assert {key: repr(value) for key, value in vars(agent).items()} == before
+    assert "Speak to Ann." in str(replay.requests[0]["body"]["messages"][-1]["content"])
+
+
+@each
+def test_the_signature_is_the_protocols(name: str) -> None:
+    plugin = plugins.find("agent", name)
+    assert plugin.accepts
+    assert inspect.isasyncgenfunction(plugin.run)
+    keywords = [p.name for p in inspect.signature(plugin.run).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    assert keywords == ["native", "use_session", "options"]
+    assert plugin.matches(object()) is False
