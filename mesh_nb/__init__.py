@@ -15,29 +15,27 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .backends.file import FileBackend as FileBackend
-    from .backends.memory import MemoryBackend as MemoryBackend
-    from .core.context import ExecutionContext as ExecutionContext
-    from .core.errors import CycleDetectedError as CycleDetectedError
-    from .core.errors import GraphValidationError as GraphValidationError
-    from .core.errors import InvalidNodeTypeError as InvalidNodeTypeError
-    from .core.errors import MeshError as MeshError
-    from .core.errors import MeshInterrupted as MeshInterrupted
-    from .core.errors import NodeExecutionError as NodeExecutionError
-    from .core.errors import ProviderError as ProviderError
-    from .core.events import EventType as EventType
-    from .core.events import ExecutionEvent as ExecutionEvent
-    from .core.executor import Executor as Executor
-    from .core.graph import CompiledGraph as CompiledGraph
-    from .core.graph import StateGraph as StateGraph
-    from .core.node import BaseNode as BaseNode
-    from .core.plugins import register as register
-    from .core.run import Run as Run
-    from .core.run import last_run as last_run
-    from .core.run import runs as runs
-    from .core.tools import Tool as Tool
-    from .core.tools import tool as tool
-    from .frames.calls import calls_df as calls_df
+    from .backends.file import FileBackend
+    from .backends.memory import MemoryBackend
+    from .core.context import ExecutionContext
+    from .core.errors import (
+        CycleDetectedError,
+        GraphValidationError,
+        InvalidNodeTypeError,
+        MeshError,
+        MeshInterrupted,
+        NodeExecutionError,
+        ProviderError,
+    )
+    from .core.events import EventType, ExecutionEvent
+    from .core.executor import Executor
+    from .core.graph import CompiledGraph, StateGraph
+    from .core.node import BaseNode
+    from .core.plugins import register
+    from .core.run import Run, last_run, runs
+    from .core.tools import Tool, tool
+    from .frames.calls import calls_df
+    from .nodes.condition import Condition
 
 __version__ = "0.1.0"
 
@@ -71,6 +69,7 @@ _PUBLIC = {
 __all__ = [
     "BaseNode",
     "CompiledGraph",
+    "Condition",
     "CycleDetectedError",
     "EventType",
     "ExecutionContext",
