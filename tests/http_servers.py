@@ -82,7 +82,7 @@ class _Threaded:
 
     @property
     def url(self) -> str:
-        return f"{'https' if self._tls else 'http'}://localhost:{self.port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Any:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), daemon=True)
@@ -113,7 +113,7 @@ class _Threaded:
                 writer.transport.abort()
 
         server = await asyncio.start_server(
-            accept, "localhost", 0, ssl=self._tls, family=socket.AF_INET, backlog=512
+            accept, "127.0.0.1", 0, ssl=self._tls, family=socket.AF_INET, backlog=512
         )
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
@@ -185,6 +185,19 @@ class Server(_Threaded):
             parts.append((await reader.readexactly(size + 2))[:-2])
         await reader.readline()
         return b"".join(parts)
+
+
+class RawServer(_Threaded):
+    """A server that leaves each connection to `serve(reader, writer)`."""
+
+    def __init__(
+        self, serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+    ) -> None:
+        super().__init__(None)
+        self._serve = serve
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._serve(reader, writer)
 
 
 class Proxy(_Threaded):
