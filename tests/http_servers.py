@@ -91,12 +91,12 @@ class _Threaded:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
+        self.loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(GIVE_UP)
         assert not self._thread.is_alive()
 
     async def _main(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self.loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         tasks: set[asyncio.Task[None]] = set()
 
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -119,6 +119,8 @@ class _Threaded:
         self._ready.set()
         await self._stop.wait()
         server.close()
+        for _ in range(5):
+            await asyncio.sleep(0)  # a connection accepted this moment gets its task, and is closed by it
         for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

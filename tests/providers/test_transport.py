@@ -228,7 +228,7 @@ async def test_refused() -> None:
     with Server(echo) as server:
         url = server.url
     async with new_client() as client:
-        with pytest.raises(httpx2.ConnectError, match="No connection to 127.0.0.1"):
+        with pytest.raises(httpx2.ConnectError, match="No connection to 127"):
             await client.get(url)
 
 
@@ -351,8 +351,8 @@ async def test_connect_timeout_in_a_tls_handshake(tls: Any) -> None:
     gone = threading.Event()
     with RawServer(deaf) as server:
         async with new_client(ssl.create_default_context(cafile=tls[1])) as client:
+            url = server.url.replace("http", "https")
             with pytest.raises(httpx2.ConnectTimeout):
-                url = server.url.replace("http", "https")
                 await client.get(url, timeout=httpx2.Timeout(30.0, connect=0.1))
             assert await asyncio.to_thread(gone.wait, GIVE_UP)
 
@@ -363,8 +363,8 @@ async def test_write_timeout() -> None:
 
     with RawServer(unread) as server:
         async with new_client() as client:
+            short = httpx2.Timeout(30.0, write=0.1)
             with pytest.raises(httpx2.WriteTimeout):
-                short = httpx2.Timeout(30.0, write=0.1)
                 await client.post(server.url, content=bytes(64 << 20), timeout=short)
 
 
@@ -587,10 +587,8 @@ async def test_bytes_nobody_asked_for_end_a_connection() -> None:
 @pytest.mark.usefixtures("fast_tick")
 async def test_a_reader_taken_away_is_repaired(scheme: Any) -> None:
     release = asyncio.Event()
-    loop_of_server: list[asyncio.AbstractEventLoop] = []
 
     async def handler(x: Exchange) -> None:
-        loop_of_server.append(asyncio.get_running_loop())
         await release.wait()
         release.clear()
         await x.start()
@@ -600,7 +598,7 @@ async def test_a_reader_taken_away_is_repaired(scheme: Any) -> None:
         await x.send(b"0\r\n\r\n")
 
     def go() -> None:
-        loop_of_server[0].call_soon_threadsafe(release.set)
+        server.loop.call_soon_threadsafe(release.set)
 
     with Server(handler, scheme[0]) as server:
         async with new_client(scheme[1]) as client:
