@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from ._ending import error_text
+from .channel import close
 from .compiled import Retry
 from .context import ExecutionContext
 from .errors import MeshError
@@ -14,23 +15,27 @@ from .events import EventType, ExecutionEvent
 
 
 class Visit:
-    """A node on its way: `done` is its node_complete, held until its generator has ended."""
+    """A node on its way: `done` is its node_complete, held until its generator has ended; `targets` and `loop`
+    are where it goes, None for everywhere and for no loop."""
 
-    __slots__ = ("_marked", "_plain", "attempt", "done", "index", "input", "node_id", "number")
+    attempt = 0
+    done: ExecutionEvent | None = None
+    targets: list[int] | None = None
+    loop: int | None = None
+    _plain: dict[str, Any] | None = None
+    _marked: dict[str, Any] = {}  # noqa: RUF012  replaced, never changed
 
     def __init__(self, index: int, node_id: str, input: Any, number: int) -> None:
         self.index = index
         self.node_id = node_id
         self.input = input
         self.number = number
-        self.attempt = 0
-        self.done: ExecutionEvent | None = None
-        self._plain: dict[str, Any] | None = None
-        self._marked: dict[str, Any] = {}
+        self.marks = number > 0
 
     def retry(self, attempt: int) -> None:
         """Begin another attempt."""
         self.attempt, self.done, self._plain = attempt, None, None
+        self.marks = True
 
     def mark(self, metadata: dict[str, Any]) -> dict[str, Any]:
         """Return metadata with visit and attempt; deltas share their dict, so the last one is kept."""
@@ -51,12 +56,6 @@ def open_node(node: Any, input: Any, context: ExecutionContext) -> AsyncIterator
             source.close()
         raise MeshError("its run() must be an async generator: `async def run(...)` with `yield`.")
     return source
-
-
-async def close(source: Any) -> None:
-    """Close an async generator, or do nothing for None and for iterators that cannot be closed."""
-    if source is not None and hasattr(source, "aclose"):
-        await source.aclose()
 
 
 async def retrying(

@@ -36,10 +36,10 @@ class Balance:
     A node whose run was cancelled gets no event of its own: execution_error ends it.
     """
 
-    __slots__ = ("_open",)
+    __slots__ = ("open",)
 
     def __init__(self) -> None:
-        self._open: dict[_Key, dict[_Item, ExecutionEvent]] = {}
+        self.open: dict[_Key, dict[_Item, ExecutionEvent]] = {}
 
     def feed(self, event: ExecutionEvent) -> None:
         """Take note of a recorded boundary event."""
@@ -48,10 +48,10 @@ class Balance:
         if kind in _STARTS:
             name, field = _STARTS[kind]
             key = (event.node_id, metadata.get("visit", 0))
-            self._open.setdefault(key, {})[name, metadata.get(field)] = event
+            self.open.setdefault(key, {})[name, metadata.get(field)] = event
         elif kind in _ENDS:
             name, field = _ENDS[kind]
-            blocks = self._open.get((event.node_id, metadata.get("visit", 0)))
+            blocks = self.open.get((event.node_id, metadata.get("visit", 0)))
             if not blocks or blocks.pop((name, metadata.get(field)), None) is not None:
                 return
             # An end without the id of its start closes the innermost block of its kind.
@@ -59,24 +59,16 @@ class Balance:
             if last is not None:
                 del blocks[last]
 
-    def closing(
-        self, reason: Reason, node_id: str | None = None, visit: int | None = None
-    ) -> list[ExecutionEvent]:
+    def closing(self, reason: Reason, where: tuple[str, int] | None = None) -> list[ExecutionEvent]:
         """Return the events, not yet stamped, that close what is open, innermost first, and forget it.
 
-        Parameters: reason, "unfinished" when the node completed and left it open; node_id and visit, of one
-        node, None for all.
+        Parameters: reason, "unfinished" when the node completed and left it open; where, a (node_id,
+        visit), None for the whole run.
         """
-        if not self._open:
-            return []
-        chosen = [
-            key
-            for key in self._open
-            if (node_id is None or key[0] == node_id) and (visit is None or key[1] == visit)
-        ]
+        chosen = list(self.open) if where is None else [where] if where in self.open else []
         events: list[ExecutionEvent] = []
         for key in chosen:
-            for (name, _), start in reversed(self._open.pop(key).items()):
+            for (name, _), start in reversed(self.open.pop(key).items()):
                 events.append(_closing(name, start, reason))
         return events
 

@@ -15,77 +15,95 @@ K = TypeVar("K", bound=Hashable)
 CAPACITY = 64
 
 
+async def close(source: Any) -> None:
+    """Close an async generator; do nothing for None and for iterators that cannot be closed."""
+    if source is not None and hasattr(source, "aclose"):
+        await source.aclose()
+
+
 class Ended:
-    """A source has ended; `error` is what it raised, None when it just ended."""
+    """A source has ended; `error` is what it raised, None when it just ended, `last` its last item."""
 
-    __slots__ = ("error",)
+    __slots__ = ("error", "last")
 
-    def __init__(self, error: BaseException | None) -> None:
+    def __init__(self, error: BaseException | None, last: Any = None) -> None:
         self.error = error
+        self.last = last
 
 
 class Channel(Generic[K]):
     """Async iterators running at once, received as (key, item) in the order in which the items came.
 
-    Each source has a task of its own and waits while `capacity` items have not been received. After the items
-    of a source comes one `Ended`. `aclose()` cancels the tasks, waits until their sources are closed, and
-    keeps what was sent before: `drain()` returns it.
+    Each source has a task of its own, and waits while `capacity` items have not been received. After the
+    items of a source comes one `Ended`; its last item comes with it when `is_last(item)` said so. `aclose()`
+    cancels the tasks and waits until their sources are closed; what was sent before is kept, and `drain()`
+    returns it.
     """
 
-    def __init__(self, capacity: int = CAPACITY) -> None:
+    def __init__(self, is_last: Callable[[Any], bool] | None = None, capacity: int = CAPACITY) -> None:
         self.active = 0
+        self._is_last = is_last
         self._capacity = capacity
         self._items: deque[tuple[K, Any]] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[K, asyncio.Task[None]] = {}
         self._senders: deque[asyncio.Future[None]] = deque()
         self._receiver: asyncio.Future[None] | None = None
 
-    def add(self, key: K, open_source: Callable[[], AsyncIterator[Any]]) -> None:
-        """Start a task that sends what `open_source()` yields."""
+    def add(self, key: K, open_source: Callable[[K], AsyncIterator[Any]]) -> None:
+        """Start a task that sends what `open_source(key)` yields; no two active sources share a key."""
         self.active += 1
-        task = asyncio.get_running_loop().create_task(self._pump(key, open_source))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[key] = asyncio.get_running_loop().create_task(self._pump(key, open_source))
 
-    async def receive(self) -> tuple[K, Any]:
-        """Return the next (key, item). Waits while there is none and a source is active."""
+    def poll(self) -> tuple[K, Any] | None:
+        """Return the next (key, item) if there is one."""
+        if not self._items:
+            return None
+        pair = self._items.popleft()
+        if pair[1].__class__ is Ended:
+            self.active -= 1
+            del self._tasks[pair[0]]
+        if self._senders:
+            self._wake_sender()
+        return pair
+
+    async def wait(self) -> None:
+        """Wait until there is an item. The channel must have an active source."""
         while not self._items:
             self._receiver = asyncio.get_running_loop().create_future()
             try:
                 await self._receiver
             finally:
                 self._receiver = None
-        return self._next()
 
     def drain(self) -> list[tuple[K, Any]]:
         """Return what was sent and not yet received."""
         found: list[tuple[K, Any]] = []
-        while self._items:
-            found.append(self._next())
+        while (pair := self.poll()) is not None:
+            found.append(pair)
         return found
 
     async def aclose(self) -> None:
         """Cancel all tasks and wait for them. Idempotent."""
-        while self._tasks:
-            tasks = list(self._tasks)
+        while tasks := [task for task in self._tasks.values() if not task.done()]:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
 
-    def _next(self) -> tuple[K, Any]:
-        pair = self._items.popleft()
-        if pair[1].__class__ is Ended:
-            self.active -= 1
-        self._wake_sender()
-        return pair
-
-    async def _pump(self, key: K, open_source: Callable[[], AsyncIterator[Any]]) -> None:
+    async def _pump(self, key: K, open_source: Callable[[K], AsyncIterator[Any]]) -> None:
         error: BaseException | None = None
-        items, capacity = self._items, self._capacity
+        items, capacity, is_last = self._items, self._capacity, self._is_last
         source: AsyncIterator[Any] | None = None
+        last: Any = None
         try:
-            source = open_source()
+            source = open_source(key)
             async for item in source:
+                if last is None and is_last is not None and is_last(item):
+                    last = item
+                    continue
+                if last is not None:
+                    # It was not the last one after all: the receiver decides what that means.
+                    items.append((key, last))
+                    last = None
                 if len(items) >= capacity:
                     try:
                         await self._room()
@@ -93,19 +111,20 @@ class Channel(Generic[K]):
                         items.append((key, item))
                 else:
                     items.append((key, item))
-                self._wake_receiver()
+                if self._receiver is not None:
+                    self._wake_receiver()
         except BaseException as e:
             error = e
             if not isinstance(e, Exception):
                 raise
         finally:
             try:
-                close: Any = getattr(source, "aclose", None)
-                if error is not None and close is not None:
-                    await close()
+                if error is not None:
+                    await close(source)
             finally:
-                items.append((key, Ended(error)))
-                self._wake_receiver()
+                items.append((key, Ended(error, last)))
+                if self._receiver is not None:
+                    self._wake_receiver()
 
     async def _room(self) -> None:
         while len(self._items) >= self._capacity:

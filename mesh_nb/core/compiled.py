@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import inspect
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ._mermaid import mermaid
@@ -32,15 +32,15 @@ class Edge:
     def __post_init__(self) -> None:
         self.takes_state = self.loop_condition is not None and positional(self.loop_condition) > 1
 
-    async def goes_back(self, state: dict[str, Any], output: Any, taken: int) -> bool:
-        """Say whether a loop edge that was taken `taken` times is taken once more. Raises what its condition
-        raises."""
+    def goes_back(self, state: dict[str, Any], output: Any, taken: int) -> bool | Awaitable[Any]:
+        """Say whether a loop edge taken `taken` times is taken once more; an awaitable of that when its
+        condition is async. Raises what its condition raises."""
         if self.max_iterations is not None and taken >= self.max_iterations:
             return False
         if self.loop_condition is None:
             return True
         result = self.loop_condition(state, output) if self.takes_state else self.loop_condition(output)
-        return bool(await result if inspect.isawaitable(result) else result)
+        return result if inspect.isawaitable(result) else bool(result)
 
 
 @dataclasses.dataclass(slots=True)
@@ -199,6 +199,7 @@ class CompiledGraph(Runnable):
         self.by_index: list[Any] = [None, *nodes.values()]
         self.aggregators = {index[i]: f for i, f in aggregators.items()}
         self.retries = {index[i]: r for i, r in retries.items()}
+        self.special = bool(self.aggregators or self.retries or self.plan.loops)
         self.checks = [c for c in map(_check_of, nodes.values()) if c is not None]
 
     def compile(self) -> CompiledGraph:

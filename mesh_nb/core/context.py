@@ -51,6 +51,21 @@ class ExecutionContext:
             run_id=run_id,
         )
 
+    def with_iteration(self, iteration: dict[str, Any]) -> ExecutionContext:
+        """Return a view of the same run for one visit inside a loop: everything but `iteration` is shared."""
+        return ExecutionContext(
+            self.graph_id,
+            self.session_id,
+            self.chat_history,
+            self.variables,
+            self.state,
+            self.trace_id,
+            self.outputs,
+            self.input,
+            iteration,
+            self.run_id,
+        )
+
     @property
     def question(self) -> str:
         """The run's input as text: `{{$question}}`."""

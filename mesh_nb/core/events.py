@@ -220,7 +220,7 @@ class ExecutionEvent:
     node_id: str = ""
     content: Any = None
     output: Any = None
-    metadata: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
+    metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
     timestamp: float = dataclasses.field(default_factory=time.time)
     error: str | None = None
     run_id: str = dataclasses.field(default="", kw_only=True)

@@ -14,18 +14,34 @@ from contextlib import aclosing
 from typing import Any
 
 from ._ending import Totals, error_text, final_output, node_failure, preview, status_of, write_back
-from ._visit import Visit, close, open_node, retrying
+from ._visit import Visit, open_node, retrying
 from .backend import Backend, RunLog
 from .balance import Balance, Reason
-from .channel import Channel, Ended
-from .compiled import Choice, CompiledGraph
+from .channel import Channel, Ended, close
+from .compiled import CompiledGraph
 from .context import ExecutionContext
 from .errors import InputError, MeshError, NodeExecutionError
 from .events import DELTAS, EventType, ExecutionEvent
 from .scheduler import START, Scheduler
 
 _LEFT = (GeneratorExit, asyncio.CancelledError, KeyboardInterrupt)
+# Looking up a member of an enum costs as much as a call.
+_NODE_START, _NODE_COMPLETE = EventType.NODE_START, EventType.NODE_COMPLETE
 _OURS = frozenset({EventType.EXECUTION_START, EventType.EXECUTION_COMPLETE, EventType.EXECUTION_ERROR})
+_HANDLED = {
+    EventType.NODE_START,
+    EventType.NODE_COMPLETE,
+    EventType.NODE_ERROR,
+    EventType.NODE_RETRY,
+    EventType.STATE_UPDATE,
+    EventType.RESPONSE_METADATA,
+}
+_PLAIN = frozenset(EventType) - _HANDLED - _OURS
+"""Events that are only recorded."""
+
+
+def _is_last(event: Any) -> bool:
+    return event.__class__ is ExecutionEvent and event.type is _NODE_COMPLETE
 
 
 class Execution:
@@ -84,23 +100,30 @@ class Execution:
                             yield event
                     continue
                 visit = batch[0]
-                yield self._record(ExecutionEvent(EventType.NODE_START), visit.node_id, visit)
+                yield self._node_start(visit)
                 source: Any = None
                 try:
                     source = self._source(visit)
                     async for event in source:
-                        if event.__class__ is ExecutionEvent and event.type in DELTAS and visit.done is None:
-                            yield self._record(event, visit.node_id, visit)
-                        else:
-                            for recorded in self._handing(self._accept(visit, event)):
-                                yield recorded
+                        if visit.done is None and event.__class__ is ExecutionEvent:
+                            if event.type in DELTAS:
+                                yield self._record(event, visit.node_id, visit)
+                                continue
+                            if event.type is _NODE_COMPLETE:
+                                visit.done = event
+                                continue
+                        for recorded in self._handing(self._accept(visit, event)):
+                            yield recorded
                     source = None
-                    for recorded in self._handing(await self._complete(visit)):
+                    if visit.index in self.graph.choices:
+                        await self._decide(visit)
+                    for recorded in self._handing(self._complete(visit)):
                         yield recorded
                 except Exception as error:  # noqa: BLE001  a node may raise anything: the run fails by it
                     self._failure = visit, error
                 finally:
-                    await close(source)
+                    if source is not None:
+                        await close(source)
             for recorded in self._handing(self._end()):
                 yield recorded
             if self._failure is not None:
@@ -114,20 +137,23 @@ class Execution:
 
     async def _overlapping(self, batch: list[Visit]) -> AsyncGenerator[ExecutionEvent, None]:
         """Run several nodes at once, and what they make ready, until none is active."""
-        channel, visits = Channel[int](), dict[int, Visit]()
+        channel, visits = Channel[int](_is_last), dict[int, Visit]()
         try:
             while batch or channel.active:
                 for visit in batch:
                     visits[visit.index] = visit
-                    yield self._record(ExecutionEvent(EventType.NODE_START), visit.node_id, visit)
-                    channel.add(visit.index, lambda visit=visit: self._source(visit))
+                    yield self._node_start(visit)
+                    channel.add(visit.index, lambda index: self._source(visits[index]))
                 batch = []
-                index, item = await channel.receive()
-                for recorded in self._handing(await self._received(visits[index], item)):
+                pair = channel.poll()
+                if pair is None:
+                    await channel.wait()
+                    continue
+                for recorded in self._handing(await self._received(visits[pair[0]], pair[1])):
                     yield recorded
                 if self._failure is not None:
                     break
-                if item.__class__ is Ended and channel.active:
+                if pair[1].__class__ is Ended and channel.active:
                     batch = self._visits()
             await channel.aclose()
             # A failure cancelled the others: what they had sent before is not lost.
@@ -146,8 +172,11 @@ class Execution:
         try:
             if not isinstance(item, Ended):
                 return self._accept(visit, item)
+            visit.done = item.last or visit.done
             if item.error is None:
-                return await self._complete(visit)
+                if visit.index in self.graph.choices:
+                    await self._decide(visit)
+                return self._complete(visit)
             error = item.error
         except Exception as e:  # noqa: BLE001  a node may raise anything: the run fails by it
             error = e
@@ -163,10 +192,12 @@ class Execution:
     def _source(self, visit: Visit) -> AsyncIterator[Any]:
         """Return the node's events. Raises what calling the node, or its aggregator, raises."""
         graph, context, index = self.graph, self.context, visit.index
+        if not graph.special:
+            return open_node(graph.by_index[index], visit.input, context)
         if index in graph.aggregators:
             visit.input = graph.aggregators[index](visit.input)
         if graph.plan.loops:
-            context = dataclasses.replace(context, iteration={"index": visit.number})
+            context = context.with_iteration({"index": visit.number})
         if index in graph.retries:
             return retrying(graph.by_index[index], visit.input, context, graph.retries[index])
         return open_node(graph.by_index[index], visit.input, context)
@@ -176,7 +207,9 @@ class Execution:
         if not isinstance(event, ExecutionEvent):
             raise MeshError(f"it yielded {type(event).__name__}; a node yields ExecutionEvent objects.")
         kind, before = event.type, list[ExecutionEvent]()
-        if kind == EventType.NODE_RETRY:
+        if kind in _PLAIN and visit.done is None:
+            pass
+        elif kind == EventType.NODE_RETRY:
             before = self._close_blocks("error", visit)
             visit.retry(event.metadata.get("attempt", visit.attempt + 1))
         elif visit.done is not None:
@@ -197,25 +230,42 @@ class Execution:
             self._balance.feed(recorded)
         return (*before, recorded)
 
-    async def _complete(self, visit: Visit) -> list[ExecutionEvent]:
+    async def _decide(self, visit: Visit) -> None:
+        """Ask the edges of a node that chooses where it goes; node_complete says so as `route`."""
+        done, plan = visit.done, self.graph.plan
+        choice = self.graph.choices[visit.index]
+        if done is None:
+            return
+        for loop, edge in choice.loops:
+            back = edge.goes_back(self.context.state, done.output, self._scheduler.taken(loop))
+            if back is True or (back is not False and await back):
+                visit.loop = loop
+                done.metadata = {**done.metadata, "route": [plan.ids[plan.loops[loop][1]]]}
+                return
+        if not choice.branches:
+            return
+        index, targets = self.graph.index, list(choice.always)
+        for branch in choice.branches:
+            for node_id in await branch.choose_from(done.output, done.metadata.get("route")):
+                if node_id != "END" and index[node_id] not in targets:
+                    targets.append(index[node_id])
+        visit.targets = targets
+        done.metadata = {**done.metadata, "route": [plan.ids[t] for t in targets]}
+
+    def _complete(self, visit: Visit) -> list[ExecutionEvent]:
         """Record node_complete and tell the scheduler where the node goes."""
-        done, plan, targets, loop = visit.done, self.graph.plan, None, None
+        done = visit.done
         if done is None:
             raise MeshError("it ended without node_complete, which must be its last event.")
-        if visit.index in self.graph.choices:
-            targets, loop = await self._decide(self.graph.choices[visit.index], done)
-            way = targets if loop is None else (plan.loops[loop][1],)
-            if way is not None:
-                done.metadata = {**done.metadata, "route": [plan.ids[t] for t in way]}
-        recorded = self._close_blocks("unfinished", visit)
+        recorded = self._close_blocks("unfinished", visit) if self._balance.open else []
         recorded.append(self._record(done, visit.node_id, visit))
         self.context.outputs[visit.node_id] = done.output
-        self._settle(visit.index, done.output, targets, loop)
+        self._settle(visit, done.output)
         return recorded
 
-    def _settle(self, index: int, output: Any, targets: list[int] | None, loop: int | None = None) -> None:
+    def _settle(self, visit: Visit, output: Any) -> None:
         scheduler = self._scheduler
-        scheduler.complete(index, output, targets, loop)
+        scheduler.complete(visit.index, output, visit.targets, visit.loop)
         if scheduler.skipped:
             for skipped in scheduler.skipped:
                 self.context.outputs[self.graph.plan.ids[skipped]] = None
@@ -224,29 +274,15 @@ class Execution:
     async def _leave_start(self) -> None:
         value = self.context.input
         first: dict[str, Any] = value if isinstance(value, dict) else {"input": value}
-        targets: list[int] | None = None
+        visit = Visit(START, "START", None, 0)
         if START in self.graph.choices:
-            leaving = ExecutionEvent(EventType.EXECUTION_START, output=first)
+            visit.done = ExecutionEvent(EventType.EXECUTION_START, output=first)
             try:
-                targets, _ = await self._decide(self.graph.choices[START], leaving)
+                await self._decide(visit)
             except Exception as error:  # noqa: BLE001  a routing function may raise anything
-                self._failure = Visit(START, "START", first, 0), error
+                self._failure = visit, error
                 return
-        self._settle(START, first, targets)
-
-    async def _decide(self, choice: Choice, done: ExecutionEvent) -> tuple[list[int] | None, int | None]:
-        """Return the targets a node delivers to, None for all, or the loop edge that it takes instead."""
-        for loop, edge in choice.loops:
-            if await edge.goes_back(self.context.state, done.output, self._scheduler.taken(loop)):
-                return None, loop
-        if not choice.branches:
-            return None, None
-        index, targets = self.graph.index, list(choice.always)
-        for branch in choice.branches:
-            for node_id in await branch.choose_from(done.output, done.metadata.get("route")):
-                if node_id != "END" and index[node_id] not in targets:
-                    targets.append(index[node_id])
-        return targets, None
+        self._settle(visit, first)
 
     def _open_log(self) -> None:
         if self._log is not None:
@@ -277,10 +313,14 @@ class Execution:
             event.timestamp = self._last
         else:
             self._last = event.timestamp
-        if visit is not None and (visit.number or visit.attempt):
+        if visit is not None and visit.marks:
             event.metadata = visit.mark(event.metadata)
         self._append(event)
         return event
+
+    def _node_start(self, visit: Visit) -> ExecutionEvent:
+        start = ExecutionEvent(_NODE_START, visit.node_id, None, None, {}, time.time())
+        return self._record(start, visit.node_id, visit)
 
     def _start_event(self) -> ExecutionEvent:
         metadata = {
@@ -293,10 +333,8 @@ class Execution:
 
     def _close_blocks(self, reason: Reason, visit: Visit | None = None) -> list[ExecutionEvent]:
         """Record the events that close what a visit, or the whole run, has left open."""
-        if visit is None:
-            found = self._balance.closing(reason)
-        else:
-            found = self._balance.closing(reason, visit.node_id, visit.number)
+        where = (visit.node_id, visit.number) if visit is not None else None
+        found = self._balance.closing(reason, where)
         recorded = [self._record(event, event.node_id) for event in found]
         for event in recorded:
             if event.type == EventType.RESPONSE_METADATA:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from types import CoroutineType
 from typing import Any, Protocol, runtime_checkable
 
 from .context import ExecutionContext
 from .events import EventType, ExecutionEvent
+
+# Looking up a member of an enum costs as much as a call.
+_NODE_COMPLETE = EventType.NODE_COMPLETE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,9 +66,10 @@ class BaseNode:
 
     async def run(self, input: Any, context: ExecutionContext) -> AsyncIterator[ExecutionEvent]:
         """Run `execute` and wrap what it returns, or yields, in events."""
-        result = self.execute(input, context)
-        output = await result if inspect.isawaitable(result) else result
-        yield ExecutionEvent(EventType.NODE_COMPLETE, self.id, output=output)
+        result: Any = self.execute(input, context)
+        if result.__class__ is CoroutineType or inspect.isawaitable(result):
+            result = await result
+        yield ExecutionEvent(_NODE_COMPLETE, self.id, None, result, {}, time.time())
 
     def check(self) -> None:
         """Raise, before a run starts, what would make this node fail in it, such as a missing key."""

@@ -130,7 +130,13 @@ class Scheduler:
             self._routes[node] = tuple(chosen)
         if node != START and not (plan.targets[node] if chosen is None else chosen):
             self._leaves[node] = output
-        source, stack = node, [node]
+        outgoing = plan.targets[node]
+        if chosen is None and len(outgoing) == 1 and plan.parents[outgoing[0]] == 1:
+            need[outgoing[0]] = 0
+            status[outgoing[0]] = READY
+            self._ready.append((outgoing[0], output))
+            return
+        stack = [node]
         while stack:
             source = stack.pop()
             for target in plan.targets[source]:
@@ -152,11 +158,13 @@ class Scheduler:
                     stack.append(target)
 
     def _go_back(self) -> None:
-        # The innermost target first: starting it makes the outer ones wait.
-        for target in sorted(self._returning, key=self.plan.rank.__getitem__, reverse=True):
+        targets, ids = list(self._returning), self.plan.ids
+        if len(targets) > 1:
+            # The innermost target first: starting it makes the outer ones wait.
+            targets.sort(key=self.plan.rank.__getitem__, reverse=True)
+        for target in targets:
             if not self._busy_below(target):
                 sent = self._returning.pop(target)
-                ids = self.plan.ids
                 whole = {ids[s]: sent[s] for s in sorted(sent)}
                 self._restart(target, whole if len(sent) > 1 else next(iter(sent.values())))
 
