@@ -62,3 +62,74 @@ def cycle(n):
     graph.add_node("a", node).add_node("b", node).set_entry_point("a").add_edge("a", "b")
     graph.add_edge("b", "a", is_loop_edge=True, loop_condition=lambda s, o: True, max_iterations=n // 2 - 1)
     return _counting(graph)
+
+
+def sleep3(delay):
+    import asyncio
+
+    import mesh_nb
+
+    class Sleep(mesh_nb.BaseNode):
+        async def execute(self, input, context):
+            await asyncio.sleep(delay)
+            return input
+
+    graph = mesh_nb.StateGraph()
+    for node_id in "abc":
+        graph.add_node(node_id, Sleep)
+    return _counting(graph.set_entry_point("a").add_sequence("abc"))
+
+
+async def durable(n, path):
+    """Return two cases: n token events and one boundary, which leaves all of them with the operating system;
+    and n boundaries."""
+    import itertools
+    import os
+
+    from mesh_nb.backends.file import FileBackend
+    from mesh_nb.core.events import EventType, ExecutionEvent
+
+    backend, numbers = FileBackend(os.path.dirname(path)), itertools.count()
+    shared = {"node_type": "llm", "model": "gpt-x", "provider": "openai"}
+
+    def case(kind, last):
+        async def run():
+            run_id = f"run-{next(numbers)}"
+            log = backend.open(run_id, {})
+            for seq in range(n - 1):
+                log.append(ExecutionEvent(kind, "llm", " token", metadata=shared, run_id=run_id, seq=seq))
+            log.append(ExecutionEvent(last, "llm", metadata=shared, run_id=run_id, seq=n - 1))
+            log.close()
+            return n
+
+        return run
+
+    async def close():
+        return None
+
+    return {
+        "tokens": case(EventType.TOKEN, EventType.NODE_COMPLETE),
+        "boundaries": case(EventType.STEP_START, EventType.NODE_COMPLETE),
+    }, close
+
+
+def frame(path):
+    """Return calls_df of the benchmark's log, which names the model "model" where ours says "model_id"."""
+    import dataclasses
+    from pathlib import Path
+
+    from mesh_nb.frames import _load, calls
+    from mesh_nb.frames._columns import build
+
+    columns = [dataclasses.replace(c, path="model") if c.name == "model" else c for c in calls.COLUMNS]
+    records = []
+    for run_id, events in _load.parts(Path(path), "execution_start", "model_call_start", "response_metadata"):
+        records += calls._calls(run_id, events)
+    return build(records, columns)
+
+
+def cost_report(df):
+    groups = df.groupby(["model", "node_id"]).agg(
+        cost=("cost_usd", "sum"), tokens=("total_tokens", "sum"), calls=("order", "count")
+    )
+    return len(groups), float(groups.cost.sum()), int(groups.tokens.sum())
