@@ -95,7 +95,12 @@ __all__ = [
 ]
 
 
+_ROOMS = ("backends", "nodes", "streaming")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
     if name in _PUBLIC:
         value = getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
         globals()[name] = value
