@@ -34,7 +34,7 @@ SETTINGS = {
 }
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 HERE = frozenset({"127.0.0.1", "localhost", "[::1]"})
-WAIT_MS = 90_000
+WAIT_MS = 1000 * float(os.environ.get("MESH_TEST_WAIT_S", "90"))
 
 
 @contextmanager
@@ -180,10 +180,19 @@ class Visit:
         self.popups: list[str] = []
         context.set_default_timeout(WAIT_MS)
         context.route(lambda url: not _local(url), self._block)
-        self.page = context.new_page()
-        self.page.on("dialog", self._dialog)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("popup", lambda popup: self.popups.append(popup.url))
+        self.page = self._new_page()
+
+    def another(self) -> Visit:
+        """Go on in a new page, as a reader who closed the tab and came back."""
+        self.page = self._new_page()
+        return self
+
+    def _new_page(self) -> Page:
+        page = self.context.new_page()
+        page.on("dialog", self._dialog)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("popup", lambda popup: self.popups.append(popup.url))
+        return page
 
     def _block(self, route: Route) -> None:
         self.blocked.append(route.request.url)
