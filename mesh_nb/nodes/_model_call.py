@@ -137,8 +137,8 @@ async def converse(
     Parameters: provider; call, with its tools; max_steps, how many model calls there may be.
     Yields the grammar of each call, tool_call_complete of each tool as it finishes, and, when the call has
     tools, step_start and step_complete around each round; last node_complete with the output: content (the
-    last round's text) and tool_calls. Raises ProviderError from the provider, and ToolError when the model still
-    asks for tools after max_steps rounds; the calls of the last round are then not run.
+    last round's text) and tool_calls. Raises ProviderError from the provider, and ToolError when the model
+    still asks for tools after max_steps rounds; the calls of the last round are then not run.
     """
     tools = {t.name: t for t in call.tools}
     done: list[ToolCall] = []

@@ -57,13 +57,15 @@ class Exchange:
 
     Parameters: target, whom it goes to; body, the request as it goes out; send, a coroutine function that
     returns the SDK's streaming response as an async context manager; translate, makes the translator of one
-    attempt from the call's id.
+    attempt from the call's id; prepare, a coroutine function for what must be done once and is not the
+    provider's time, such as importing its SDK.
     """
 
     target: Target
     body: dict[str, Any]
     send: Callable[[], Awaitable[contextlib.AbstractAsyncContextManager[Any]]]
     translate: Callable[[str], Translator]
+    prepare: Callable[[], Awaitable[None]] | None = None
 
 
 async def stream(call: ModelCall, exchange: Exchange) -> AsyncGenerator[ExecutionEvent, None]:
@@ -74,9 +76,11 @@ async def stream(call: ModelCall, exchange: Exchange) -> AsyncGenerator[Executio
     arrived was yielded, every open block closed and response_metadata sent.
     """
     call_id = f"call_{uuid.uuid4().hex[:16]}"
+    yield _start(call_id, call, exchange)
+    if exchange.prepare is not None:
+        await exchange.prepare()
     began, first, attempt = time.perf_counter(), None, 0
     deadline = None if call.timeout is None else asyncio.get_running_loop().time() + call.timeout
-    yield _start(call_id, call, exchange)
     while True:
         attempt += 1
         translator, decoder = exchange.translate(call_id), Decoder()

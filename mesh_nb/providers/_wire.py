@@ -139,7 +139,7 @@ class Decoder:
 
 
 def parse(text: bytes) -> Any:
-    """Parse JSON; what orjson refuses (lone surrogates, huge numbers) goes through the standard library.
+    """Parse JSON; what orjson refuses (lone surrogates, bad UTF-8) goes through the standard library.
 
     A lone surrogate inside a string becomes U+FFFD; at a string's ends it stays, because its other half may
     be in the neighbouring event. Raises ValueError when the text is not JSON.

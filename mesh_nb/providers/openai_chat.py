@@ -72,11 +72,13 @@ class OpenAIChat:
         secrets = tuple(s for s in (key, getattr(call.client, "api_key", None)) if isinstance(s, str))
         target = Target(provider, call.model, base_url, variable, call.idle_timeout, call.timeout, secrets)
 
+        async def prepare() -> None:
+            await _clients.ensure_imported("openai")
+
         async def send() -> contextlib.AbstractAsyncContextManager[Any]:
             if call.client is not None:
                 client = call.client.with_options(max_retries=0)
             else:
-                await _clients.ensure_imported("openai")
                 client = _clients.client("openai", base_url=base_url, api_key=key)
             # extra_body carries the request as it is: the typed parameters would be walked and transformed.
             return client.chat.completions.with_streaming_response.create(
@@ -92,7 +94,7 @@ class OpenAIChat:
                 call_id=call_id, model=call.model, think_tags=call.think_tags, native=call.native
             )
 
-        return stream(call, Exchange(target, body, send, translate))
+        return stream(call, Exchange(target, body, send, translate, prepare))
 
 
 def _base_url(call: ModelCall) -> str:
