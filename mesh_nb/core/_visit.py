@@ -15,8 +15,8 @@ from .events import EventType, ExecutionEvent
 
 
 class Visit:
-    """A node on its way: `done` is its node_complete, held until its generator has ended; `targets` and `loop`
-    are where it goes, None for everywhere and for no loop."""
+    """A node on its way: `done` is its node_complete, held until its generator has ended; `targets` and
+    `loop` are where it goes, None for everywhere and for no loop."""
 
     attempt = 0
     done: ExecutionEvent | None = None

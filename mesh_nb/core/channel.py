@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
 from typing import Any, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -44,15 +44,21 @@ class Channel(Generic[K]):
         self.active = 0
         self._is_last = is_last
         self._capacity = capacity
+        self._loop = asyncio.get_running_loop()
         self._items: deque[tuple[K, Any]] = deque()
         self._tasks: dict[K, asyncio.Task[None]] = {}
         self._senders: deque[asyncio.Future[None]] = deque()
         self._receiver: asyncio.Future[None] | None = None
 
-    def add(self, key: K, open_source: Callable[[K], AsyncIterator[Any]]) -> None:
-        """Start a task that sends what `open_source(key)` yields; no two active sources share a key."""
+    def add(self, key: K, open_source: Callable[[Any], AsyncIterator[Any]], argument: Any) -> None:
+        """Start a task that sends what `open_source(argument)` yields; no two active sources share a key."""
         self.active += 1
-        self._tasks[key] = asyncio.get_running_loop().create_task(self._pump(key, open_source))
+        self._tasks[key] = self._loop.create_task(self._pump(key, open_source, argument))
+
+    def call(self, key: K, call: Coroutine[Any, Any, Any]) -> None:
+        """Start a task for a source of one item, which is the result of the call and its last."""
+        self.active += 1
+        self._tasks[key] = self._loop.create_task(self._one(key, call))
 
     def poll(self) -> tuple[K, Any] | None:
         """Return the next (key, item) if there is one."""
@@ -69,7 +75,7 @@ class Channel(Generic[K]):
     async def wait(self) -> None:
         """Wait until there is an item. The channel must have an active source."""
         while not self._items:
-            self._receiver = asyncio.get_running_loop().create_future()
+            self._receiver = self._loop.create_future()
             try:
                 await self._receiver
             finally:
@@ -89,13 +95,27 @@ class Channel(Generic[K]):
                 task.cancel()
             await asyncio.wait(tasks)
 
-    async def _pump(self, key: K, open_source: Callable[[K], AsyncIterator[Any]]) -> None:
+    async def _one(self, key: K, call: Coroutine[Any, Any, Any]) -> None:
+        error: BaseException | None = None
+        last: Any = None
+        try:
+            last = await call
+        except BaseException as e:
+            error = e
+            if not isinstance(e, Exception):
+                raise
+        finally:
+            self._items.append((key, Ended(error, last)))
+            if self._receiver is not None:
+                self._wake_receiver()
+
+    async def _pump(self, key: K, open_source: Callable[[Any], AsyncIterator[Any]], argument: Any) -> None:
         error: BaseException | None = None
         items, capacity, is_last = self._items, self._capacity, self._is_last
         source: AsyncIterator[Any] | None = None
         last: Any = None
         try:
-            source = open_source(key)
+            source = open_source(argument)
             async for item in source:
                 if last is None and is_last is not None and is_last(item):
                     last = item
@@ -128,7 +148,7 @@ class Channel(Generic[K]):
 
     async def _room(self) -> None:
         while len(self._items) >= self._capacity:
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            waiter: asyncio.Future[None] = self._loop.create_future()
             self._senders.append(waiter)
             try:
                 await waiter

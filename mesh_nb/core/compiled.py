@@ -7,7 +7,7 @@ import functools
 import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ._mermaid import mermaid
 from .errors import UnknownNameError
@@ -199,7 +199,15 @@ class CompiledGraph(Runnable):
         self.by_index: list[Any] = [None, *nodes.values()]
         self.aggregators = {index[i]: f for i, f in aggregators.items()}
         self.retries = {index[i]: r for i, r in retries.items()}
-        self.special = bool(self.aggregators or self.retries or self.plan.loops)
+        # What these nodes' run() would do, without a generator.
+        self.direct: dict[int, Callable[[Any, Any], Any]] = {
+            n: cast("Any", node).execute
+            for n, node in enumerate(nodes.values(), 1)
+            if getattr(type(node), "run", None) is BaseNode.run
+            and inspect.iscoroutinefunction(getattr(type(node), "execute", None))
+            and n not in self.aggregators
+            and n not in self.retries
+        }
         self.checks = [c for c in map(_check_of, nodes.values()) if c is not None]
 
     def compile(self) -> CompiledGraph:

@@ -90,6 +90,7 @@ class Execution:
         This object must not refer to the generator: the cycle would keep a stream open after a break.
         """
         self._open_log()
+        direct, choices = self.graph.direct, self.graph.choices
         try:
             yield self._record(self._start_event(), "START")
             await self._leave_start()
@@ -103,19 +104,18 @@ class Execution:
                 yield self._node_start(visit)
                 source: Any = None
                 try:
-                    source = self._source(visit)
-                    async for event in source:
-                        if visit.done is None and event.__class__ is ExecutionEvent:
-                            if event.type in DELTAS:
+                    if visit.index in direct:
+                        visit.done = await self._call(visit)
+                    else:
+                        source = self._source(visit)
+                        async for event in source:
+                            if event.__class__ is ExecutionEvent and event.type in DELTAS and not visit.done:
                                 yield self._record(event, visit.node_id, visit)
-                                continue
-                            if event.type is _NODE_COMPLETE:
-                                visit.done = event
-                                continue
-                        for recorded in self._handing(self._accept(visit, event)):
-                            yield recorded
-                    source = None
-                    if visit.index in self.graph.choices:
+                            else:
+                                for recorded in self._handing(self._accept(visit, event)):
+                                    yield recorded
+                        source = None
+                    if visit.index in choices:
                         await self._decide(visit)
                     for recorded in self._handing(self._complete(visit)):
                         yield recorded
@@ -143,17 +143,22 @@ class Execution:
                 for visit in batch:
                     visits[visit.index] = visit
                     yield self._node_start(visit)
-                    channel.add(visit.index, lambda index: self._source(visits[index]))
+                    if visit.index in self.graph.direct:
+                        channel.call(visit.index, self._call(visit))
+                    else:
+                        channel.add(visit.index, self._source, visit)
                 batch = []
                 pair = channel.poll()
                 if pair is None:
                     await channel.wait()
                     continue
-                for recorded in self._handing(await self._received(visits[pair[0]], pair[1])):
+                index, item = pair
+                events = self._quickly(visits[index], item) or await self._received(visits[index], item)
+                for recorded in self._handing(events):
                     yield recorded
                 if self._failure is not None:
                     break
-                if pair[1].__class__ is Ended and channel.active:
+                if item.__class__ is Ended and channel.active:
                     batch = self._visits()
             await channel.aclose()
             # A failure cancelled the others: what they had sent before is not lost.
@@ -166,6 +171,15 @@ class Execution:
             if sent := [(visits[n], item) for n, item in channel.drain() if not isinstance(item, Ended)]:
                 self.tail += self._rest
                 self.tail += [e for visit, item in sent for e in await self._received(visit, item)]
+
+    def _quickly(self, visit: Visit, item: Any) -> Iterable[ExecutionEvent] | None:
+        """Return the events of the common items, None for those that need `_received`."""
+        if item.__class__ is ExecutionEvent and item.type in DELTAS and visit.done is None:
+            return (self._record(item, visit.node_id, visit),)
+        if item.__class__ is Ended and item.error is None and item.last is not None:
+            visit.done = item.last
+            return None if visit.index in self.graph.choices else self._complete(visit)
+        return None
 
     async def _received(self, visit: Visit, item: Any) -> Iterable[ExecutionEvent]:
         error: BaseException | None = None
@@ -186,18 +200,28 @@ class Execution:
         return self._node_error(visit, error)
 
     def _visits(self) -> list[Visit]:
-        ids = self.graph.plan.ids
-        return [Visit(n, ids[n], value, number) for n, value, number in self._scheduler.take()]
+        ids, batch = self.graph.plan.ids, self._scheduler.take()
+        if len(batch) == 1:
+            index, value, number = batch[0]
+            return [Visit(index, ids[index], value, number)]
+        return [Visit(index, ids[index], value, number) for index, value, number in batch]
+
+    def _context_of(self, visit: Visit) -> ExecutionContext:
+        if self.graph.plan.loops:
+            return self.context.with_iteration({"index": visit.number})
+        return self.context
+
+    async def _call(self, visit: Visit) -> ExecutionEvent:
+        """Return the node_complete of a node that only has execute(): what its run() would yield."""
+        output = await self.graph.direct[visit.index](visit.input, self._context_of(visit))
+        return ExecutionEvent(_NODE_COMPLETE, visit.node_id, None, output, {}, time.time())
 
     def _source(self, visit: Visit) -> AsyncIterator[Any]:
         """Return the node's events. Raises what calling the node, or its aggregator, raises."""
-        graph, context, index = self.graph, self.context, visit.index
-        if not graph.special:
-            return open_node(graph.by_index[index], visit.input, context)
+        graph, index = self.graph, visit.index
         if index in graph.aggregators:
             visit.input = graph.aggregators[index](visit.input)
-        if graph.plan.loops:
-            context = context.with_iteration({"index": visit.number})
+        context = self._context_of(visit)
         if index in graph.retries:
             return retrying(graph.by_index[index], visit.input, context, graph.retries[index])
         return open_node(graph.by_index[index], visit.input, context)
