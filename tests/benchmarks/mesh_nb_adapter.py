@@ -9,6 +9,24 @@ PACKAGES = ["mesh_nb"]
 IMPORTS = {"mesh_nb": "import mesh_nb", "mesh_nb StateGraph": "from mesh_nb import StateGraph, Executor"}
 
 
+def stream(url, model, api="chat"):
+    """One llm node, every event logged to a file; yields the text of token events, None for others."""
+    import tempfile
+
+    import mesh_nb
+
+    graph = mesh_nb.StateGraph()
+    graph.add_node("llm", None, node_type="llm", model=model, base_url=url + "/v1", api_key="sk-mock")
+    compiled = graph.set_entry_point("llm").compile()
+    backend = mesh_nb.FileBackend(tempfile.mkdtemp(prefix="mesh-bench-"))
+
+    async def run():
+        async for event in mesh_nb.Executor(compiled, backend).execute("hi"):
+            yield event.content if event.type == "token" else None
+
+    return run
+
+
 def _noop():
     import mesh_nb
 
