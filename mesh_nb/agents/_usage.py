@@ -73,7 +73,7 @@ def normalise(usage: Any) -> Usage:
             out["total_tokens"] = max(
                 out["total_tokens"], out["prompt_tokens"] + out.get("completion_tokens", 0)
             )
-    if "candidatesTokenCount" in flat and "reasoning_tokens" in out:
+    if "candidatesTokenCount" in flat and {"completion_tokens", "reasoning_tokens"} <= out.keys():
         out["completion_tokens"] += out["reasoning_tokens"]
     if "total_tokens" not in out and {"prompt_tokens", "completion_tokens"} <= out.keys():
         out["total_tokens"] = out["prompt_tokens"] + out["completion_tokens"]
