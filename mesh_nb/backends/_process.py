@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import subprocess
@@ -16,7 +17,12 @@ STALE_SECONDS = 30.0
 
 def identity() -> dict[str, Any]:
     """Return host, pid and process_start of this process: together they are never used twice."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "process_start": started(os.getpid())}
+    return _identity(os.getpid()).copy()
+
+
+@functools.cache
+def _identity(pid: int) -> dict[str, Any]:
+    return {"host": socket.gethostname(), "pid": pid, "process_start": started(pid)}
 
 
 def started(pid: int) -> str | None:

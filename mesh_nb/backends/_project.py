@@ -42,7 +42,11 @@ def mesh_folder(home: str | os.PathLike[str] | None) -> Path:
 
 def prepare(folder: Path) -> None:
     """Make the folder and its two explaining files. Raises OSError."""
-    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    runs = folder / "runs"
+    if runs.is_dir():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
     for name, text in ((".gitignore", "*\n"), ("README", README)):
         with contextlib.suppress(FileExistsError), open(folder / name, "x", encoding="utf-8") as file:
             file.write(text)
+    runs.mkdir(exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -56,14 +57,28 @@ def read(path: Path, blobs: Blobs, *, live: bool) -> tuple[dict[str, Any], list[
     return header, ordered, problems
 
 
-def matching(path: Path, needles: tuple[bytes, ...]) -> Iterator[bytes]:
-    """Yield the lines that hold one of the needles, without looking into the others. Raises OSError."""
+def matching(path: Path, needles: tuple[bytes, ...], size: int = 1 << 20) -> Iterator[bytes]:
+    """Yield the lines that hold one of the needles, without looking into the others. Raises OSError.
+
+    Parameters: size, bytes to read at a time.
+    """
+    found = re.compile(b"|".join(map(re.escape, needles)))
     with open(path, "rb") as file:
-        if len(needles) == 1:
-            only = needles[0]
-            yield from (line for line in file if only in line)
-        else:
-            yield from (line for line in file if any(n in line for n in needles))
+        rest = b""
+        while chunk := file.read(size):
+            block = rest + chunk
+            end = block.rfind(b"\n") + 1
+            yield from _hits(block, end, found)
+            rest = block[end:]
+        yield from _hits(rest, len(rest), found)
+
+
+def _hits(block: bytes, end: int, found: re.Pattern[bytes]) -> Iterator[bytes]:
+    at = 0
+    while (hit := found.search(block, at, end)) is not None:
+        first = block.rfind(b"\n", at, hit.start()) + 1 or at
+        at = block.find(b"\n", hit.end(), end) + 1 or end
+        yield block[first:at]
 
 
 def ends(path: Path, size: int = 65536) -> tuple[list[bytes], list[bytes]]:

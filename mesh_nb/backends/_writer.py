@@ -9,14 +9,12 @@ from __future__ import annotations
 import atexit
 import base64
 import binascii
-import contextlib
 import dataclasses
 import logging
 import os
 import threading
 import time
 import weakref
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from ._blobs import Blobs
 INLINE_BYTES = 32 * 1024
 INTERVAL = 0.05
 RETRY = 1.0
+CHECK = 1.0
 KEEP_BYTES = 64 * 1024 * 1024
 MAX_OPEN = 200
 
@@ -80,7 +79,7 @@ class FileLog:
         self._buffer = bytearray(dumps(header) + b"\n")
         self._waiting = False
         self._closed = False
-        self._retry_at = 0.0
+        self._retry_at = self._check_at = 0.0
         self._problem: str | None = None
         self._fd: int | None = None
         try:
@@ -137,9 +136,16 @@ class FileLog:
                 return
             self._retry_at = 0.0
             self._write()
+            if self._closed:
+                return
             self._closed = True
             self._buffer.clear()
             if self._fd is not None:
+                try:
+                    _require(self._fd)
+                except FileNotFoundError as error:
+                    self._give_up(error)
+                    return
                 os.close(self._fd)
                 self._fd = None
             _open_logs.discard(self)
@@ -175,36 +181,32 @@ class FileLog:
         metadata = {k: v for k, v in event.metadata.items() if k != key}
         return dataclasses.replace(event, metadata={**metadata, ref_key: ref})
 
-    @contextlib.contextmanager
-    def _file(self) -> Generator[int]:
-        """Yield a descriptor; beyond MAX_OPEN runs at once the file is opened for each write."""
-        if self._fd is not None:
-            if os.fstat(self._fd).st_nlink == 0:
-                raise FileNotFoundError(2, "the file was deleted")
-            yield self._fd
-            return
-        fd = os.open(self.path, _APPEND)
-        try:
-            yield fd
-        finally:
-            os.close(fd)
-
     def _write(self) -> None:
-        if not self._buffer or (self._problem and time.monotonic() < self._retry_at):
+        if not self._buffer:
             return
+        now = time.monotonic()
+        if self._problem and now < self._retry_at:
+            return
+        fd, opened = self._fd, None
         try:
-            with self._file() as fd:
-                while self._buffer:
-                    written = os.write(fd, self._buffer)
-                    del self._buffer[:written]
+            if fd is None:
+                fd = opened = os.open(self.path, _APPEND)
+            elif now >= self._check_at:
+                self._check_at = now + CHECK
+                _require(fd)
+            while self._buffer:
+                del self._buffer[: os.write(fd, self._buffer)]
+            self._problem = None
         except FileNotFoundError as error:
             self._give_up(error)
         except OSError as error:
             self._trouble(error)
             if len(self._buffer) > KEEP_BYTES:
                 self._give_up(error)
-        else:
-            self._problem = None
+        finally:
+            # Beyond MAX_OPEN runs at once the file is opened for each write.
+            if opened is not None:
+                os.close(opened)
 
     def _trouble(self, error: OSError) -> None:
         self._retry_at = time.monotonic() + RETRY
@@ -214,15 +216,21 @@ class FileLog:
         self._say(error, "is kept in memory only")
         self._closed = True
         self._buffer.clear()
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
         _open_logs.discard(self)
 
     def _say(self, error: OSError, what: str) -> None:
         reason = error.strerror or type(error).__name__
         self._problem = f"The log {self.path} cannot be written ({reason}); the run goes on and {what}."
         _warn(f"{self.path.parent}: {reason}", self._problem)
+
+
+def _require(fd: int) -> None:
+    """Raise FileNotFoundError when the file behind a descriptor was deleted."""
+    if os.fstat(fd).st_nlink == 0:
+        raise FileNotFoundError(2, "the file was deleted")
 
 
 class LostLog:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from mesh_nb.backends import _writer
+from mesh_nb.backends._read import matching
 from mesh_nb.backends.file import FileBackend
 from mesh_nb.core.errors import InputError, RunNotFoundError
 from mesh_nb.core.events import EventType, ExecutionEvent
@@ -289,6 +290,7 @@ def test_a_run_of_another_host_is_judged_by_its_age(tmp_path: Path) -> None:
 def test_a_run_that_died_in_a_stream_keeps_every_boundary_and_a_gapless_prefix(tmp_path: Path) -> None:
     code = f"""
 import sys, itertools
+from mesh_nb.backends._read import matching
 from mesh_nb.backends.file import FileBackend
 from mesh_nb.core.events import EventType, ExecutionEvent
 log = FileBackend({str(tmp_path)!r}).open({RUN!r}, {{}})
@@ -314,6 +316,7 @@ for seq in itertools.count():
 
 def test_a_process_that_ends_normally_writes_what_waits(tmp_path: Path) -> None:
     code = f"""
+from mesh_nb.backends._read import matching
 from mesh_nb.backends.file import FileBackend
 from mesh_nb.core.events import EventType, ExecutionEvent
 log = FileBackend({str(tmp_path)!r}).open({RUN!r}, {{}})
@@ -327,6 +330,7 @@ for seq in range(1000):
 def test_several_processes_share_a_project(tmp_path: Path) -> None:
     code = """
 import sys
+from mesh_nb.backends._read import matching
 from mesh_nb.backends.file import FileBackend
 from mesh_nb.core.events import EventType, ExecutionEvent
 for n in range(10):
@@ -346,6 +350,7 @@ for n in range(10):
 def test_a_forked_child_leaves_the_log_alone(tmp_path: Path) -> None:
     code = f"""
 import os
+from mesh_nb.backends._read import matching
 from mesh_nb.backends.file import FileBackend
 from mesh_nb.core.events import EventType, ExecutionEvent
 log = FileBackend({str(tmp_path)!r}).open({RUN!r}, {{}})
@@ -406,8 +411,13 @@ def test_a_full_disk_is_told_once_and_what_waited_is_written_when_there_is_room(
     assert stored.problems == []
 
 
-def test_a_deleted_folder_does_not_end_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_deleted_folder_does_not_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     import shutil
+
+    monkeypatch.setattr(_writer, "CHECK", 0.0)
+    _writer._warned.clear()
 
     log = FileBackend(tmp_path).open(RUN, {})
     log.append(start())
@@ -421,6 +431,20 @@ def test_a_deleted_folder_does_not_end_the_run(tmp_path: Path, caplog: pytest.Lo
     again = FileBackend(tmp_path).open("next", {})
     again.close()
     assert again.problem is None
+
+
+def test_a_folder_deleted_between_two_looks_is_noticed_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import shutil
+
+    monkeypatch.setattr(_writer, "CHECK", 1e9)
+    log = FileBackend(tmp_path).open(RUN, {})
+    shutil.rmtree(tmp_path / ".mesh")
+    log.append(start())
+    assert log.problem is None
+    log.close()
+    assert "deleted" in (log.problem or "")
 
 
 def test_a_project_that_cannot_be_written_does_not_end_the_run(
@@ -468,3 +492,12 @@ def test_lines_come_by_what_is_in_them(tmp_path: Path) -> None:
     )
     lines = list(FileBackend(tmp_path).lines(RUN, b'"type":"response_metadata"'))
     assert [json.loads(line)["seq"] for line in lines] == [2]
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 1 << 20])
+def test_lines_are_whole_wherever_the_reads_fall(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"first aa\nno\nbb aa bb aa\n\naa\nno\nlast bb")
+    found = list(matching(path, (b"aa", b"bb"), size))
+    assert [line.strip() for line in found] == [b"first aa", b"bb aa bb aa", b"aa", b"last bb"]
+    assert list(matching(path, (b"zz",), size)) == []
