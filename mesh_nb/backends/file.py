@@ -58,11 +58,12 @@ class FileBackend:
         try:
             folder = self.folder
             prepare(folder)
+        except OSError as error:
+            return lost_log(self._home, error)
+        try:
             return FileLog(folder / "runs" / f"{run_id}.jsonl", record, Blobs(folder / "blobs"))
         except FileExistsError:
             raise InputError(f"Run {run_id!r} already has a log; a run is logged once.") from None
-        except OSError as error:
-            return lost_log(self._home, error)
 
     def load(self, run_id: str) -> StoredRun:
         """Read a run, whatever state its log is in; `problems` tells what could not be read.

@@ -96,7 +96,14 @@ def run_sync(
         return _run_nested(graph, input, options)
     if asyncio._get_running_loop() is _private and _private is not None:
         raise InputError("run_sync() inside a run would wait for itself; use `await graph.run(...)` there.")
-    run = start(graph, input, background=True, **options)
+    return wait_here(start(graph, input, background=True, **options))
+
+
+def wait_here(run: Run) -> Run:
+    """Block this thread until a run of the private loop has ended; Ctrl-C or a kernel interrupt cancels it.
+
+    Raises as `run_sync` does.
+    """
     try:
         run.wait()
     except KeyboardInterrupt:
