@@ -51,13 +51,17 @@ class Balance:
             self.open.setdefault(key, {})[name, metadata.get(field)] = event
         elif kind in _ENDS:
             name, field = _ENDS[kind]
-            blocks = self.open.get((event.node_id, metadata.get("visit", 0)))
-            if not blocks or blocks.pop((name, metadata.get(field)), None) is not None:
+            key = (event.node_id, metadata.get("visit", 0))
+            blocks = self.open.get(key)
+            if not blocks:
                 return
-            # An end without the id of its start closes the innermost block of its kind.
-            last = next((item for item in reversed(blocks) if item[0] == name), None)
-            if last is not None:
-                del blocks[last]
+            if blocks.pop((name, metadata.get(field)), None) is None:
+                # An end without the id of its start closes the innermost block of its kind.
+                last = next((item for item in reversed(blocks) if item[0] == name), None)
+                if last is not None:
+                    del blocks[last]
+            if not blocks:
+                del self.open[key]
 
     def closing(self, reason: Reason, where: tuple[str, int] | None = None) -> list[ExecutionEvent]:
         """Return the events, not yet stamped, that close what is open, innermost first, and forget it.

@@ -1,0 +1,62 @@
+"""Errors say what, and what next, in one line."""
+
+from __future__ import annotations
+
+import pytest
+
+import mesh_nb
+from mesh_nb.core import errors
+
+
+@pytest.mark.parametrize(
+    ("name", "close"), [("gpt5", "gpt-5"), ("GPT-5", "gpt-5"), ("claude", "claude-x"), ("zzz", None)]
+)
+def test_nearest_finds_a_misspelt_name(name: str, close: str | None) -> None:
+    assert errors.nearest(name, ["gpt-5", "claude-x"]) == close
+
+
+def test_unknown_names_answer_with_the_known_ones() -> None:
+    error = errors.UnknownNameError("model", "gtp-5", ["gpt-5", "demo"], "Set one.")
+    assert str(error) == "Unknown model 'gtp-5'. Did you mean 'gpt-5'? Known: demo, gpt-5. Set one."
+    assert (error.kind, error.name, error.known) == ("model", "gtp-5", ["demo", "gpt-5"])
+    assert isinstance(error, LookupError)
+
+
+def test_a_notebook_shows_our_errors_as_one_line() -> None:
+    for error in (
+        errors.InputError("Bad input."),
+        errors.UnknownNameError("model", "x", ["y"]),
+        errors.NodeExecutionError("n", errors.ToolError("No.", tool="t")),
+    ):
+        assert error._render_traceback_() == [f"{type(error).__name__}: {error}"]
+
+
+def test_a_failure_in_the_users_code_keeps_its_traceback() -> None:
+    try:
+        raise ValueError("mine")
+    except ValueError as cause:
+        error = errors.NodeExecutionError("n", cause)
+    lines = "".join(error._render_traceback_())
+    assert "raise ValueError" in lines
+    assert "Node 'n' failed: ValueError: mine" in lines
+    assert error.cause is error.original_error
+
+
+def test_provider_errors_carry_fields() -> None:
+    error = errors.RateLimitError(
+        "Slow down.", provider="openai", model="m", status=429, request_id="r1", retry_after=2.0, hint="Wait."
+    )
+    assert str(error) == "openai/m (HTTP 429): Slow down. Wait. [request r1]"
+    assert (error.status, error.retry_after) == (429, 2.0)
+
+
+def test_the_tree_is_the_one_that_the_docstring_draws() -> None:
+    for name in ("GraphValidationError", "UnknownNameError", "NodeExecutionError", "ProviderError"):
+        assert issubclass(getattr(errors, name), mesh_nb.MeshError)
+    assert issubclass(errors.CycleDetectedError, errors.GraphValidationError)
+    assert issubclass(errors.InvalidNodeTypeError, errors.GraphValidationError)
+    assert issubclass(errors.MeshInterrupted, KeyboardInterrupt)
+    drawn = errors.__doc__ or ""
+    for name, thing in vars(errors).items():
+        if isinstance(thing, type) and issubclass(thing, BaseException):
+            assert name in drawn
