@@ -34,7 +34,7 @@ def graph_for(request: Request, namespace: Mapping[str, Any]) -> Runnable:
 
 
 def _changed(graph: CompiledGraph, request: Request) -> CompiledGraph:
-    llms = {i: node for i, node in graph.nodes.items() if getattr(node, "kind", "") == "llm"}
+    llms: dict[str, Any] = {i: node for i, node in graph.nodes.items() if getattr(node, "kind", "") == "llm"}
     if not llms and (request.model or request.system):
         option = "-m" if request.model else "--system"
         raise UsageError(f"{option}: graph {graph.graph_id!r} has no llm node to apply it to.")

@@ -69,7 +69,7 @@ def _tool(call: ToolCall) -> str:
     title = f"<code>{html.escape(_words.signature(call))}</code>{f': {html.escape(state)}' if state else ''}"
     body: list[str] = []
     if call.arguments is not None or call.raw:
-        shown = _words.value_text(call.arguments) if call.arguments is not None else _words.cut(call.raw)
+        shown = _words.json_text(call.arguments) if call.arguments is not None else _words.cut(call.raw)
         body.append(f"<p>Arguments</p>{_pre(shown)}")
     if call.error:
         body.append(f"<p><strong>Error.</strong> {_lines(call.error)}</p>")

@@ -8,6 +8,7 @@ from typing import Any
 from ..core import templates
 from ..core.context import as_text
 from ..core.errors import InputError, VariableResolutionError, nearest
+from ._table import markdown_table
 
 ROWS = 50
 """Rows of a table that a prompt carries; a note says how many were left out."""
@@ -61,12 +62,7 @@ def _step(value: Any, step: str, expression: str) -> Any:
 
 
 def _text(value: Any, expression: str) -> str:
-    if callable(value) and not isinstance(value, type) and not hasattr(value, "to_dict"):
+    if callable(value) and not hasattr(value, "columns"):
         raise InputError(f"{{{{{expression}}}}} in the prompt is a function; call it and use its result.")
-    table = tabular(value)
+    table = markdown_table(value, ROWS)
     return as_text(value) if table is None else table
-
-
-def tabular(value: Any) -> str | None:
-    """Return a table or a list of records as Markdown, capped, None for anything else."""
-    return None

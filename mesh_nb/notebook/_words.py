@@ -11,6 +11,9 @@ from ._fold import File, Folded, Section, ToolCall
 CUT = 8_000
 """Characters of one tool result that static output shows."""
 
+LINE = 80
+WRAPPERS = ("content", "output", "result", "text")
+
 TOOL_STATUS = {
     "ok": "",
     "error": "failed",
@@ -29,7 +32,7 @@ def signature(call: ToolCall) -> str:
         shown = dumps(call.arguments).decode()
     else:
         shown = call.raw
-    return f"{call.name or 'tool'}({shorten(' '.join(shown.split()), 80)})"
+    return f"{call.name or 'tool'}({shorten(' '.join(shown.split()), LINE)})"
 
 
 def tool_state(call: ToolCall) -> str:
@@ -38,12 +41,18 @@ def tool_state(call: ToolCall) -> str:
 
 
 def value_text(value: Any) -> str:
-    """Return a result as text: a string as it is, anything else as indented JSON."""
-    if isinstance(value, str):
-        return cut(value)
-    if isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), str):
-        return cut(next(iter(value.values())))
-    return cut(json.dumps(json.loads(dumps(value)), indent=2, ensure_ascii=False))
+    """Return a result as text: a string, or the one string in a wrapper, as it is; anything else as JSON."""
+    if isinstance(value, dict) and len(value) == 1:
+        key, inner = next(iter(value.items()))
+        value = inner if key in WRAPPERS and isinstance(inner, str) else value
+    return cut(value) if isinstance(value, str) else json_text(value)
+
+
+def json_text(value: Any) -> str:
+    """Return a value as JSON: on one line when it is short, else indented."""
+    plain = json.loads(dumps(value))
+    line = json.dumps(plain, ensure_ascii=False)
+    return line if len(line) <= LINE else cut(json.dumps(plain, indent=2, ensure_ascii=False))
 
 
 def cut(text: str) -> str:

@@ -1,0 +1,275 @@
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+from html.parser import HTMLParser
+
+import nh3
+import pytest
+from event_lists import answer, events, rich, token, whole
+
+from mesh_nb.notebook.freeze import MIME, freeze
+
+# What JupyterLab's sanitizer keeps of an untrusted notebook's HTML (jupyter-facts: no style, script, id, svg,
+# style=, href="data:"; details, class and img src="data:" stay).
+KEPT = {
+    *("a", "abbr", "b", "blockquote", "br", "button", "code", "details", "div", "em", "h1", "h2", "h3", "h4"),
+    *("hr", "i", "img", "li", "ol", "p", "pre", "s", "small", "span", "strong", "summary", "table", "tbody"),
+    *("td", "th", "thead", "tr", "ul"),
+}
+ATTRIBUTES = {"*": {"class", "title"}, "a": {"href"}, "img": {"src", "alt"}, "ol": {"start"}}
+
+
+def jupyter_sanitized(text: str) -> str:
+    return nh3.clean(
+        text, tags=KEPT, attributes=ATTRIBUTES, url_schemes={"http", "https", "mailto", "data"}, link_rel=None
+    )
+
+
+class Tags(HTMLParser):
+    """The tags of a piece of HTML with their attributes, as a browser would see them."""
+
+    def __init__(self, markup: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(markup)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def frozen(run: list) -> dict[str, str]:
+    return freeze(run)[0]
+
+
+def words(markup: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", markup)).split())
+
+
+def test_a_run_is_frozen_to_four_forms():
+    data, metadata = freeze(rich())
+    assert set(data) == {"text/html", "text/markdown", "text/plain", MIME}
+    assert data[MIME]["version"] == 1
+    assert metadata["mesh_nb"]["run_id"] == "run-1"
+    json.dumps([data, metadata])
+
+
+def test_html_loses_nothing_in_jupyters_sanitizer():
+    markup = frozen(rich())["text/html"]
+    clean = jupyter_sanitized(markup)
+    assert words(clean) == words(markup)
+    for tag in ("details", "summary", "table", "ol", "img", "a", "strong"):
+        assert clean.count(f"<{tag}") == markup.count(f"<{tag}"), tag
+    assert 'src="data:image/png;base64,' in clean
+
+
+def test_html_reads_as_the_run_went():
+    text = words(frozen(rich())["text/html"])
+    order = [
+        "Reasoning (5 words)",
+        'weather(city="Paris")',
+        "Mon",
+        "Paris [1] is mild .",
+        "chart.png",
+        "Sources",
+    ]
+    assert [text.index(part) for part in order] == sorted(text.index(part) for part in order)
+    assert "demo/demo-1 · 1 tool call · 1,200 tokens in · 34 tokens out" in text
+
+
+def test_plain_text_reads_in_a_terminal():
+    assert frozen(rich())["text/plain"].split("\n\n") == [
+        "Reasoning (5 words)\n    I should look it up.",
+        'Tool: weather(city="Paris")',
+        '    [{"day": "Mon", "high": 21}, {"day": "Tue", "high": 19}]',
+        "Paris[1] is **mild**.",
+        "File: chart.png (image/png, 33 bytes)",
+        "Sources\n[1] Paris  https://example.org/paris",
+        "demo/demo-1 · 1 tool call · 1,200 tokens in · 34 tokens out",
+    ]
+
+
+def test_equal_runs_give_equal_data_whatever_their_ids_times_and_costs():
+    one = freeze(rich())
+    other = freeze(rich("call_b", "run-2", offset=1000.5, cost=0.02))
+    assert one[0] == other[0]
+    assert one[1] != other[1]
+
+
+def test_tool_call_ids_inside_outputs_are_numbered_too():
+    def run(call: str) -> list:
+        meta = {"tool_name": "t", "tool_call_id": call}
+        output = {"content": "x", "tool_calls": [{"id": call, "name": "t"}]}
+        return events(
+            ("tool_call_start", "llm", {"metadata": meta}),
+            ("tool_call_complete", "llm", {"output": 1, "metadata": meta}),
+            ("node_complete", "llm", {"output": output}),
+        )
+
+    assert frozen(run("call_1f")) == frozen(run("call_2e"))
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    '<a href="javascript:alert(1)">x</a>',
+    "[x](javascript:alert(1))",
+    "[x](data:text/html;base64,PHNjcmlwdD4=)",
+    "[x](vbscript:alert(1))",
+    "![x](https://evil.example/pixel.png)",
+    '![x](https://evil.example/p.png "t" onerror=alert(1))',
+    "<svg><script>alert(1)</script></svg>",
+    "<style>body{display:none}</style>",
+    "</div></details><iframe src=https://evil.example></iframe>",
+    "<https://evil.example/\"onmouseover='alert(1)>",
+    "[a][r]\n\n[r]: javascript:alert(1)",
+    "```html\n<script>alert(1)</script>\n```",
+    '<div id="site" style="position:fixed" class="x">',
+    "\ue0001\ue001<b>",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_a_model_says_never_becomes_live_html(text: str):
+    tool = {"tool_name": text, "tool_call_id": "1"}
+    run = whole(
+        ("reasoning_token", "llm", {"content": text}),
+        ("tool_call_start", "llm", {"metadata": tool}),
+        (
+            "tool_call_complete",
+            "llm",
+            {"output": [{text: text}], "metadata": {**tool, "arguments": {text: text}}},
+        ),
+        token(text),
+        ("source", "llm", {"metadata": {"sources": [{"url": text, "title": text, "cited_text": text}]}}),
+        ("file", "llm", {"metadata": {"name": text, "mime_type": text, "content": text}}),
+        ("node_error", "llm", {"error": text}),
+    )
+    data = frozen(run)
+    markup = data["text/html"]
+    tags = Tags(markup).found
+    assert {tag for tag, _ in tags} <= KEPT - {"img"}
+    assert {name for _, attributes in tags for name in attributes} <= {
+        "class",
+        "href",
+        "rel",
+        "title",
+        "start",
+    }
+    for _, attributes in tags:
+        assert re.match(r"https?://|mailto:", attributes.get("href") or "https://")
+    assert "![" not in re.sub(r"`[^`]*`", "", data["text/markdown"].split("```")[0])
+
+
+def test_markdown_keeps_code_and_disarms_the_rest():
+    text = "a ![i](https://e.vil/x.png) <img src=y> `vec![1]` and\n\n```rust\nvec![1]; x < y\n```\n"
+    markdown = frozen(whole(token(text)))["text/markdown"]
+    assert (
+        markdown == "a [i](https://e.vil/x.png) &lt;img src=y> `vec![1]` and\n\n```rust\nvec![1]; x < y\n```"
+    )
+
+
+def test_remote_images_become_links():
+    markup = frozen(whole(token("![a cat](https://evil.example/c.png)")))["text/html"]
+    assert '<a href="https://evil.example/c.png" rel="noopener noreferrer">image: a cat</a>' in markup
+
+
+def test_plain_text_cannot_drive_a_terminal():
+    plain = frozen(whole(token("a\x1b[2Jb\x1b]0;title\x07c\x9bd\r\ne\tf")))["text/plain"]
+    assert "\x1b" not in plain
+    assert "\x9b" not in plain
+    assert plain.endswith("e\tf")
+
+
+@pytest.mark.parametrize("line", ["x" * 300_000, "[" * 100_000 + "x", "*a **b " * 20_000 + "x"])
+def test_long_lines_are_shown_as_they_are(line: str):
+    data = frozen(whole(token(line)))
+    assert line in html.unescape(data["text/html"])
+    assert data["text/plain"] == line
+
+
+def test_separators_that_break_lines_elsewhere_are_text():
+    data = frozen(whole(token("a\u2028b\u0085c")))
+    assert "a\u2028b" in data["text/html"]
+
+
+def test_files_show_name_type_and_size_and_only_raster_images_are_embedded():
+    big = base64.b64encode(b"\0" * 1_200_000).decode()
+    run = whole(
+        ("file", "llm", {"metadata": {"name": "x.svg", "mime_type": "image/svg+xml", "content": "PHN2Zz4="}}),
+        ("file", "llm", {"metadata": {"name": "x.html", "mime_type": "text/html", "content": "PHA+"}}),
+        ("file", "llm", {"metadata": {"name": "big.png", "mime_type": "image/png", "content": big}}),
+        ("file", "llm", {"metadata": {"name": "bad.png", "mime_type": "image/png", "content": '"><b>'}}),
+    )
+    data = frozen(run)
+    assert "<img" not in data["text/html"]
+    for line in (
+        "x.svg (image/svg+xml, 5 bytes)",
+        "x.html (text/html, 3 bytes)",
+        "big.png (image/png, 1.2 MB)",
+    ):
+        assert line in data["text/html"]
+        assert line in data["text/plain"]
+    assert len(json.dumps(data[MIME])) < 10_000
+
+
+def test_failed_run_says_so_once_in_plain_words_and_keeps_the_text():
+    run = events(
+        ("execution_start", "START"),
+        *answer("Half an answ"),
+        ("node_error", "llm", {"error": "openai/gpt-5: The connection dropped."}),
+        (
+            "execution_error",
+            "START",
+            {
+                "error": "Node 'llm' failed: openai/gpt-5: The connection dropped.",
+                "metadata": {"status": "failed"},
+            },
+        ),
+    )
+    for form in ("text/html", "text/markdown", "text/plain"):
+        text = words(frozen(run)[form]).replace("\\", "")
+        assert "Half an answ" in text
+        assert text.count("The connection dropped.") == 1
+
+
+def test_stopped_run_says_so():
+    run = events(
+        ("execution_start", "START"),
+        *answer("Half"),
+        ("execution_error", "START", {"metadata": {"status": "cancelled"}}),
+    )
+    assert words(frozen(run)["text/html"]) == "Half Stopped. What had arrived is kept."
+
+
+def test_each_node_of_a_larger_graph_has_its_name():
+    run = events(token("plan", "planner"), token("text", "writer"), token("more", "writer", visit=1))
+    assert words(frozen(run)["text/html"]) == "planner plan writer text writer, visit 2 more"
+    assert frozen(run)["text/markdown"].startswith("**planner**\n\nplan\n\n**writer**")
+
+
+def test_what_a_retry_replaced_is_folded_away():
+    run = whole(*answer("half"), ("node_retry", "llm", {"error": "dropped"}), *answer("full"))
+    data = frozen(run)
+    assert re.search(
+        r"<details><summary>llm, replaced by a retry</summary>.*half.*</details>", data["text/html"], re.S
+    )
+    assert "half" not in data["text/plain"]
+
+
+def test_a_graph_of_tools_shows_its_output():
+    run = events(
+        ("execution_start", "START"),
+        ("execution_complete", "START", {"output": {"total": 3}, "metadata": {"status": "completed"}}),
+    )
+    assert '{"total": 3}' in html.unescape(frozen(run)["text/html"])
+
+
+def test_long_results_are_cut_and_say_so():
+    tool = {"tool_name": "t", "tool_call_id": "1"}
+    run = whole(("tool_call_complete", "llm", {"output": "y" * 50_000, "metadata": tool}))
+    data = frozen(run)
+    assert "42,000 more characters" in data["text/html"]
+    assert len(json.dumps(data)) < 40_000
