@@ -1,6 +1,6 @@
 // Builds mesh_nb/static/{hub,stub}.js; with --preview also build/preview/, a page that plays a run without a kernel.
 import { createHash } from "node:crypto";
-import { mkdir, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
@@ -14,14 +14,13 @@ const css = {
   name: "css",
   setup(plugin) {
     plugin.onLoad({ filter: /\.css$/ }, async ({ path }) => {
-      const { readFile } = await import("node:fs/promises");
       const { code } = await transform(await readFile(path, "utf8"), { loader: "css", minify: true, target: "es2022" });
       return { contents: code.trim(), loader: "text" };
     });
   },
 };
 
-async function bundle(entry, banner) {
+async function bundle(entry, banner, options = {}) {
   const result = await build({
     absWorkingDir: here,
     entryPoints: [entry],
@@ -37,6 +36,7 @@ async function bundle(entry, banner) {
     define: { __HUB__: JSON.stringify(KEY) },
     plugins: [css],
     banner: { js: banner },
+    ...options,
   });
   return result.outputFiles[0].text;
 }
@@ -54,4 +54,12 @@ for (const [name, text] of Object.entries({ "hub.js": hub, "stub.js": stub })) {
   await writeFile(join(out, name), final);
   const gzip = gzipSync(final, { level: 9 }).length;
   console.log(`${name}  ${(final.length / 1024).toFixed(1)} KiB, ${(gzip / 1024).toFixed(1)} KiB gzip`);
+}
+
+if (process.argv.includes("--preview")) {
+  const preview = join(here, "..", "build", "preview");
+  await mkdir(preview, { recursive: true });
+  await writeFile(join(preview, "preview.js"), await bundle("preview/preview.ts", "", { minify: false }));
+  await copyFile(join(here, "preview", "index.html"), join(preview, "index.html"));
+  console.log(`preview: ${join(preview, "index.html")}`);
 }

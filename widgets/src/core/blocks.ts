@@ -1,6 +1,28 @@
 // Streaming Markdown: text to blocks. A finished block is frozen and never looked at again; only the open
 // tail is. Whatever the chunks, the same text gives the same blocks, and a step costs at most one window.
-import { Lexer, type Token, type Tokens } from "marked";
+import { Lexer, Marked, type Token, type Tokens } from "marked";
+
+const DEFINITION =
+  /^ {0,3}\[(?!\s*\])((?:\\.|[^[\]\\\n])+)\]: *(<[^<>\n]*>|[^<\s]\S*)(?: +("[^"\n]*"|'[^'\n]*'|\([^()\n]*\)))? *(?:\n|$)/;
+
+/** GitHub's Markdown, but a link definition is one line: else text to come could change what stands. */
+export const grammar = new Marked({
+  gfm: true,
+  tokenizer: {
+    def(src) {
+      const found = DEFINITION.exec(src);
+      if (!found) return undefined;
+      const [raw, label = "", target = "", title] = found;
+      return {
+        type: "def",
+        raw,
+        tag: label.toLowerCase().replace(/\s+/g, " ").trim(),
+        href: target.replace(/^<(.*)>$/, "$1"),
+        title: title?.slice(1, -1) ?? "",
+      };
+    },
+  },
+});
 
 /** One top-level block of a text; `raw` of all blocks, with the blank lines between, is the text. */
 export interface Block {
@@ -79,22 +101,23 @@ export class Blocks {
     if (whole.length === this.tried && !full && !this.finished) return false;
     this.tried = whole.length;
     const tokens = whole ? blockTokens(this.prefix + whole, this.links) : null;
-    if (tokens && this.freezeFinished(tokens)) return true;
-    if (full) return this.cut(window, tokens?.find((t) => t.type !== "space"));
+    if (tokens && this.freezeFinished(tokens, this.finished && !full)) return true;
+    if (full) return this.cut(window, tokens?.find(written));
     if (!this.finished) return false;
     this.freeze("markdown", window.length);
     return true;
   }
 
-  /** Freeze every block that another one follows. */
-  private freezeFinished(tokens: Token[]): boolean {
-    const last = tokens.findLastIndex((t) => t.type !== "space");
-    // The title of a link definition may still follow on the next line.
-    if (last === 1 && tokens[0]!.type === "def") return false;
+  /** Freeze every block that another one follows, or all of them at the end. */
+  private freezeFinished(tokens: Token[], all: boolean): boolean {
+    const fence = tokens.findIndex((t, i) => i > 0 && t.type === "code" && FENCE.test(t.raw));
+    const end = all ? tokens.length : tokens.findLastIndex(written);
+    // A fence is read by closeFence, so that it is cut the same whether or not its end is here yet.
+    const last = fence > 0 ? Math.min(fence, end) : end;
     for (const token of tokens.slice(0, Math.max(last, 0))) {
       const length = token.raw.length - this.prefix.length;
-      if (token.type === "space") this.at += length;
-      else this.freeze("markdown", length);
+      if (written(token)) this.freeze("markdown", length);
+      else this.at += length;
       if (token.type === "def") this.define(token as Tokens.Def);
     }
     return last > 0;
@@ -155,9 +178,12 @@ export class Blocks {
   }
 }
 
+/** Whether a token is more than blank; marked has blank tokens that are not of type "space". */
+const written = (token: Token): boolean => token.raw.trim() !== "";
+
 /** Block tokens of a text, or null when it defeats the lexer (nesting, or raw that does not add up). */
 function blockTokens(text: string, links: Links): Token[] | null {
-  const lexer = new Lexer();
+  const lexer = new Lexer(grammar.defaults);
   lexer.tokens.links = Object.assign(Object.create(null), links);
   try {
     lexer.blockTokens(text, lexer.tokens);

@@ -68,8 +68,29 @@ export function brief(value: unknown, limit = 90): string {
   return line.length > limit ? `${line.slice(0, limit - 1)}…` : line;
 }
 
-export const pretty = (value: unknown): string =>
-  typeof value === "string" ? value : (JSON.stringify(value, null, 2) ?? "");
+/** A value as text: JSON with what fits a line kept on one line. */
+export function pretty(value: unknown, indent = ""): string {
+  if (typeof value === "string" && !indent) return value;
+  const flat = JSON.stringify(value) ?? "";
+  if (value === null || typeof value !== "object") return flat;
+  if (flat.length <= 72) return spaced(value);
+  if (flat.length > 100_000) return JSON.stringify(value, null, 2);
+  const deeper = `${indent}  `;
+  const list = Array.isArray(value);
+  const items = list
+    ? value.map((v) => pretty(v, deeper))
+    : Object.entries(value).map(([k, v]) => `${JSON.stringify(k)}: ${pretty(v, deeper)}`);
+  const body = items.map((item) => `\n${deeper}${item}`).join(",");
+  return list ? `[${body}\n${indent}]` : `{${body}\n${indent}}`;
+}
+
+/** Short JSON on one line, with a space after each colon and comma. */
+function spaced(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(spaced).join(", ")}]`;
+  if (value === null || typeof value !== "object") return JSON.stringify(value) ?? "";
+  const items = Object.entries(value).map(([k, v]) => `${JSON.stringify(k)}: ${spaced(v)}`);
+  return items.length ? `{${items.join(", ")}}` : "{}";
+}
 
 /** A JSON value as a Python literal. */
 export function python(value: unknown): string {

@@ -1,9 +1,9 @@
 // One block to HTML, and HTML to nodes. Everything a model says is hostile: raw HTML is shown as text, links
 // are http, https or mailto, an image loads nothing before the reader says so.
 import createDOMPurify, { type Config } from "dompurify";
-import { Lexer, Marked } from "marked";
+import { Lexer } from "marked";
 import remend from "remend";
-import type { Block, Links } from "./blocks";
+import { grammar, type Block, type Links } from "./blocks";
 import { CLOSE, MARK, OPEN, type Mark } from "./cite";
 import { highlighted } from "./highlight";
 
@@ -28,8 +28,7 @@ export function safeLink(href: string): string | null {
 export const safeImage = (src: string): boolean =>
   /^data:image\/(?:png|jpe?g|gif|webp|avif|bmp);base64,[a-z0-9+/=\s]*$/i.test(src);
 
-const marked = new Marked({
-  gfm: true,
+const marked = grammar.use({
   renderer: {
     html({ text }) {
       return escape(text);
@@ -49,6 +48,10 @@ const marked = new Marked({
       const url = safeLink(href);
       if (!url || /^mailto/i.test(url)) return escape(text || href.slice(0, 200));
       return `<button type="button" class="image" value="${escape(url)}">${escape(text)}</button>`;
+    },
+    listitem(item) {
+      const body = this.parser.parse(item.tokens);
+      return `<li${item.task ? ' class="task"' : ""}>${body}</li>\n`;
     },
     checkbox({ checked }) {
       return `<input type="checkbox" disabled${checked ? " checked" : ""}> `;
@@ -114,6 +117,7 @@ const PURIFY: Config = {
   ALLOWED_TAGS: TAGS.split(" "),
   ALLOWED_ATTR: ["href", "title", "src", "alt", "start", "align", "type", "checked", "disabled", "class", "value"],
   ALLOWED_URI_REGEXP: /^(?:https?:|mailto:|data:image\/(?:png|jpe?g|gif|webp|avif|bmp);base64,)/i,
+  ADD_URI_SAFE_ATTR: ["type", "align", "start"],
   ALLOW_DATA_ATTR: false,
   ALLOW_ARIA_ATTR: false,
   RETURN_DOM_FRAGMENT: true,

@@ -219,6 +219,12 @@ function text(run: RunState, event: ExecutionEvent<TokenMetadata>): void {
   const refusal = event.metadata.event_subtype === "refusal";
   const id = `text ${event.metadata.text_block_id ?? ""} ${refusal}`;
   let part = node.open.get(id) as TextPart | undefined;
+  // Without block ids, text that follows something else is a block of its own.
+  if (part && event.metadata.text_block_id === undefined && node.parts.at(-1) !== part) {
+    part.done = true;
+    part.rev++;
+    part = undefined;
+  }
   if (!part) {
     part = add<TextPart>(node, { type: "text", text: "", refusal, done: false, marks: node.waiting });
     node.waiting = [];
@@ -414,6 +420,7 @@ function retry(run: RunState, event: ExecutionEvent<{ attempt?: number }>): void
   node.endedAt = null;
   node.error = null;
   node.parts = [];
+  node.open.clear();
   add<RetryPart>(node, {
     type: "retry",
     error: cleaned(event.error ?? event.content),
@@ -435,7 +442,7 @@ function close(node: NodeState, status: NodeStatus, timestamp: number): void {
     else continue;
     part.rev++;
   }
-  node.open.clear();
+  for (const [id, part] of node.open) if (part.type !== "custom") node.open.delete(id);
 }
 
 function end(run: RunState, event: ExecutionEvent<ExecutionEndMetadata>): void {

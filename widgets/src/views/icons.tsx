@@ -22,7 +22,7 @@ export type IconName = keyof typeof PATHS | "spinner";
 
 export function Icon({ name }: { name: IconName }) {
   return (
-    <svg class={`icon ${name}`} viewBox="0 0 16 16" aria-hidden="true">
+    <svg class={`icon i-${name}`} viewBox="0 0 16 16" aria-hidden="true">
       {name === "spinner" ? (
         <>
           <circle cx="8" cy="8" r="5.5" class="track" />

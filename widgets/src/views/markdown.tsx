@@ -8,6 +8,8 @@ import { copyText } from "./parts";
 
 /** Milliseconds a frame may spend on new blocks; the rest waits for the next frame. */
 const BUDGET = 12;
+/** Finished blocks that are laid out, or skipped, together. */
+const CHUNK = 32;
 /** Text nodes of streaming code are cut here, so that a long block is not laid out anew as a whole. */
 const CODE_CHUNK = 4096;
 
@@ -37,6 +39,7 @@ export function Markdown({ text, done, marks = [], rev }: Props) {
 export class Painter {
   private readonly blocks = new Blocks();
   private readonly drawn: { el: HTMLElement; marks: string; links: number }[] = [];
+  private chunk: HTMLElement | null = null;
   private tail: HTMLElement | null = null;
   private tailKey = "";
   private settled = "";
@@ -76,12 +79,20 @@ export class Painter {
       const el = document.createElement("div");
       this.drawn.push({ el, marks: "", links: -1 });
       this.drawBlock(i, this.here(i, marks));
-      this.root.insertBefore(el, this.tail);
+      if (i % CHUNK === 0) this.openChunk();
+      this.chunk!.append(el);
       if (this.tail && i === this.blocks.frozen.length - 1) this.clearTail();
-      if (i === 100) this.root.classList.add("long");
       if (!more()) return i === this.blocks.frozen.length - 1;
     }
     return true;
+  }
+
+  /** Full chunks are skipped by the browser while they are out of sight. */
+  private openChunk(): void {
+    this.chunk?.classList.add("full");
+    this.chunk = document.createElement("div");
+    this.chunk.className = "chunk";
+    this.root.insertBefore(this.chunk, this.tail);
   }
 
   private refresh(count: number, marks: readonly Mark[], more: () => boolean): boolean {
@@ -102,7 +113,8 @@ export class Painter {
     const drawn = this.drawn[i]!;
     drawn.marks = keyOf(marks);
     drawn.links = Object.keys(this.blocks.links).length;
-    drawn.el.className = `block${block.prefix ? " continued" : ""}`;
+    const heading = /^ {0,3}#{1,3} |\n(?:=+|-+) *\n?$/.test(block.raw.slice(0, 300));
+    drawn.el.className = `block${heading ? " heading" : ""}${block.prefix ? " continued" : ""}`;
     drawn.el.replaceChildren(nodesOf(html(block, this.blocks.links, false, marks), marks));
   }
 

@@ -17,7 +17,7 @@ const number = (n: number | undefined) => (n === undefined ? "" : n.toLocaleStri
 
 function rate({ usage, durationMs, firstTokenMs }: CallState): string {
   const ms = (durationMs ?? 0) - (firstTokenMs ?? 0);
-  return usage.completion_tokens && ms > 0 ? `${Math.round((usage.completion_tokens / ms) * 1000)}/s` : "";
+  return usage.completion_tokens && ms > 0 ? `${Math.round((usage.completion_tokens / ms) * 1000)} tokens/s` : "";
 }
 
 const CALLS = 50;
@@ -31,7 +31,7 @@ export function UsageTable({ run }: { run: RunState; rev: number }) {
       <table>
         <thead>
           <tr>
-            {["Model", "In", ...(cached ? ["cached"] : []), "Out", ...(reasoning ? ["reasoning"] : []), "Cost", "First token", "Time", "Tokens"].map(
+            {["Model", "In", ...(cached ? ["cached"] : []), "Out", ...(reasoning ? ["reasoning"] : []), "Cost", "First token", "Time", "Speed"].map(
               (name) => (
                 <th key={name} scope="col">
                   {name}
