@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import secrets
-import sys
 import weakref
 from collections.abc import AsyncIterator, Callable, Generator
 from datetime import UTC, datetime
@@ -252,7 +251,7 @@ class Run:
                 yield event
 
     async def _wait(self) -> Run:
-        from .runner import awake
+        from .runner import awake, in_cell
 
         try:
             with awake():
@@ -260,7 +259,7 @@ class Run:
         except asyncio.CancelledError:
             self.cancel()
             await self._feed.closed()
-            if _in_cell():
+            if in_cell():
                 raise MeshInterrupted(run=self) from None
             raise
         return self.result()
@@ -271,6 +270,8 @@ class Run:
         Raises NodeExecutionError when it failed, asyncio.CancelledError when it was cancelled
         (MeshInterrupted in a notebook's cell).
         """
+        from .runner import in_cell
+
         if self.exception is not None:
             raise self.exception.with_traceback(None)
         if self._cancelled and self.status == "cancelled":
@@ -390,17 +391,3 @@ def remember(run: Run) -> None:
 
 def _default_backend() -> Any:
     return plugins.find("backend", "file")()
-
-
-def _in_cell() -> bool:
-    """Say whether a notebook's cell itself awaits, so that its one-line error is shown and Run All stops.
-
-    Elsewhere a KeyboardInterrupt would leave the task and end the event loop.
-    """
-    if "IPython" not in sys.modules:
-        return False
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        return False
-    return task is not None and getattr(task.get_coro(), "__name__", "") == "run_cell_async"

@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Coroutine, Generator
+from collections.abc import Generator
 from typing import Any
 
 from . import plugins
@@ -191,9 +191,18 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_forever()
 
 
-def on_private_loop(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine on the private loop and wait for its result in this thread."""
-    return asyncio.run_coroutine_threadsafe(work, private_loop()).result()
+def in_cell() -> bool:
+    """Say whether a notebook's cell itself awaits, so that its one-line error is shown and Run All stops.
+
+    Elsewhere a KeyboardInterrupt would leave the task and end the event loop.
+    """
+    if "ipykernel" not in sys.modules:
+        return False
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return False
+    return task is not None and getattr(task.get_coro(), "__name__", "") == "run_cell_async"
 
 
 @contextlib.contextmanager
