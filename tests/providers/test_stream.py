@@ -25,7 +25,7 @@ from mesh_nb.providers._call import ModelCall
 from mesh_nb.providers._stream import call_key, redact
 from mesh_nb.providers.openai_chat import plugin
 
-KEY = "sk-test-0123456789abcdef"
+KEY = "not-a-known-form-of-key-0123456789"
 
 
 def ask(replay: Replay, model: str, **options: Any) -> AsyncGenerator[ExecutionEvent, None]:
@@ -266,6 +266,9 @@ async def test_keys_are_in_no_event_message_or_traceback(replay: Replay) -> None
     assert (request["api_key"], request["user"]) == ("***", "u")
     call = ModelCall("m", [], api_key=KEY)
     assert KEY not in repr(call)
+    _, error = await collect(ask(replay, "echo-sk-proj-somebody-elses"))
+    assert error is not None
+    assert "no case for 'echo-***'" in error.message
 
 
 async def test_a_client_of_the_users_own(replay: Replay) -> None:

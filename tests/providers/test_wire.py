@@ -40,9 +40,11 @@ def test_lines_end_at_cr_lf_and_crlf_only(size: int) -> None:
     assert decode(body.encode(), size) == [{"t": text}]
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"], ids=["LF", "CR", "CRLF"])
 @pytest.mark.parametrize("size", [0, 1, 7])
-def test_event_of_several_data_lines(size: int) -> None:
-    assert decode(b'data: {"a":\ndata: 1}\n\n', size) == [{"a": 1}]
+def test_event_of_several_lines(size: int, end: bytes) -> None:
+    body = end.join([b"event: error", b'data: {"a":', b"data: 1}", b"", b'data: {"b":2}', b"", b""])
+    assert decode(body, size) == [{"error": {"a": 1}}, {"b": 2}]
 
 
 @pytest.mark.parametrize("size", [0, 1, 7])
