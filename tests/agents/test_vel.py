@@ -286,6 +286,31 @@ async def test_each_model_call_has_its_own_metadata() -> None:
     assert of_type(events, "step_complete")[0].metadata["usage"]["total_tokens"] == 12
 
 
+async def test_words_after_usage_or_a_tools_result_are_another_call() -> None:
+    counted = {"type": "response-metadata", "usage": usage(1, 1)}
+    tool = [
+        {"type": "tool-input-available", "toolCallId": "c", "toolName": "t", "input": {}},
+        {"type": "tool-output-available", "toolCallId": "c", "output": 1},
+    ]
+    for between in ([counted], tool):
+        events = await events_of(Scripted([*text("a"), *between, *text("b"), counted]))
+        assert_grammar(events)
+        assert len(of_type(events, "message_start")) == len(of_type(events, "response_metadata")) == 2
+        assert events[-1].output["content"] == "b"
+
+
+async def test_tools_of_one_announced_step_belong_to_its_one_call() -> None:
+    items: list[dict[str, Any]] = [{"type": "start-step"}, *text("a")]
+    items.append({"type": "response-metadata", "id": "r", "usage": usage(1, 1)})
+    for call_id in ("c", "d"):
+        items.append({"type": "tool-input-available", "toolCallId": call_id, "toolName": "t", "input": {}})
+        items.append({"type": "tool-output-available", "toolCallId": call_id, "output": call_id})
+    events = await events_of(Scripted([*items, {"type": "finish-step"}]))
+    assert_grammar(events)
+    assert len(of_type(events, "response_metadata")) == 1
+    assert [e.output for e in of_type(events, "tool_call_complete")] == ["c", "d"]
+
+
 async def test_step_fields_of_older_versions_win() -> None:
     items = [
         {"type": "start-step", "stepIndex": 0},
