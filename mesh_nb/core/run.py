@@ -276,9 +276,7 @@ class Run:
             raise self.exception.with_traceback(None)
         if self._cancelled and self.status == "cancelled":
             raise (
-                MeshInterrupted(run=self)
-                if _in_cell()
-                else asyncio.CancelledError(f"{self.id} was cancelled")
+                MeshInterrupted(run=self) if in_cell() else asyncio.CancelledError(f"{self.id} was cancelled")
             )
         return self
 

@@ -121,6 +121,7 @@ def test_a_failure_ends_the_body_cleanly(run: bool) -> None:
     names = [name for name, _ in found]
     assert names.count("node_error") == 1
     assert names[-1] == "execution_error"
+    assert names.count("execution_error") == 1
     assert "no" in next(d for n, d in found if n == "node_error")["error"]
     assert "".join(d["content"] for n, d in found if n == "token") == "Hello world"
 
