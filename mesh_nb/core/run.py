@@ -246,9 +246,12 @@ class Run:
         return self._wait().__await__()
 
     async def __aiter__(self) -> AsyncIterator[ExecutionEvent]:
-        async for batch in self._feed.batches():
-            for event in batch:
-                yield event
+        from .runner import awake
+
+        with awake():
+            async for batch in self._feed.batches():
+                for event in batch:
+                    yield event
 
     async def _wait(self) -> Run:
         from .runner import awake, in_cell

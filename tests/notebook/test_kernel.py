@@ -197,6 +197,16 @@ def test_an_interrupt_is_seen_while_the_first_token_is_awaited(kernel: Kernel, s
     stopped(kernel, server, kernel.finish(id), partial=False)
 
 
+def test_an_interrupt_ends_a_quiet_async_for(kernel: Kernel, server: Replay):
+    id = kernel.send("async for event in one('synthetic-5@first=600').run('Hello'):\n    pass")
+    wait_for(lambda: server.stats["active"] == 1)
+    kernel.interrupt()
+    assert kernel.finish(id).status == "error"
+    kernel.run("%mesh stop")
+    wait_for(lambda: server.stats["client_disconnects"] == 1)
+    nothing_left(kernel)
+
+
 def test_an_interrupt_stops_the_sync_path_too(kernel: Kernel, server: Replay):
     id = kernel.send(f"%%time\n%%mesh -m {ENDLESS} -o r\nHello")
     kernel.streaming(id)

@@ -1,0 +1,185 @@
+"""The live view of real runs, without a page: what it sends, and how it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from support import until
+
+from mesh_nb import BaseNode, ExecutionContext, ExecutionEvent, MemoryBackend, StateGraph
+from mesh_nb.core.events import EventType
+from mesh_nb.core.run import Run
+from mesh_nb.notebook import live
+from mesh_nb.notebook.live import FILE_CAP, LiveView
+
+
+class Script(BaseNode):
+    """Yields events one by one; waits for `go` where the script says None."""
+
+    def __init__(self, id: str, events: list[ExecutionEvent | None], go: asyncio.Event) -> None:
+        super().__init__(id)
+        self.events, self.go = events, go
+
+    async def run(self, input: Any, context: ExecutionContext) -> AsyncIterator[ExecutionEvent]:
+        for event in self.events:
+            if event is None:
+                await self.go.wait()
+            else:
+                yield event
+        yield ExecutionEvent(EventType.NODE_COMPLETE, self.id, output={"content": "done"})
+
+
+def tokens(count: int) -> list[ExecutionEvent | None]:
+    return [ExecutionEvent(EventType.TOKEN, "n", f"{n} ") for n in range(count)]
+
+
+class Page:
+    """Stands where the page would: keeps what the widget sends, and sends as the page does."""
+
+    def __init__(self, view: LiveView) -> None:
+        self.view = view
+        self.sent: list[tuple[dict[str, Any], Any]] = []
+        self.arrived = asyncio.Event()
+        self.loop = asyncio.get_running_loop()
+        view.widget.send = self.receive
+
+    def receive(self, content: dict[str, Any], buffers: Any = None) -> None:
+        self.sent.append((content, buffers))
+        self.loop.call_soon_threadsafe(self.arrived.set)
+
+    def says(self, **content: Any) -> None:
+        self.view.widget._handle_custom_msg(content, [])
+
+    async def until(self, kind: str) -> tuple[dict[str, Any], Any]:
+        while True:
+            for content, buffers in self.sent:
+                if content["kind"] == kind:
+                    return content, buffers
+            self.arrived.clear()
+            await self.arrived.wait()
+
+    def batches(self) -> list[dict[str, Any]]:
+        return [c for c, _ in self.sent if c["kind"] == "events"]
+
+
+def start(*events: ExecutionEvent | None) -> tuple[Run, asyncio.Event]:
+    go = asyncio.Event()
+    graph = StateGraph().add_node("n", Script("n", list(events), go)).set_entry_point("n")
+    return graph.run("question", backend=MemoryBackend(), display=False), go
+
+
+async def test_a_burst_is_one_message_after_the_first():
+    run, _ = start(*tokens(500))
+    page = Page(LiveView(run))
+    await run
+    batches = page.batches()
+    assert [b["from"] for b in batches] == [0, *[b["to"] + 1 for b in batches[:-1]]]
+    assert batches[-1]["to"] == run.events[-1].seq
+    text = "".join(e["content"] for b in batches for e in b["events"] if e["type"] == "token")
+    assert text == "".join(f"{n} " for n in range(500))
+    assert len(batches) <= 2 + (run.duration_ms or 0) / 1000 * 30
+
+
+async def test_what_is_pending_is_sent_without_another_event():
+    run, go = start(*tokens(3), None)
+    page = Page(LiveView(run))
+    await until(lambda: len(run.events) == 5 and bool(page.batches()) and page.batches()[-1]["to"] == 4)
+    assert not run.done
+    go.set()
+    await run
+
+
+async def test_a_snapshot_is_everything_so_far_and_no_batch_overlaps_it():
+    run, go = start(*tokens(50), None, *tokens(50))
+    page = Page(LiveView(run))
+    await until(lambda: len(run.events) == 52)
+    threading.Thread(target=page.says, kwargs={"kind": "snapshot"}).start()
+    snapshot, _ = await page.until("snapshot")
+    assert snapshot["to"] == run.events[-1].seq
+    assert [e["content"] for e in snapshot["events"] if e["type"] == "token"] == [
+        "".join(f"{n} " for n in range(50))
+    ]
+    go.set()
+    await run
+    after = page.sent[[c["kind"] for c, _ in page.sent].index("snapshot") + 1 :]
+    assert after[0][0]["from"] == snapshot["to"] + 1
+
+
+async def test_stop_from_any_thread_cancels_the_run():
+    run, _ = start(*tokens(3), None)
+    page = Page(LiveView(run))
+    await page.until("events")
+    threading.Thread(target=page.says, kwargs={"kind": "stop"}).start()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert run.status == "cancelled"
+    assert page.batches()[-1]["to"] == run.events[-1].seq
+
+
+async def test_unknown_messages_are_ignored():
+    run, _ = start(*tokens(1))
+    page = Page(LiveView(run))
+    for content in ({}, {"kind": "delete"}):
+        page.says(**content)
+    page.view.widget._handle_custom_msg("text", [])
+    await run
+
+
+async def test_a_large_file_travels_only_on_request():
+    data = b"\x00\x01" * FILE_CAP
+    metadata = {"name": "big.bin", "mime_type": "application/octet-stream", "size": len(data)}
+    content = base64.b64encode(data).decode()
+    run, _ = start(ExecutionEvent(EventType.FILE, "n", metadata={**metadata, "content": content}))
+    page = Page(LiveView(run))
+    await run
+    (file,) = [e for b in page.batches() for e in b["events"] if e["type"] == "file"]
+    assert file["metadata"] == {**metadata, "content_omitted": True}
+    page.says(kind="file", seq=file["seq"])
+    reply, buffers = await page.until("file")
+    assert reply["seq"] == file["seq"]
+    assert buffers == [data]
+    assert run.files[0].data == data
+
+
+async def test_a_view_of_a_finished_run_has_it_all_in_its_final_trait():
+    run, _ = start(*tokens(3))
+    await run
+    view = LiveView(run)
+    assert view.widget.final["to"] == run.events[-1].seq
+    assert view.widget.status == "completed"
+    page = Page(view)
+    page.says(kind="snapshot")
+    assert (await page.until("snapshot"))[0]["events"] == view.widget.final["events"]
+
+
+async def test_the_bundle_comes_on_request():
+    run, _ = start(*tokens(1))
+    page = Page(LiveView(run))
+    page.says(kind="bundle")
+    _, buffers = await page.until("bundle")
+    assert buffers == [live.bundle("hub").encode()]
+    await run
+
+
+async def test_names_have_no_memory_address():
+    run, _ = start(*tokens(1))
+    assert repr(LiveView(run).widget) == f"RunWidget({run.id!r})"
+    assert repr(live.Hub()) == "Hub()"
+    await run
+
+
+def test_in_marimo_the_widget_brings_the_hub(monkeypatch: pytest.MonkeyPatch):
+    class Marimo:
+        @staticmethod
+        def running_in_notebook() -> bool:
+            return True
+
+    plain = live.stub_source()
+    monkeypatch.setitem(__import__("sys").modules, "marimo", Marimo)
+    assert live.stub_source().endswith(plain)
+    assert len(live.stub_source()) > len(plain) + len(live.bundle("hub"))
