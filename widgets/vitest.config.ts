@@ -14,5 +14,8 @@ export default defineConfig({
   ],
   oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
   define: { __HUB__: JSON.stringify("test") },
-  test: { environment: "jsdom", include: ["tests/**/*.test.{ts,tsx}"], environmentOptions: { jsdom: { pretendToBeVisual: true } } },
+  test: {
+    environment: "jsdom",
+    testTimeout: 60_000,
+    include: ["tests/**/*.test.{ts,tsx}"], environmentOptions: { jsdom: { pretendToBeVisual: true } } },
 });

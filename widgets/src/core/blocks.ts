@@ -51,7 +51,9 @@ const BLANK = /^(?:[ \t]*\n)+/;
 export class Blocks {
   readonly frozen: Block[] = [];
   readonly links: Links = Object.create(null);
+  /** What is not frozen yet, from `base` on; `at` is where in it the next block begins. */
   private text = "";
+  private base = 0;
   private at = 0;
   private prefix = "";
   private tried = 0;
@@ -60,10 +62,8 @@ export class Blocks {
 
   /** Take the whole text as it is now; what was taken before must be its beginning. */
   update(text: string, finished: boolean): void {
-    if (text.length > this.text.length) {
-      // Same length, so that offsets of citations stay true.
-      this.text += text.slice(this.text.length).replace(/\r/g, " ");
-    }
+    // Same length, so that offsets of citations stay true.
+    this.text += text.slice(this.base + this.text.length).replace(/\r/g, " ");
     this.finished = finished;
   }
 
@@ -71,13 +71,18 @@ export class Blocks {
   get tail(): Block | null {
     const raw = this.text.slice(this.at);
     if (!raw) return null;
-    return { kind: this.fence ? "fence" : "markdown", raw, start: this.at, prefix: this.prefix };
+    return { kind: this.fence ? "fence" : "markdown", raw, start: this.base + this.at, prefix: this.prefix };
   }
 
   /** Freeze what is finished; false when `more` said to stop before the end. */
   advance(more: () => boolean = () => true): boolean {
-    while (this.at < this.text.length && this.step()) if (!more()) return false;
-    return true;
+    let going = true;
+    while (going && this.at < this.text.length && this.step()) going = more();
+    if (this.fence) this.fence.scanned -= this.at;
+    this.text = this.text.slice(this.at);
+    this.base += this.at;
+    this.at = 0;
+    return going;
   }
 
   private step(): boolean {
@@ -171,7 +176,7 @@ export class Blocks {
 
   private freeze(kind: Block["kind"], length: number): void {
     const raw = this.text.slice(this.at, this.at + length);
-    this.frozen.push({ kind, raw, start: this.at, prefix: this.prefix });
+    this.frozen.push({ kind, raw, start: this.base + this.at, prefix: this.prefix });
     this.at += length;
     this.prefix = "";
     this.tried = 0;

@@ -514,8 +514,12 @@ export function reduce(run: RunState, event: ExecutionEvent): void {
 
 /** The answer: the text of the last node that has any. */
 export function answer(run: RunState): string {
-  const texts = run.nodes.findLast((n) => n.parts.some((p) => p.type === "text" && p.text.trim()))?.parts ?? [];
-  return texts.flatMap((p) => (p.type === "text" && p.text.trim() ? [p.text] : [])).join("\n\n");
+  const worded = (p: Part): p is TextPart => p.type === "text" && /\S/.test(p.text);
+  const parts = run.nodes.findLast((n) => n.parts.some(worded))?.parts ?? [];
+  return parts
+    .filter(worded)
+    .map((p) => p.text)
+    .join("\n\n");
 }
 
 /** The cited sources in the order of their numbers, then the results nobody cited. */

@@ -46,7 +46,7 @@ export function grouped(parts: readonly Part[]): (Part | ToolPart[] | CustomPart
   for (const part of parts) {
     if (part.type === "step" || (part.type === "custom" && part.dataType === "native")) continue;
     // A message without a word shows nothing and must not part the calls around it.
-    if (part.type === "text" && !part.text.trim() && !part.marks.length) continue;
+    if (part.type === "text" && !/\S/.test(part.text) && !part.marks.length) continue;
     const last = groups.at(-1);
     const first = Array.isArray(last) ? last[0] : undefined;
     if (part.type === "tool") {

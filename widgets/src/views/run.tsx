@@ -67,7 +67,7 @@ function Nodes({ feed, run }: { feed: Feed; run: RunState }) {
 function Header({ feed, run, live }: { feed: Feed; run: RunState; live: boolean; rev: number }) {
   const [icon, label] = STATES[run.status];
   const [usage, setUsage] = useState(false);
-  const text = answer(run);
+  const text = live ? "" : answer(run);
   return (
     <header>
       <div class="line">
@@ -79,7 +79,7 @@ function Header({ feed, run, live }: { feed: Feed; run: RunState; live: boolean;
         <Elapsed run={run} live={live && !feed.detached} />
         <UsageButton run={run} open={usage} toggle={() => setUsage(!usage)} />
         <span class="actions">
-          {text && !live && (
+          {text && (
             <CopyButton text={() => text} label="Copy the answer as Markdown">
               Copy
             </CopyButton>
