@@ -2,8 +2,8 @@
 
 A node is ready when every edge into it is settled and at least one delivered; when none delivered it is
 skipped, and that spreads. A loop edge sends its source's output back: everything below the target becomes
-pending again, once nothing below the target is still busy, so that what runs how often never depends on
-timing.
+pending again, once nothing below the target can run any more. So what runs, and how often, does not depend on
+timing, but for one case: a join that is fed from inside two loops takes what each has sent last.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ class Scheduler:
         "_status",
         "_taken",
         "_values",
+        "_waiting",
         "plan",
         "skipped",
     )
@@ -84,6 +85,7 @@ class Scheduler:
         self._taken = [0] * len(plan.loops)
         self._returning: dict[int, dict[int, Any]] = {}
         self._leaves: dict[int, Any] = {}
+        self._waiting: set[int] = set()
 
     def take(self) -> list[tuple[int, Any, int]]:
         """Return every ready node as (index, input, visit), now active; visit counts from 0."""
@@ -145,7 +147,9 @@ class Scheduler:
                     values.setdefault(target, {})[source] = output
                 need[target] -= 1
                 if need[target]:
+                    self._waiting.add(target)
                     continue
+                self._waiting.discard(target)
                 if hit and plan.parents[target] == 1:
                     status[target] = READY
                     self._ready.append((target, output))
@@ -158,21 +162,39 @@ class Scheduler:
                     stack.append(target)
 
     def _go_back(self) -> None:
-        targets, ids = list(self._returning), self.plan.ids
-        if len(targets) > 1:
-            # The innermost target first: starting it makes the outer ones wait.
-            targets.sort(key=self.plan.rank.__getitem__, reverse=True)
-        for target in targets:
-            if not self._busy_below(target):
-                sent = self._returning.pop(target)
-                whole = {ids[s]: sent[s] for s in sorted(sent)}
-                self._restart(target, whole if len(sent) > 1 else next(iter(sent.values())))
+        if not self._active and not self._ready and len(self._returning) == 1 and not self._waiting:
+            self._send_back(next(iter(self._returning)))
+            return
+        # The innermost target first: starting it makes the outer ones wait.
+        order = sorted(self._returning, key=self.plan.rank.__getitem__, reverse=True)
+        for target in order:
+            if not self._unfinished(target):
+                self._send_back(target)
+        if not self._active and not self._ready and self._returning:
+            # Loops that wait for each other's joins go in turn when nothing else runs.
+            self._send_back(order[0])
 
-    def _busy_below(self, target: int) -> bool:
-        if not self._active and not self._ready:
-            return False
-        below = self.plan.below(target)
-        return not below.isdisjoint(self._active) or any(node in below for node, _ in self._ready)
+    def _unfinished(self, target: int) -> bool:
+        """Say whether a loop must wait: for what runs below its target or feeds the loop, for loops inside
+        it or beside it that do, and for joins below it that wait for a node elsewhere."""
+        plan, sources = self.plan, self._returning[target]
+        below = plan.below(target)
+        for node in (*self._active, *(n for n, _ in self._ready)):
+            if node in below or any(s in plan.below(node) for s in sources):
+                return True
+        for other in self._returning:
+            if other != target and other in below:
+                return True
+            outer = other == target or target in plan.below(other)
+            if not outer and any(s in plan.below(other) for s in sources):
+                return True
+        held = [plan.below(source) for source in sources]
+        return any(node in below and not any(node in h for h in held) for node in self._waiting)
+
+    def _send_back(self, target: int) -> None:
+        sent, ids = self._returning.pop(target), self.plan.ids
+        whole = {ids[s]: sent[s] for s in sorted(sent)}
+        self._restart(target, whole if len(sent) > 1 else next(iter(sent.values())))
 
     def _restart(self, target: int, value: Any) -> None:
         plan, need, status = self.plan, self._need, self._status
@@ -187,6 +209,10 @@ class Scheduler:
                 continue
             for child in plan.targets[node]:
                 need[child] += 1
+                if need[child] == plan.parents[child]:
+                    self._waiting.discard(child)
+                else:
+                    self._waiting.add(child)
                 if child in self._values:
                     self._values[child].pop(node, None)
                 if status[child] != PENDING and child not in seen:
@@ -243,6 +269,8 @@ class Scheduler:
             if status in (DONE, SKIPPED):
                 for target in plan.targets[node]:
                     self._need[target] -= 1
+        pending = (n for n, s in enumerate(self._status) if s == PENDING)
+        self._waiting = {n for n in pending if 0 < self._need[n] < plan.parents[n]}
         self._ready.extend((index[i], value) for i, value in state["ready"])
         self._routes = {index[i]: tuple(index[t] for t in route) for i, route in state["routes"].items()}
         self._values = {index[i]: {index[p]: v for p, v in got.items()} for i, got in state["values"].items()}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import mesh_nb
@@ -33,7 +33,7 @@ def plan_of(edges: list[tuple[str, str]], loops: Sequence[tuple[str, str]] = ())
 
 
 class Driver:
-    """Runs a scheduler: each node's output is "id/visit", and `pick` says which active node completes next."""
+    """Runs a scheduler: a node's output is "id/visit", and `pick` says which active node completes next."""
 
     def __init__(
         self, plan: Plan, routes: dict[str, list[str]] | None = None, limits: dict[int, int] | None = None
@@ -97,6 +97,18 @@ def graphs(draw: st.DrawFn, loops: int = 0) -> tuple[list[tuple[str, str]], dict
     return edges, routes, list(dict.fromkeys(backs))
 
 
+def orderly(plan: Plan) -> bool:
+    """Whether loops are nested, or meet only below the ends of both: a join of two loops' insides, fed while
+    they still go round, takes what each has sent last."""
+    for s1, t1 in plan.loops:
+        for s2, t2 in plan.loops:
+            if t1 not in plan.below(t2) and t2 not in plan.below(t1):
+                ends = plan.below(s1) & plan.below(s2)
+                if not plan.below(t1) & plan.below(t2) <= ends:
+                    return False
+    return True
+
+
 def reference(edges: list[tuple[str, str]], routes: dict[str, list[str]]) -> dict[str, Any]:
     """The input of every node that runs: ids are in topological order, so one pass is enough."""
     inputs: dict[str, Any] = {}
@@ -128,11 +140,12 @@ def test_random_graphs_agree_with_the_reference_model(case: Any, random: Any) ->
     assert driver.scheduler.leaves() == {n: f"{n}/0" for n in sorted(leaves, key=lambda i: driver.index[i])}
 
 
-@given(graphs(loops=2), st.lists(st.randoms(use_true_random=False), min_size=2, max_size=2))
-@settings(max_examples=300, deadline=None)
+@given(graphs(loops=3), st.lists(st.randoms(use_true_random=False), min_size=2, max_size=2))
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 def test_what_runs_never_depends_on_timing(case: Any, randoms: list[Any]) -> None:
     edges, routes, loops = case
     plan = plan_of(edges, loops)
+    assume(orderly(plan))
     limits = {k: 1 + k for k in range(len(plan.loops))}
     first, second = (Driver(plan, routes, limits).run(r.randrange) for r in randoms)
     assert sorted(map(repr, first.ran)) == sorted(map(repr, second.ran))
@@ -140,10 +153,11 @@ def test_what_runs_never_depends_on_timing(case: Any, randoms: list[Any]) -> Non
 
 
 @given(graphs(loops=2), st.randoms(use_true_random=False), st.integers(0, 12))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 def test_a_restored_snapshot_goes_on_as_if_nothing_had_happened(case: Any, random: Any, at: int) -> None:
     edges, routes, loops = case
     plan = plan_of(edges, loops)
+    assume(orderly(plan))
     limits = dict.fromkeys(range(len(plan.loops)), 1)
     whole = Driver(plan, routes, limits).run()
     driver = Driver(plan, routes, limits)
