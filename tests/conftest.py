@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 from replay_server import ReplayThread
 from support import Replay, streams
+
+# A busy machine must not fail a test: no deadlines, and the same examples every time.
+settings.register_profile(
+    "mesh", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("mesh")
 
 
 @pytest.fixture(scope="session")
