@@ -8,7 +8,7 @@ usage, finish reason and message id are derived here.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -210,6 +210,27 @@ def _model(agent: Any) -> tuple[str, str]:
     return "agent", said if isinstance(said, str) else ""
 
 
+async def _said(stream: AsyncIterator[Any]) -> AsyncGenerator[tuple[Event, bool], None]:
+    """Yield the events of a stream, and whether an event is the end of a step that failed.
+
+    Vel closes the step before it reports the error that ended it: a finish-step waits for its successor.
+    """
+    held: Event | None = None
+    async for item in stream:
+        event = _as_event(item)
+        if event is None:
+            continue
+        if held is not None:
+            yield held, event["type"] == "error"
+            held = None
+        if event["type"] == "finish-step":
+            held = event
+        else:
+            yield event, False
+    if held is not None:
+        yield held, False
+
+
 class VelPlugin:
     """Runs Vel agents and objects with the same `run_stream`."""
 
@@ -246,39 +267,21 @@ class VelPlugin:
         session = context.session_id if use_session and context.session_id and not with_history else None
         arguments, keywords = _arguments(agent, input, session, options or {})
         failure: Exception | None = None
-        held: Event | None = None
-
-        def read(event: Event) -> Events:
-            events = reader.feed(event)
-            return with_native(events, plain(event)) if native else events
-
         try:
-            async with aclosing(agent.run_stream(*arguments, **keywords)) as stream:
-                async for item in stream:
-                    event = _as_event(item)
-                    if event is None:
-                        continue
-                    if held is not None:
-                        # Vel closes the step before it reports the error that ended it.
-                        if event["type"] == "error":
-                            held = {**held, "finishReason": "error"}
-                        for ours in read(held):
-                            yield ours
-                        held = None
-                    if event["type"] == "finish-step":
-                        held = event
-                        continue
-                    for ours in read(event):
-                        yield ours
-            if held is not None:
-                for ours in read(held):
-                    yield ours
+            async with (
+                aclosing(agent.run_stream(*arguments, **keywords)) as stream,
+                aclosing(_said(stream)) as said,
+            ):
+                async for event, failed in said:
+                    ours = reader.feed({**event, "finishReason": "error"} if failed else event)
+                    for one in with_native(ours, plain(event)) if native else ours:
+                        yield one
         except Exception as error:  # noqa: BLE001  what it had open is closed first, then it is raised
             failure = _errors.from_exception(error, provider=provider, model=model)
         if failure is None and reader.error is not None:
             failure = _errors.from_text(reader.error, agent=agent, provider=provider, model=model)
-        for ours in fold.close(failed=failure is not None):
-            yield ours
+        for one in fold.close(failed=failure is not None):
+            yield one
         if failure is not None:
             raise failure
         if "parsed" in reader.output and not fold.text_seen:
