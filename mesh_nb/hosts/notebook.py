@@ -70,12 +70,12 @@ class NotebookHost:
 
 
 def has_ended(run: Any) -> bool:
-    """Return whether a run's last event is here."""
-    return bool(run.events) and run.events[-1].type in ENDINGS
+    """Return whether nothing more will come from a run; one read from the log may lack its ending."""
+    return run.done or (bool(run.events) and run.events[-1].type in ENDINGS)
 
 
 def _frozen(run: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    return freeze(list(run.events), run.id)
+    return freeze(list(run.events), run.id, dead=run.status == "interrupted")
 
 
 def _show_static(run: Any, cell: Cell) -> None:
@@ -98,8 +98,8 @@ def _show_live(run: Any, cell: Cell) -> None:
 
     def freeze_view(view: LiveView) -> None:
         cell.publish(*_frozen(run), display_id=display_id, update=True)
-        # A second request for a snapshot came from a page that was reloaded and will not see the update.
-        if view.snapshots > 1:
+        # A page that was reloaded in between asked for a snapshot, and will not see the update.
+        if view.snapshots:
             view.finish()
         else:
             view.close()

@@ -172,7 +172,8 @@ def _text(state: _Fold, event: ExecutionEvent) -> None:
     refusal = m.get("event_subtype") == "refusal"
     key = "text", event.node_id, m.get("visit"), m.get("text_block_id"), refusal
     block = state.open.get(key)
-    if not isinstance(block, Text):
+    # Text of no named block goes on only while nothing else of its node came between.
+    if not isinstance(block, Text) or (key[3] is None and state.section(event).blocks[-1] is not block):
         block = state.open[key] = Text(refusal=refusal)
         state.add(event, block)
     block.text += _clean(event.content)

@@ -120,7 +120,7 @@ def ending(view: Folded) -> str:
     if view.status == "cancelled":
         return "Stopped. What had arrived is kept."
     if view.status == "interrupted":
-        return "Waiting for an answer."
+        return view.error or "Waiting for an answer."
     return view.error or f"The run ended with status {view.status}."
 
 

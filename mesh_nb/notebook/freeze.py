@@ -24,16 +24,21 @@ _VOLATILE = {
 _IDS = ("tool_call_id", "text_block_id", "block_id")
 
 
-def freeze(events: Iterable[ExecutionEvent], run_id: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
+def freeze(
+    events: Iterable[ExecutionEvent], run_id: str = "", *, dead: bool = False
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the static output of a run, whole or partial.
 
-    Parameters: events, of one run in order; run_id, for the metadata. Returns (data, metadata) for
+    Parameters: events, of one run in order; run_id, for the metadata; dead, whether the process of a run
+    without an ending is gone. Returns (data, metadata) for
     `display(..., raw=True)`: data has text/html, text/markdown, text/plain and
     application/vnd.mesh.run+json and depends on the content only; ids, times and costs are in
     metadata["mesh_nb"], which nbval does not compare.
     """
     joined = coalesce(events)
     view = fold(joined)
+    if dead and view.status == "running":
+        view.status, view.error = "interrupted", "The process of this run ended before the run did."
     data: dict[str, Any] = {
         "text/html": _html.render(view),
         "text/markdown": _prose.markdown(view),

@@ -110,8 +110,7 @@ def wire_event(event: ExecutionEvent) -> dict[str, Any]:
 class LiveView:
     """Feeds one widget from one run.
 
-    Parameters: run, anything with `id`, `status`, `events`, `cancel()` and `subscribe(callback)`;
-    on_end, called once on the run's loop after the last event was sent.
+    Parameters: run, a Run; on_end, called once on the run's loop after the last event was sent.
 
     The first event of a burst is sent at once, later ones at most every INTERVAL seconds with the deltas of
     each block joined. Messages from the page may arrive on any thread.
@@ -128,7 +127,7 @@ class LiveView:
         self._timer: asyncio.TimerHandle | None = None
         self._sent_at = -INTERVAL
         self._sent_to = run.events[-1].seq if run.events else -1
-        self._ended = any(e.type in ENDINGS for e in run.events[-1:])
+        self._ended = run.done or any(e.type in ENDINGS for e in run.events[-1:])
         self.widget.on_msg(self._receive)
         self._unsubscribe: Callable[[], None] = (lambda: None) if self._ended else run.subscribe(self._event)
         if self._ended:

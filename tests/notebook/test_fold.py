@@ -106,3 +106,9 @@ def test_partial_runs_fold_at_every_length():
 
 def test_lone_surrogates_do_not_break_the_output():
     assert blocks(whole(token("a\ud83d")))[0].text == "a\ufffd"
+
+
+def test_text_without_a_block_id_begins_anew_after_another_part():
+    tool = {"metadata": {"tool_name": "t", "tool_call_id": "1"}}
+    run = whole(token("before"), ("tool_call_start", "llm", tool), token("after"))
+    assert [type(b) for b in blocks(run)] == [Text, ToolCall, Text]

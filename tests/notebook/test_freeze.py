@@ -273,3 +273,9 @@ def test_long_results_are_cut_and_say_so():
     data = frozen(run)
     assert "42,000 more characters" in data["text/html"]
     assert len(json.dumps(data)) < 40_000
+
+
+def test_a_run_whose_process_died_says_so():
+    data, metadata = freeze(events(("execution_start", "START"), token("Half")), dead=True)
+    assert words(data["text/html"]) == "Half The process of this run ended before the run did."
+    assert metadata["mesh_nb"]["status"] == data[MIME]["status"] == "interrupted"
