@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from lab import ROOT, LabServer, Visit, chromium, visit
-from playwright.sync_api import Browser
+from lab import ROOT, LabServer, Visit, chromium, visiting
+from playwright.sync_api import Browser, BrowserContext
 
 SHOTS = ROOT / "build" / "screenshots"
 
@@ -19,6 +20,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if here in item.path.parents:
             item.add_marker("browser")
     items.sort(key=lambda item: here in item.path.parents)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Keep a picture of the page as the test left it, before its servers end."""
+    report = yield
+    guest = getattr(item, "funcargs", {}).get("guest")
+    if report.when == "call" and guest is not None and not guest.page.is_closed():
+        SHOTS.mkdir(parents=True, exist_ok=True)
+        guest.page.screenshot(path=SHOTS / f"{item.name}{'' if report.passed else '-FAILED'}.png")
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -34,12 +46,17 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    with visiting(browser) as context:
+        yield context
+
+
 @pytest.fixture
-def guest(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
+def guest(context: BrowserContext) -> Iterator[Visit]:
     """A page; it fails the test that opened a dialog or asked for anything beyond this machine."""
-    with visit(browser) as guest:
-        yield guest
-        SHOTS.mkdir(parents=True, exist_ok=True)
-        guest.page.screenshot(path=SHOTS / f"{request.node.name}.png")
-        assert guest.dialogs == []
-        assert guest.blocked == []
+    guest = Visit(context)
+    yield guest
+    guest.leave()
+    assert guest.dialogs == []
+    assert guest.blocked == []

@@ -33,7 +33,7 @@ HOSTILE = {
     "id": '<div id="main" class="jp-Notebook">after id</div>',
 }
 ENDS = ["script", "onerror", "inline", "iframe", "form", "style", "link", "auto", "image", "reference", "svg"]
-ENDS += ["separators", "fence", "math", "id"]
+MORE_ENDS = ["separators", "fence", "math", "id"]
 
 
 @pytest.fixture
@@ -72,20 +72,20 @@ def assert_harmless(notebook: Notebook) -> None:
 
 
 def test_hostile_markdown_is_text_live_and_frozen(lab: LabServer, guest: Visit, chat: ChatServer) -> None:
-    steps: list[Step] = [reasoning(HOSTILE["script"]), reasoning(HOSTILE["image"])]
+    steps: list[Step] = [reasoning("<script>alert(14)</script> ![x](https://leak.example/thought.png)")]
     for said in HOSTILE.values():
         half = len(said) // 2
         steps += [text(said[:half]), text(said[half:] + "\n\n")]
     notebook = run(lab, guest, chat, "hostile.ipynb", steps)
     out = notebook.output(1)
-    for word in ENDS:
+    for word in ENDS + MORE_ENDS:
         out.get_by_text(f"after {word}").first.wait_for()
     out.get_by_text('<script>alert("script")</script>').first.wait_for()
     assert_harmless(notebook)
     chat.open("end")
     notebook.wait_done(1)
     out.get_by_role("button", name="Stop").wait_for(state="detached")
-    for word in ENDS:
+    for word in ENDS + MORE_ENDS:
         out.get_by_text(f"after {word}").first.wait_for()
     assert_harmless(notebook)
     assert guest.page.title() != ""
