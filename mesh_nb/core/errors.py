@@ -135,7 +135,8 @@ class ProviderError(MeshError):
         self.request_id, self.hint = request_id, hint
         self.retry_after, self.retryable = retry_after, retryable
         self.details = details
-        where = f"{provider}/{model}" + (f" (HTTP {status})" if status else "")
+        name = model if model.split("/")[0] == provider else f"{provider}/{model}"
+        where = name + (f" (HTTP {status})" if status else "")
         tail = (f" {hint}" if hint else "") + (f" [request {request_id}]" if request_id else "")
         super().__init__(f"{where}: {message.rstrip('.')}.{tail}")
 
