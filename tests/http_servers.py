@@ -124,7 +124,10 @@ class _Threaded:
         for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0)
+        async with asyncio.timeout(GIVE_UP):
+            while getattr(server, "_active_count", 0):  # noqa: ASYNC110  3.11's wait_closed does not wait
+                await asyncio.sleep(0.001)
+            await server.wait_closed()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         raise NotImplementedError

@@ -138,7 +138,8 @@ class Connection(Wire):
         return data
 
 
-def _head(request: httpx2.Request) -> bytes:
+def head_of(request: httpx2.Request) -> bytes:
+    """Return the request line and headers. Raises httpx2.LocalProtocolError for a line break in one."""
     lines = [b"%s %s HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
     lines += [b"%s: %s" % pair for pair in request.headers.raw]
     for line in lines:
@@ -154,10 +155,9 @@ def _head(request: httpx2.Request) -> bytes:
 _ILLEGAL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-async def send(c: Connection, request: httpx2.Request, limit: float | None) -> bool:
+async def send(c: Connection, head: bytes, request: httpx2.Request, limit: float | None) -> bool:
     """Write a request; stop early when the server answers first. Returns whether it could be sent again."""
     assert c.transport is not None
-    head = _head(request)
     try:
         body = request.content
     except httpx2.RequestNotRead:

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 
 import httpx2
 
-from ._http1 import Connection, send
+from ._http1 import Connection, head_of, send
 from ._sockets import Watch, connect, describe, start_tls, system_tls
 
 CROSSING_WINDOW = 1.0
@@ -109,7 +109,7 @@ class HTTPTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request; return its response as soon as the headers have come."""
-        key, watch = _key(request), self._bind()
+        key, head, watch = _key(request), head_of(request), self._bind()
         timeout: dict[str, float | None] = request.extensions.get("timeout") or {}
         try:
             async with asyncio.timeout(timeout.get("pool")):
@@ -119,10 +119,10 @@ class HTTPTransport(httpx2.AsyncBaseTransport):
         try:
             connection = self._reuse(key) or await self._open(key, watch, timeout.get("connect"))
             try:
-                await self._exchange(connection, request, timeout)
+                await self._exchange(connection, head, request, timeout)
             except _StaleConnectionError:
                 connection = await self._open(key, watch, timeout.get("connect"))
-                await self._exchange(connection, request, timeout)
+                await self._exchange(connection, head, request, timeout)
         except BaseException:
             self._slots.release()
             raise
@@ -179,7 +179,7 @@ class HTTPTransport(httpx2.AsyncBaseTransport):
         return c
 
     async def _exchange(
-        self, c: Connection, request: httpx2.Request, timeout: dict[str, float | None]
+        self, c: Connection, head: bytes, request: httpx2.Request, timeout: dict[str, float | None]
     ) -> None:
         """Send the request and wait for the head of its answer; a failure closes the connection."""
         reused = c.exchanges > 0
@@ -188,7 +188,7 @@ class HTTPTransport(httpx2.AsyncBaseTransport):
         self._active.add(c)
         c.watch.add(c)
         try:
-            replayable = await send(c, request, timeout.get("write"))
+            replayable = await send(c, head, request, timeout.get("write"))
             sent_at, c.limit = c.loop.time(), timeout.get("read")
             while not c.head and c.failure is None:
                 await c.wait()
