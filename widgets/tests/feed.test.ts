@@ -25,18 +25,28 @@ describe("Feed", () => {
     expect(feed.run).toMatchObject({ status: "completed", incomplete: false });
   });
 
-  it("asks for a snapshot on mount, but not when it saw the beginning", () => {
-    const late = new MockModel();
-    new Feed(late);
-    expect(late.sent).toEqual([{ kind: "snapshot" }]);
-    const fresh = new MockModel();
-    new Feed(fresh, [part(0, 2)]);
-    expect(fresh.sent).toEqual([]);
+  it("asks for a snapshot on mount, once", () => {
+    const model = new MockModel();
+    new Feed(model, [part(0, 2)]);
+    expect(model.sent).toEqual([{ kind: "snapshot" }]);
+  });
+
+  it("fetches a large file when asked", () => {
+    const model = new MockModel();
+    const file = events([["file", "n", { metadata: { name: "x", mime_type: "image/png", content_omitted: true, size: 9e6 } }]]);
+    const feed = new Feed(model, [batch(file)]);
+    expect(feed.run.nodes[0]!.parts[0]).toMatchObject({ content: null, omitted: true, size: 9e6 });
+    feed.fetch(0);
+    expect(model.sent.at(-1)).toEqual({ kind: "file", seq: 0 });
+    model.receive({ kind: "file", seq: 0 }, [new DataView(new ArrayBuffer(3))]);
+    expect(feed.files.get(0)!.byteLength).toBe(3);
   });
 
   it("shows what it has after a gap, asks once, and is whole after the snapshot", () => {
     const model = new MockModel();
     const feed = new Feed(model, [part(0, 2)]);
+    model.receive(snapshot(2));
+    model.sent.length = 0;
     model.receive(part(4, 4));
     model.receive(part(5, 5));
     expect(model.sent).toEqual([{ kind: "snapshot" }]);

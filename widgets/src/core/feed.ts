@@ -23,13 +23,21 @@ export interface Snapshot {
   events: ExecutionEvent[];
 }
 
-export type Message = Batch | Snapshot | { kind: "bundle" };
+/** The content of a large file, which comes as a buffer and only when asked for. */
+export interface FileContent {
+  kind: "file";
+  seq: number;
+}
+
+export type Message = Batch | Snapshot | FileContent | { kind: "bundle" };
 
 /** The store of one run in the page; every view of the run shares it. */
 export class Feed {
   run: RunState;
   /** What the reader opened or closed; outlives a view and a snapshot. */
   readonly choices = new Map<string, boolean>();
+  /** Contents of large files by the seq of their event. */
+  readonly files = new Map<number, DataView>();
   /** The kernel has gone; what had arrived is kept. */
   detached = false;
   stopping = false;
@@ -46,17 +54,28 @@ export class Feed {
   ) {
     this.runId = String(model.get("run_id") ?? "");
     this.run = newRun(this.runId);
-    model.on("msg:custom", (message: Message) => this.receive(message));
+    model.on("msg:custom", (message: Message, buffers?: DataView[]) => this.receive(message, buffers));
     model.on("change:final", () => this.finish());
     model.on("comm_live_update", () => this.lost());
     for (const message of early) this.receive(message);
-    if (!this.finish() && this.last < 0) this.ask();
+    if (!this.finish()) this.ask();
   }
 
-  receive(message: Message): void {
+  receive(message: Message, buffers?: DataView[]): void {
     this.detached = false;
     if (message.kind === "snapshot") this.restore(message);
     else if (message.kind === "events") this.append(message);
+    else if (message.kind === "file" && buffers?.[0]) {
+      this.files.set(message.seq, buffers[0]);
+      for (const node of this.run.nodes)
+        for (const part of node.parts) if (part.type === "file" && part.seq === message.seq) node.rev += ++part.rev;
+      this.changed();
+    }
+  }
+
+  /** Ask for the content of a large file. */
+  fetch(seq: number): void {
+    this.model.send({ kind: "file", seq });
   }
 
   /** Call back at most once a frame after the run changed; returns what ends that. */

@@ -53,7 +53,10 @@ export interface FilePart extends Base {
   type: "file";
   name: string;
   mime: string;
+  seq: number;
   content: string | null;
+  /** The kernel has the content and sends it when asked. */
+  omitted: boolean;
   size: number | null;
 }
 export interface CustomPart extends Base {
@@ -331,14 +334,16 @@ function cite(run: RunState, text: string | undefined, marks: Mark[], one: Sourc
   if (!marks.some((m) => m.at === at && m.number === found.number)) marks.push({ at, number: found.number });
 }
 
-function file(run: RunState, event: ExecutionEvent<FileMetadata>): void {
+function file(run: RunState, event: ExecutionEvent<FileMetadata & { content_omitted?: boolean }>): void {
   const m = event.metadata;
   const content = typeof m.content === "string" ? m.content : null;
   add<FilePart>(nodeOf(run, event), {
     type: "file",
     name: cleaned(m.name) || "file",
     mime: m.mime_type ?? "application/octet-stream",
+    seq: event.seq,
     content,
+    omitted: m.content_omitted === true,
     size: m.size ?? (content === null ? null : Math.floor((content.length * 3) / 4) - padding(content)),
   });
 }

@@ -1,4 +1,5 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
+import type { Feed } from "../core/feed";
 import { bytes } from "../core/format";
 import type { FilePart } from "../core/reduce";
 import { Icon } from "./icons";
@@ -6,26 +7,39 @@ import { pure } from "./parts";
 
 /** Raster types only: an SVG or a page could carry script, and is offered as a download. */
 const IMAGES = /^image\/(?:png|jpe?g|gif|webp|avif|bmp)$/i;
-const LARGE = 4_000_000;
 
-export function blobOf(part: FilePart, mime = "application/octet-stream"): Blob | null {
+/** The content of a file, or null when it is not here. Never of the type the model named, unless asked. */
+function blobOf(feed: Feed, part: FilePart, type = "application/octet-stream"): Blob | null {
+  const sent = feed.files.get(part.seq);
+  if (sent) return new Blob([sent as BlobPart], { type });
   if (part.content === null) return null;
   try {
-    return new Blob([Uint8Array.from(atob(part.content), (c) => c.charCodeAt(0))], { type: mime });
+    return new Blob([Uint8Array.from(atob(part.content), (c) => c.charCodeAt(0))], { type });
   } catch {
     return null;
   }
 }
 
-export const FileView = pure(({ part }: { part: FilePart; rev: number }) => {
-  const image = IMAGES.test(part.mime) && part.content !== null;
-  const [load, setLoad] = useState(image && (part.size ?? 0) <= LARGE);
+type Wish = "show" | "download";
+
+export const FileView = pure(({ feed, part }: { feed: Feed; part: FilePart; rev: number }) => {
+  const here = part.content !== null || feed.files.has(part.seq);
+  const image = IMAGES.test(part.mime);
+  const [wish, setWish] = useState<Wish | null>(null);
   const [broken, setBroken] = useState(false);
   const url = useMemo(() => {
-    const blob = image && load ? blobOf(part, part.mime) : null;
+    const blob = image && here ? blobOf(feed, part, part.mime) : null;
     return blob && URL.createObjectURL(blob);
-  }, [part, load]);
+  }, [part, here]);
   useEffect(() => () => void (url && URL.revokeObjectURL(url)), [url]);
+  useEffect(() => {
+    if (wish === "download" && here) download(feed, part);
+    if (here) setWish(null);
+  }, [wish, here]);
+  const get = (what: Wish) => {
+    setWish(what);
+    if (!here) feed.fetch(part.seq);
+  };
   return (
     <figure class="file">
       {url && !broken && <img src={url} alt={part.name} onError={() => setBroken(true)} />}
@@ -35,18 +49,18 @@ export const FileView = pure(({ part }: { part: FilePart; rev: number }) => {
           {part.name}
         </span>
         <span class="figure">{[part.mime, part.size === null ? "" : bytes(part.size)].filter(Boolean).join(" · ")}</span>
-        {image && !load && (
-          <button type="button" class="quiet" onClick={() => setLoad(true)}>
-            Show
+        {image && !here && part.omitted && (
+          <button type="button" class="quiet" disabled={wish !== null} aria-label={`Show ${part.name}`} onClick={() => get("show")}>
+            {wish ? "Loading…" : "Show"}
           </button>
         )}
-        {part.content === null ? (
-          <span class="figure">in the run's log</span>
-        ) : (
-          <button type="button" class="quiet" aria-label={`Download ${part.name}`} onClick={() => download(part)}>
+        {here || part.omitted ? (
+          <button type="button" class="quiet" aria-label={`Download ${part.name}`} onClick={() => get("download")}>
             <Icon name="download" />
             <span>Download</span>
           </button>
+        ) : (
+          <span class="figure">in the run's log</span>
         )}
       </figcaption>
     </figure>
@@ -57,9 +71,8 @@ export const FileView = pure(({ part }: { part: FilePart; rev: number }) => {
 export const safeName = (name: string): string =>
   (name.split(/[\\/]/).pop() ?? "").replace(/[\p{Cc}\p{Cf}:*?"<>|]/gu, "").replace(/^\.+/, "") || "file";
 
-function download(part: FilePart): void {
-  // Never the type the model named: a downloaded page must not open as one.
-  const blob = blobOf(part);
+function download(feed: Feed, part: FilePart): void {
+  const blob = blobOf(feed, part);
   if (!blob) return;
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);

@@ -83,7 +83,7 @@ export function Parts({ feed, node, parts }: { feed: Feed; node: NodeState; part
           case "reasoning":
             return <Reasoning key={id} id={id} feed={feed} part={group} stranded={stranded} rev={group.rev} />;
           case "file":
-            return <FileView key={id} part={group} rev={group.rev} />;
+            return <FileView key={id} feed={feed} part={group} rev={group.rev} />;
           case "custom":
             return <Custom key={id} id={id} feed={feed} parts={[group]} rev={group.rev} />;
           case "retry":
