@@ -83,8 +83,9 @@ class ToolNode(BaseNode):
         began, result = time.monotonic(), _Result()
         try:
             if self._streams():
-                async for event in self._stream(values, result):
-                    yield event
+                async with contextlib.aclosing(self._stream(values, result)) as events:
+                    async for event in events:
+                        yield event
             else:
                 result.value = await self._call(values)
         except Exception as error:
@@ -142,7 +143,7 @@ class ToolNode(BaseNode):
             return await run_function(self.fn, values)
         return await self.tool.call(values)
 
-    async def _stream(self, values: dict[str, Any], result: _Result) -> AsyncIterator[ExecutionEvent]:
+    async def _stream(self, values: dict[str, Any], result: _Result) -> AsyncGenerator[ExecutionEvent, None]:
         """Yield the events of a generator function and fold what it yields into the result."""
         made = self.fn(**values)
         items: Any = made if hasattr(made, "__aiter__") else _in_thread(made)

@@ -1,0 +1,229 @@
+"""Building and compiling graphs: what is refused, and how it is said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import mesh_nb
+from mesh_nb import CycleDetectedError, Executor, GraphValidationError, InvalidNodeTypeError, StateGraph
+from mesh_nb.core import plugins
+from mesh_nb.core.errors import UnknownNameError
+
+
+class Nothing(mesh_nb.BaseNode):
+    def __init__(self, id: str, size: int = 1, *, colour: str = "red") -> None:
+        super().__init__(id)
+        self.size, self.colour = size, colour
+
+    async def execute(self, input: Any, context: Any) -> Any:
+        return input
+
+
+class Prompted(Nothing):
+    templates = ("{{writer.content}} {{$question}}",)
+
+
+def nodes(*ids: str) -> StateGraph:
+    graph = StateGraph()
+    for node_id in ids:
+        graph.add_node(node_id, Nothing)
+    return graph
+
+
+def errors_of(graph: StateGraph) -> list[str]:
+    with pytest.raises(GraphValidationError) as caught:
+        graph.compile()
+    assert str(caught.value) == "\n".join(caught.value.errors)
+    return caught.value.errors
+
+
+async def ran(graph: StateGraph) -> list[str]:
+    return [e.node_id async for e in Executor(graph).execute("q") if e.type == "node_complete"]
+
+
+async def test_start_edge_and_entry_point_run_a_node_once() -> None:
+    graph = nodes("a").add_edge("START", "a").set_entry_point("a").add_edge("a", "END").add_edge("a", "END")
+    assert await ran(graph) == ["a"]
+
+
+async def test_builders_return_the_graph_and_build_what_they_say() -> None:
+    graph = nodes("a", "b", "c", "d", "e").set_entry_point("a").add_sequence(["a", "b"])
+    graph.add_parallel_edges("b", ["c", "d"]).add_fan_in_edge(["c", "d"], "e").add_edge("e", "END")
+    assert await ran(graph) == ["a", "b", "c", "d", "e"]
+
+
+async def test_the_cell_that_builds_a_graph_runs_again() -> None:
+    for _ in range(2):
+        graph = nodes("a").set_entry_point("a")
+        assert await ran(graph) == ["a"]
+    with pytest.raises(GraphValidationError, match=r"'a' is already in this graph.*StateGraph\(\)"):
+        graph.add_node("a", Nothing)
+
+
+async def test_a_graph_may_grow_after_it_was_compiled() -> None:
+    graph = nodes("a").set_entry_point("a")
+    first = graph.compile()
+    assert graph.compile() is first
+    graph.add_node("b", Nothing).add_edge("a", "b")
+    assert await ran(graph) == ["a", "b"]
+    assert [*first.nodes] == ["a"]
+
+
+@pytest.mark.parametrize("node_id", ["", "START", "END", None, 3])
+def test_ids_that_cannot_be(node_id: Any) -> None:
+    with pytest.raises(GraphValidationError, match="not a node id"):
+        StateGraph().add_node(node_id, Nothing)
+
+
+def test_56_unknown_node_types_and_options_suggest_the_nearest() -> None:
+    with pytest.raises(InvalidNodeTypeError, match="Did you mean 'tool'"):
+        StateGraph().add_node("n", print, node_type="tol")
+    with pytest.raises(UnknownNameError, match="Did you mean 'colour'"):
+        StateGraph().add_node("n", Nothing, color="blue")
+    with pytest.raises(UnknownNameError, match="Did you mean 'bindings'"):
+        StateGraph().add_node("n", lambda: 1, binding={})
+    with pytest.raises(UnknownNameError, match="Did you mean 'max_retries'"):
+        StateGraph().add_node("n", lambda: 1, config={"retry": {"max_retry": 1}})
+    with pytest.raises(GraphValidationError, match="max_retries >= 0"):
+        StateGraph().add_node("n", lambda: 1, config={"retry": {"max_retries": -1}})
+    with pytest.raises(GraphValidationError, match="config= is a dict"):
+        StateGraph().add_node("n", lambda: 1, config=3)
+
+
+@pytest.mark.parametrize(
+    ("thing", "options", "says"),
+    [
+        (None, {}, "is empty: pass a function or a node"),
+        (3, {}, "int is neither a function nor a node"),
+        (Nothing("n"), {"size": 2}, "an instance, which takes no options"),
+    ],
+)
+def test_things_that_are_no_node(thing: Any, options: Any, says: str) -> None:
+    with pytest.raises(GraphValidationError, match=says):
+        StateGraph().add_node("n", thing, **options)
+
+
+def test_options_reach_the_node_also_through_config() -> None:
+    graph = StateGraph().add_node("n", Nothing, config={"size": 5, "colour": "x"}, colour="blue")
+    node: Any = graph.nodes["n"]
+    assert (node.id, node.size, node.colour) == ("n", 5, "blue")
+
+
+async def test_registered_node_types_classes_and_functions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugins, "_registered", {})
+    mesh_nb.register("node", "painter")(Nothing)
+    mesh_nb.register("node", "adder")(lambda x: {"x": x + 1})
+    graph = (
+        StateGraph().add_node("p", 7, node_type="painter", colour="green").add_node("q", node_type="adder")
+    )
+    graph.set_entry_point("p").add_edge("p", "q")
+    node: Any = graph.nodes["p"]
+    assert (node.size, node.colour) == (7, "green")
+    events = [e async for e in Executor(graph).execute({"x": 1})]
+    assert events[-1].output["x"] == 2
+
+
+def test_edges_that_cannot_be() -> None:
+    graph = nodes("a")
+    for bad in (("END", "a"), ("a", "START")):
+        with pytest.raises(GraphValidationError, match="nothing leaves END or enters START"):
+            graph.add_edge(*bad)
+    with pytest.raises(GraphValidationError, match="need is_loop_edge=True"):
+        graph.add_edge("a", "a", max_iterations=3)
+    for limit in (0, -1, "3"):
+        with pytest.raises(GraphValidationError, match="not 1 or more"):
+            graph.add_edge("a", "a", is_loop_edge=True, max_iterations=limit)  # type: ignore[arg-type]
+    with pytest.raises(GraphValidationError, match="at least two sources"):
+        graph.add_fan_in_edge(["a"], "a")
+    with pytest.raises(GraphValidationError, match="is not a function"):
+        graph.add_conditional_edges("a", "key", {})  # type: ignore[arg-type]
+    with pytest.raises(GraphValidationError, match="lead nowhere"):
+        graph.add_conditional_edges("a", lambda o: o, {})
+
+
+def test_all_errors_come_at_once_each_naming_nodes() -> None:
+    graph = nodes("writer", "lonely", "other").set_entry_point("writer")
+    graph.add_node("p", type("P", (Nothing,), {"templates": ("{{writr}} {{$qestion}}",)}))
+    graph.add_edge("writer", "p").add_edge("p", "writer", is_loop_edge=True)
+    found = errors_of(graph)
+    assert len(found) == 4
+    assert "Loop edge 'p' -> 'writer' has no bound" in found[0]
+    assert "Nodes 'lonely', 'other' cannot be reached from START" in found[1]
+    assert "Did you mean 'writer'" in found[2]
+    assert "Did you mean '$question'" in found[3]
+
+
+def test_missing_endpoints_and_entry_suggest_the_nearest() -> None:
+    found = errors_of(nodes("writer").add_edge("writr", "writer").add_edge("writer", "reader"))
+    assert "Did you mean 'writer'" in found[0]
+    assert "target 'reader' is not a node" in found[1]
+    assert "set_entry_point('writer')" in found[2]
+    graph = nodes("a").set_entry_point("a").add_conditional_edges("a", lambda o: o, {"x": "bb"}, default="cc")
+    assert len(errors_of(graph)) == 2
+    assert errors_of(StateGraph()) == ["The graph has no nodes: add one with add_node(...)."]
+
+
+def test_known_template_names_pass() -> None:
+    graph = nodes("writer").add_node("p", Prompted).set_entry_point("writer").add_edge("writer", "p")
+    graph.compile()
+
+
+def test_cycles_are_named_and_say_how_to_bound_them() -> None:
+    graph = (
+        nodes("a", "b", "c", "d").set_entry_point("a").add_sequence(["a", "b", "c", "a"]).add_edge("c", "d")
+    )
+    with pytest.raises(CycleDetectedError) as caught:
+        graph.compile()
+    [error] = caught.value.errors
+    assert "Cycle a -> b -> c -> a" in error
+    assert "add_edge('c', 'a', is_loop_edge=True" in error
+
+
+def test_two_cycles_are_two_errors() -> None:
+    graph = nodes("a", "b", "c", "d").set_entry_point("a").add_sequence(["a", "b", "c", "d"])
+    graph.add_edge("b", "a").add_edge("d", "c")
+    with pytest.raises(CycleDetectedError) as caught:
+        graph.compile()
+    assert len(caught.value.errors) == 2
+
+
+def test_a_conditional_edge_that_goes_back_says_how_to_bound_it() -> None:
+    graph = nodes("a", "b").set_entry_point("a").add_edge("a", "b")
+    graph.add_conditional_edges("b", lambda o: "again", {"again": "a", "done": "END"})
+    with pytest.raises(CycleDetectedError, match="conditional edges from 'b' go back to 'a'"):
+        graph.compile()
+
+
+def test_a_loop_edge_that_goes_forward_is_refused() -> None:
+    graph = nodes("a", "b").set_entry_point("a").add_edge("a", "b")
+    graph.add_edge("a", "b", is_loop_edge=True, max_iterations=2)
+    assert "does not go back" in errors_of(graph)[0]
+
+
+def test_59_large_graphs_compile_without_recursion() -> None:
+    ids = [f"n{k}" for k in range(100_000)]
+    graph = nodes(*ids).set_entry_point("n0").add_sequence(ids)
+    assert len(graph.compile().nodes) == 100_000
+    ring = nodes(*ids[:20_000]).set_entry_point("n0").add_sequence([*ids[:20_000], "n0"])
+    with pytest.raises(CycleDetectedError):
+        ring.compile()
+
+
+def test_a_graph_shows_itself_as_escaped_mermaid() -> None:
+    graph = nodes("end", 'a"]; click', "<b>").add_sequence(["START", "end", 'a"]; click', "<b>", "END"])
+    graph.add_edge("<b>", "end", is_loop_edge=True, max_iterations=3)
+    bundle = graph._repr_mimebundle_()
+    assert set(bundle) == {"text/plain", "text/markdown"}
+    text = bundle["text/markdown"]
+    assert text.startswith("```mermaid\nflowchart TD")
+    assert '"]; click' not in text
+    assert "<b>" not in text
+    assert '-.->|"max: 3"|' in text
+    assert "n0" in text
+
+
+def test_an_unfinished_graph_shows_its_problems() -> None:
+    bundle = nodes("a")._repr_mimebundle_()
+    assert "entry point" in bundle["text/plain"]
