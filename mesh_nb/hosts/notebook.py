@@ -98,8 +98,8 @@ def _show_live(run: Any, cell: Cell) -> None:
 
     def freeze_view(view: LiveView) -> None:
         cell.publish(*_frozen(run), display_id=display_id, update=True)
-        # A page that was reloaded in between asked for a snapshot, and will not see the update.
-        if view.snapshots:
+        # A page asks for a snapshot once; another came from a page that was reloaded and misses the update.
+        if view.snapshots > 1:
             view.finish()
         else:
             view.close()

@@ -263,7 +263,9 @@ def _file(state: _Fold, event: ExecutionEvent) -> None:
 def _response(state: _Fold, event: ExecutionEvent) -> None:
     view, m = state.view, event.metadata
     view.model_calls += 1
-    model = "/".join(str(x) for x in (m.get("provider"), m.get("model_id")) if x)
+    provider, model = str(m.get("provider") or ""), str(m.get("model_id") or "")
+    if provider and model.partition("/")[0] != provider:
+        model = f"{provider}/{model}" if model else provider
     if model and model not in view.models:
         view.models.append(model)
     for name, count in (m.get("usage") or {}).items():

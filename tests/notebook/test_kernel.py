@@ -265,6 +265,20 @@ def test_a_page_that_comes_late_gets_a_snapshot_and_the_bundle(kernel: Kernel):
     assert len(bundle["buffers"][0]) > 10_000
 
 
+def test_a_page_that_was_reloaded_keeps_its_widget_with_the_whole_run(kernel: Kernel):
+    id = kernel.send(f"%%mesh -m {ENDLESS} -o r\nHello")
+    comm = kernel.streaming(id)
+    for kind in ("snapshot", "snapshot", "stop"):
+        kernel.from_page(comm, {"kind": kind})
+    cell = kernel.finish(id)
+    assert not cell.of("comm_close")
+    states = [c["data"]["state"] for c in cell.of("comm_msg") if c["data"].get("method") == "update"]
+    (final,) = [state["final"] for state in states if "final" in state]
+    assert final["events"][-1]["type"] == "execution_error"
+    assert {"status": "cancelled"} in states
+    assert RUN in cell.outputs[0]["data"]
+
+
 def test_a_background_run_returns_at_once_and_goes_on_in_its_cell(kernel: Kernel, server: Replay):
     cell = kernel.run(f"%%mesh -m {ENDLESS} --background -o r\nHello")
     assert cell.status == "ok"
