@@ -9,6 +9,7 @@ copy; LAB=0 skips that.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -35,12 +36,14 @@ class Terminal:
     def __init__(self) -> None:
         self._open = ""
         self._column = 0
+        self._sources: set[str] = set()
         self.streamed = False
 
     def cell(self, number: int, count: int, source: str) -> None:
         """Announce a cell by its first line."""
         self.end()
         self.streamed = False
+        self._sources.clear()
         first = next((line for line in source.splitlines() if line.strip()), "")
         print(f"\n[{number}/{count}] {textwrap.shorten(first, WIDTH - 10, placeholder=' ...')}", flush=True)
 
@@ -54,7 +57,10 @@ class Terminal:
                 self.line(f"tool: {about.get('tool_name')} -> {event.get('output')!r}")
             elif kind == "source":
                 for source in about.get("sources") or []:
-                    self.line(f"source: {source.get('title') or source.get('url')}")
+                    title = str(source.get("title") or source.get("url"))
+                    if title not in self._sources:
+                        self._sources.add(title)
+                        self.line(f"source: {title}")
             elif kind == "file":
                 self.line(f"file: {about.get('name')} ({about.get('mime_type')}, {about.get('size')} bytes)")
             elif kind in ("node_error", "execution_error"):
@@ -66,17 +72,13 @@ class Terminal:
             self.end()
             print(f"  {kind}: ", end="")
             self._open, self._column = kind, len(kind) + 4
-        for piece in text.splitlines(keepends=True):
-            for word in piece.replace("\n", " \n").split(" "):
-                if self._column + len(word) > WIDTH and word.strip():
-                    print("\n    ", end="")
-                    self._column = 4
-                if word == "\n":
-                    print("\n    ", end="")
-                    self._column = 4
-                else:
-                    print(word, end="")
-                    self._column += len(word)
+        for piece in re.findall(r"\n|[^\S\n]+|\S+", text):
+            if piece == "\n" or (piece.strip() and self._column + len(piece) > WIDTH):
+                print("\n    ", end="")
+                self._column = 4
+            if piece != "\n" and (piece.strip() or self._column > 4):
+                print(piece, end="")
+                self._column += len(piece)
         sys.stdout.flush()
         self.streamed = True
 
@@ -141,8 +143,10 @@ def execute(source: Path, terminal: Terminal) -> tuple[nbformat.NotebookNode, st
         resources={"metadata": {"path": str(source.parent)}},
     )
     client.terminal = terminal
+    BUILD.mkdir(exist_ok=True)
     try:
-        client.execute()
+        with (BUILD / "kernel.log").open("wb") as log:
+            client.execute(stderr=log)
     except CellExecutionError as error:
         return notebook, f"{error.ename}: {error.evalue}"
     finally:
@@ -162,7 +166,6 @@ def frames(notebook: nbformat.NotebookNode) -> list[str]:
 
 def save(notebook: nbformat.NotebookNode, name: str) -> list[Path]:
     """Write the executed notebook and its HTML under build/."""
-    BUILD.mkdir(exist_ok=True)
     paths = [BUILD / f"{name}.ipynb", BUILD / f"{name}.html"]
     nbformat.write(notebook, paths[0])
     body, _ = HTMLExporter().from_notebook_node(notebook)
