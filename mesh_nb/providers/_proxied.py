@@ -221,6 +221,8 @@ def proxy_from(url: str, setting: str) -> httpx2.Proxy:
     """
     try:
         proxy = httpx2.Proxy(url if "://" in url else f"http://{url}")
+        if not proxy.url.host:
+            raise ValueError("no host")
     except (ValueError, httpx2.InvalidURL):
         raise ConfigurationError(
             f"{setting} is not the URL of a proxy; write http://host:port, https://host:port or socks5://host:port."
