@@ -62,6 +62,7 @@ class Execution:
         self.context = context.for_run(run_id, input)
         self.context.graph_id = context.graph_id or graph.graph_id
         self._caller = context
+        self._round = self.context
         self._state = dict(context.state)
         self._backend = backend
         self._log: RunLog | None = None
@@ -90,22 +91,26 @@ class Execution:
         This object must not refer to the generator: the cycle would keep a stream open after a break.
         """
         self._open_log()
-        direct, choices = self.graph.direct, self.graph.choices
+        direct, choices, ids = self.graph.direct, self.graph.choices, self.graph.plan.ids
         try:
             yield self._record(self._start_event(), "START")
             await self._leave_start()
-            while self._failure is None and (batch := self._visits()):
+            while self._failure is None and (batch := self._scheduler.take()):
                 if len(batch) > 1:
                     async with aclosing(self._overlapping(batch)) as events:
                         async for event in events:
                             yield event
                     continue
-                visit = batch[0]
+                index, value, number = batch[0]
+                visit = Visit(index, ids[index], value, number)
                 yield self._node_start(visit)
                 source: Any = None
                 try:
-                    if visit.index in direct:
-                        visit.done = await self._call(visit)
+                    if index in direct:
+                        output = await direct[index](value, self._context_of(visit))
+                        visit.done = ExecutionEvent(
+                            _NODE_COMPLETE, visit.node_id, None, output, {}, time.time()
+                        )
                     else:
                         source = self._source(visit)
                         async for event in source:
@@ -115,10 +120,12 @@ class Execution:
                                 for recorded in self._handing(self._accept(visit, event)):
                                     yield recorded
                         source = None
-                    if visit.index in choices:
+                    if index in choices:
                         await self._decide(visit)
-                    for recorded in self._handing(self._complete(visit)):
-                        yield recorded
+                    if self._balance.open:
+                        for recorded in self._handing(self._close_blocks("unfinished", visit)):
+                            yield recorded
+                    yield self._complete(visit)
                 except Exception as error:  # noqa: BLE001  a node may raise anything: the run fails by it
                     self._failure = visit, error
                 finally:
@@ -135,18 +142,18 @@ class Execution:
         finally:
             self._close_log()
 
-    async def _overlapping(self, batch: list[Visit]) -> AsyncGenerator[ExecutionEvent, None]:
+    async def _overlapping(self, batch: list[tuple[int, Any, int]]) -> AsyncGenerator[ExecutionEvent, None]:
         """Run several nodes at once, and what they make ready, until none is active."""
-        channel, visits = Channel[int](_is_last), dict[int, Visit]()
+        channel, visits, ids = Channel[int](_is_last), dict[int, Visit](), self.graph.plan.ids
         try:
             while batch or channel.active:
-                for visit in batch:
-                    visits[visit.index] = visit
+                for index, value, number in batch:
+                    visit = visits[index] = Visit(index, ids[index], value, number)
                     yield self._node_start(visit)
-                    if visit.index in self.graph.direct:
-                        channel.call(visit.index, self._call(visit))
+                    if index in self.graph.direct:
+                        channel.call(index, self._call(visit))
                     else:
-                        channel.add(visit.index, self._source, visit)
+                        channel.add(index, self._source, visit)
                 batch = []
                 pair = channel.poll()
                 if pair is None:
@@ -159,7 +166,7 @@ class Execution:
                 if self._failure is not None:
                     break
                 if item.__class__ is Ended and channel.active:
-                    batch = self._visits()
+                    batch = self._scheduler.take()
             await channel.aclose()
             # A failure cancelled the others: what they had sent before is not lost.
             for index, item in channel.drain():
@@ -178,7 +185,8 @@ class Execution:
             return (self._record(item, visit.node_id, visit),)
         if item.__class__ is Ended and item.error is None and item.last is not None:
             visit.done = item.last
-            return None if visit.index in self.graph.choices else self._complete(visit)
+            if visit.index not in self.graph.choices and not self._balance.open:
+                return (self._complete(visit),)
         return None
 
     async def _received(self, visit: Visit, item: Any) -> Iterable[ExecutionEvent]:
@@ -190,7 +198,7 @@ class Execution:
             if item.error is None:
                 if visit.index in self.graph.choices:
                     await self._decide(visit)
-                return self._complete(visit)
+                return [*self._close_blocks("unfinished", visit), self._complete(visit)]
             error = item.error
         except Exception as e:  # noqa: BLE001  a node may raise anything: the run fails by it
             error = e
@@ -199,17 +207,12 @@ class Execution:
             return ()
         return self._node_error(visit, error)
 
-    def _visits(self) -> list[Visit]:
-        ids, batch = self.graph.plan.ids, self._scheduler.take()
-        if len(batch) == 1:
-            index, value, number = batch[0]
-            return [Visit(index, ids[index], value, number)]
-        return [Visit(index, ids[index], value, number) for index, value, number in batch]
-
     def _context_of(self, visit: Visit) -> ExecutionContext:
-        if self.graph.plan.loops:
-            return self.context.with_iteration({"index": visit.number})
-        return self.context
+        if not self.graph.plan.loops:
+            return self.context
+        if self._round.iteration.get("index") != visit.number:
+            self._round = self.context.with_iteration({"index": visit.number})
+        return self._round
 
     async def _call(self, visit: Visit) -> ExecutionEvent:
         """Return the node_complete of a node that only has execute(): what its run() would yield."""
@@ -276,13 +279,12 @@ class Execution:
         visit.targets = targets
         done.metadata = {**done.metadata, "route": [plan.ids[t] for t in targets]}
 
-    def _complete(self, visit: Visit) -> list[ExecutionEvent]:
+    def _complete(self, visit: Visit) -> ExecutionEvent:
         """Record node_complete and tell the scheduler where the node goes."""
         done = visit.done
         if done is None:
             raise MeshError("it ended without node_complete, which must be its last event.")
-        recorded = self._close_blocks("unfinished", visit) if self._balance.open else []
-        recorded.append(self._record(done, visit.node_id, visit))
+        recorded = self._record(done, visit.node_id, visit)
         self.context.outputs[visit.node_id] = done.output
         self._settle(visit, done.output)
         return recorded
