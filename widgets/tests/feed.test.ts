@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from "vitest";
 import { Feed, type Message } from "../src/core/feed";
-import { answer } from "../src/core/reduce";
 import { batch, events, frame, MockModel } from "./mock";
+import { answer } from "../src/core/state";
 
 const STREAM = events([
   ["execution_start", "START"],

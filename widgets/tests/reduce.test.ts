@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import type { EventType, ExecutionEvent } from "../src/core/events";
 import { cost, tokens } from "../src/core/format";
-import { answer, newRun, reduce, sourceList, type RunState, type TextPart, type ToolPart } from "../src/core/reduce";
+import { reduce } from "../src/core/reduce";
+import { answer, sourceList, newRun, type RunState, type TextPart, type ToolPart } from "../src/core/state";
 import { events } from "./mock";
 
 function run(list: ExecutionEvent[]): RunState {
@@ -63,6 +64,13 @@ describe("reduce", () => {
     expect(seen).toEqual([undefined, "writing", "running", "cancelled"]);
     expect(state.status).toBe("cancelled");
     expect(state.nodes[0]!.status).toBe("stopped");
+  });
+
+  it("says running as soon as the arguments are whole", () => {
+    const delta = (content: string): [EventType, string, object] => ["tool_call_delta", "n", { content, metadata: { tool_call_id: "c" } }];
+    const status = (...parts: string[]) => play(...parts.map(delta)).nodes[0]!.parts[0];
+    expect(status('{"a": "}')).toMatchObject({ status: "writing", args: undefined });
+    expect(status('{"a": "}', '"}')).toMatchObject({ status: "running", args: { a: "}" } });
   });
 
   it("keeps nodes that stream at once apart", () => {

@@ -1,6 +1,7 @@
 // The only file that touches the widget model: messages in, one RunState out, one call back per frame.
 import type { ExecutionEvent } from "./events";
-import { newRun, reduce, type RunState } from "./reduce";
+import { reduce } from "./reduce";
+import { newRun, type RunState } from "./state";
 
 /** What anywidget gives to initialize and render. */
 export interface Model {

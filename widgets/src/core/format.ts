@@ -1,5 +1,5 @@
 // Numbers and values as people read them.
-import type { RunState } from "./reduce";
+import type { RunState } from "./state";
 
 export function duration(ms: number): string {
   const s = ms / 1000;

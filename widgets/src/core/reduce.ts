@@ -1,5 +1,4 @@
 // Events to what a reader of the run sees. No DOM, no time, no I/O: the same events give the same state.
-// Objects change in place and count up `rev`, so that a view redraws only what changed.
 import type {
   CustomDataMetadata,
   ExecutionEndMetadata,
@@ -17,169 +16,21 @@ import type {
   Usage,
 } from "./events";
 import { cleaned, place, type Mark } from "./cite";
-
-interface Base {
-  key: string;
-  rev: number;
-}
-export interface TextPart extends Base {
-  type: "text";
-  text: string;
-  refusal: boolean;
-  done: boolean;
-  marks: Mark[];
-}
-export interface ReasoningPart extends Base {
-  type: "reasoning";
-  text: string;
-  kind: "full" | "summary" | "redacted";
-  startedAt: number;
-  endedAt: number | null;
-}
-export type ToolStatus = "writing" | "running" | "ok" | "error" | "denied" | "cancelled" | "not_executed";
-export interface ToolPart extends Base {
-  type: "tool";
-  name: string;
-  raw: string;
-  args: unknown;
-  output: unknown;
-  error: string | null;
-  status: ToolStatus;
-  provider: boolean;
-  startedAt: number;
-  durationMs: number | null;
-}
-export interface FilePart extends Base {
-  type: "file";
-  name: string;
-  mime: string;
-  seq: number;
-  content: string | null;
-  /** The kernel has the content and sends it when asked. */
-  omitted: boolean;
-  size: number | null;
-}
-export interface CustomPart extends Base {
-  type: "custom";
-  dataType: string;
-  payload: unknown;
-}
-export interface StepPart extends Base {
-  type: "step";
-  index: number;
-}
-export interface RetryPart extends Base {
-  type: "retry";
-  error: string;
-  attempt: number;
-  dropped: Part[];
-}
-export interface InterruptPart extends Base {
-  type: "interrupt";
-  payload: unknown;
-  resolved: boolean;
-}
-export type Part =
-  | TextPart
-  | ReasoningPart
-  | ToolPart
-  | FilePart
-  | CustomPart
-  | StepPart
-  | RetryPart
-  | InterruptPart;
-
-export type NodeStatus = "running" | "completed" | "failed" | "stopped";
-export interface NodeState extends Base {
-  id: string;
-  visit: number;
-  attempt: number;
-  status: NodeStatus;
-  parts: Part[];
-  error: string | null;
-  startedAt: number;
-  endedAt: number | null;
-  /** Open text and reasoning blocks, tool calls and replaceable custom data, by their id. */
-  open: Map<string, Part>;
-  /** Citations that came before any text. */
-  waiting: Mark[];
-}
-
-export interface CallState {
-  id: string;
-  nodeId: string;
-  model: string;
-  provider: string;
-  usage: Usage;
-  usageStatus: string;
-  cost: number | null;
-  finish: string | null;
-  firstTokenMs: number | null;
-  durationMs: number | null;
-  done: boolean;
-}
-
-export interface Citation {
-  /** Place among the run's cited sources by first use, from 1; 0 for a result nobody cited. */
-  number: number;
-  url: string;
-  title: string;
-  quote: string;
-}
-
-export type RunStatus =
-  | "pending"
-  | "running"
-  | "completed"
-  | "interrupted"
-  | "failed"
-  | "cancelled"
-  | "budget"
-  | "timeout";
-
-export interface RunState extends Base {
-  id: string;
-  graphId: string;
-  status: RunStatus;
-  startedAt: number | null;
-  durationMs: number | null;
-  error: string | null;
-  nodes: NodeState[];
-  byKey: Map<string, NodeState>;
-  calls: CallState[];
-  usage: Usage;
-  /** Sum of the known costs; null when no call had one. */
-  cost: number | null;
-  unpriced: number;
-  sources: Map<string, Citation>;
-  cited: number;
-  /** Part of the stream is missing until a snapshot comes. */
-  incomplete: boolean;
-  lastTimestamp: number;
-}
-
-export function newRun(id: string): RunState {
-  return {
-    key: id,
-    rev: 0,
-    id,
-    graphId: "",
-    status: "pending",
-    startedAt: null,
-    durationMs: null,
-    error: null,
-    nodes: [],
-    byKey: new Map(),
-    calls: [],
-    usage: {},
-    cost: null,
-    unpriced: 0,
-    sources: new Map(),
-    cited: 0,
-    incomplete: false,
-    lastTimestamp: 0,
-  };
-}
+import type {
+  Citation,
+  CustomPart,
+  FilePart,
+  InterruptPart,
+  NodeState,
+  NodeStatus,
+  Part,
+  ReasoningPart,
+  RetryPart,
+  RunState,
+  StepPart,
+  TextPart,
+  ToolPart,
+} from "./state";
 
 type Handler = (run: RunState, event: ExecutionEvent<never>) => void;
 const typed = <M>(handler: (run: RunState, event: ExecutionEvent<M>) => void): Handler => handler as Handler;
@@ -298,13 +149,27 @@ function tool(run: RunState, event: ExecutionEvent<ToolCallMetadata>): void {
     part.args = m.arguments;
     if (part.status === "writing") part.status = "running";
   }
-  if (event.type === "tool_call_delta") part.raw += typeof event.content === "string" ? event.content : "";
+  if (event.type === "tool_call_delta") {
+    part.raw += typeof event.content === "string" ? event.content : "";
+    const args = part.status === "writing" ? wholeObject(part.raw) : undefined;
+    if (args !== undefined) Object.assign(part, { args, status: "running" });
+  }
   if (event.type !== "tool_call_complete") return;
   part.raw = m.arguments_raw ?? part.raw;
   part.output = event.output;
   part.error = event.error ?? null;
   part.status = m.status ?? (event.error ? "error" : "ok");
   part.durationMs = m.duration_ms ?? Math.max(0, (event.timestamp - part.startedAt) * 1000);
+}
+
+/** The arguments once their JSON is complete: nothing can follow a whole object. */
+function wholeObject(raw: string): unknown {
+  if (raw.length > 20_000 || !raw.endsWith("}")) return undefined;
+  try {
+    return JSON.parse(raw);
+  } catch {
+    return undefined;
+  }
 }
 
 function source(run: RunState, event: ExecutionEvent<SourceMetadata>): void {
@@ -515,23 +380,4 @@ export function reduce(run: RunState, event: ExecutionEvent): void {
   run.lastTimestamp = Math.max(run.lastTimestamp, event.timestamp);
   if (run.status === "pending") run.status = "running";
   HANDLERS[event.type]?.(run, event as ExecutionEvent<never>);
-}
-
-/** The answer: the text of the last node that has any. */
-export function answer(run: RunState): string {
-  const worded = (p: Part): p is TextPart => p.type === "text" && /\S/.test(p.text);
-  const parts = run.nodes.findLast((n) => n.parts.some(worded))?.parts ?? [];
-  return parts
-    .filter(worded)
-    .map((p) => p.text)
-    .join("\n\n");
-}
-
-/** The cited sources in the order of their numbers, then the results nobody cited. */
-export function sourceList(run: RunState): { cited: Citation[]; read: Citation[] } {
-  const all = [...run.sources.values()];
-  return {
-    cited: all.filter((s) => s.number).sort((a, b) => a.number - b.number),
-    read: all.filter((s) => !s.number),
-  };
 }

@@ -1,6 +1,6 @@
 import type { Feed } from "../core/feed";
 import { brief } from "../core/format";
-import type { CustomPart } from "../core/reduce";
+import type { CustomPart } from "../core/state";
 import { Icon } from "./icons";
 import { Fold, pure } from "./parts";
 import { Value } from "./value";

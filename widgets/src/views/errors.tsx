@@ -1,6 +1,6 @@
 import type { Feed } from "../core/feed";
 import { count, words } from "../core/format";
-import { answer, type NodeState, type RetryPart, type RunState } from "../core/reduce";
+import { answer, type NodeState, type RetryPart, type RunState } from "../core/state";
 import { Icon } from "./icons";
 import { Parts } from "./node";
 import { CopyButton, Fold } from "./parts";

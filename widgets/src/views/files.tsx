@@ -1,7 +1,7 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
 import type { Feed } from "../core/feed";
 import { bytes } from "../core/format";
-import type { FilePart } from "../core/reduce";
+import type { FilePart } from "../core/state";
 import { Icon } from "./icons";
 import { pure } from "./parts";
 

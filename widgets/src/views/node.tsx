@@ -1,6 +1,6 @@
 import type { Feed } from "../core/feed";
 import { duration } from "../core/format";
-import type { NodeState, Part, RunState, TextPart, ToolPart, CustomPart } from "../core/reduce";
+import type { NodeState, Part, RunState, TextPart, ToolPart, CustomPart } from "../core/state";
 import { Custom } from "./custom";
 import { NodeProblem, Retry } from "./errors";
 import { FileView } from "./files";

@@ -2,7 +2,7 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { isOpen, LINGER } from "../core/disclosure";
 import type { Feed } from "../core/feed";
 import { count, duration, words } from "../core/format";
-import type { ReasoningPart } from "../core/reduce";
+import type { ReasoningPart } from "../core/state";
 import { Icon } from "./icons";
 import { Markdown } from "./markdown";
 import { Fold, pure } from "./parts";

@@ -1,7 +1,7 @@
 import { useEffect, useReducer, useRef, useState } from "preact/hooks";
 import type { Feed } from "../core/feed";
 import { count, cost, duration, tokens, words } from "../core/format";
-import { answer, type NodeState, type RunState, type RunStatus } from "../core/reduce";
+import { answer, type NodeState, type RunState, type RunStatus } from "../core/state";
 import { Problem } from "./errors";
 import { Icon, type IconName } from "./icons";
 import { NodeView } from "./node";

@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { Feed } from "../core/feed";
 import { count, host } from "../core/format";
 import { safeLink } from "../core/markdown";
-import { sourceList, type Citation, type RunState } from "../core/reduce";
+import { sourceList, type Citation, type RunState } from "../core/state";
 import { Icon } from "./icons";
 import { Fold } from "./parts";
 

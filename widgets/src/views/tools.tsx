@@ -1,7 +1,7 @@
 import type { Feed } from "../core/feed";
 import { brief, count, duration, pretty, pythonCall } from "../core/format";
 import { safeImage } from "../core/markdown";
-import type { ToolPart, ToolStatus } from "../core/reduce";
+import type { ToolPart, ToolStatus } from "../core/state";
 import { Icon, type IconName } from "./icons";
 import { CopyButton, Fold, pure } from "./parts";
 import { Value } from "./value";

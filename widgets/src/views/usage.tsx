@@ -1,5 +1,5 @@
 import { cost, count, dollars, duration, tokens } from "../core/format";
-import type { CallState, RunState } from "../core/reduce";
+import type { CallState, RunState } from "../core/state";
 
 export function UsageButton({ run, open, toggle }: { run: RunState; open: boolean; toggle(): void }) {
   const used = tokens(run);
