@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from http_servers import Exchange, Proxy, Server, certificate
+from http_servers import Exchange, Proxy, Server
 
 from mesh_nb.core.errors import ConfigurationError
 from mesh_nb.providers import _sockets
@@ -24,11 +23,6 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-
-
-@pytest.fixture(scope="module")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
-    return certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
