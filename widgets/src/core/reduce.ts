@@ -17,7 +17,6 @@ import type {
 } from "./events";
 import { cleaned, place, type Mark } from "./cite";
 import type {
-  Citation,
   CustomPart,
   FilePart,
   InterruptPart,
