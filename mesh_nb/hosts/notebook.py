@@ -39,10 +39,7 @@ class NotebookHost:
             cell.summary = cell.summary or _Summary(cell)
             cell.summary.add(run)
             return
-        if not cell.live:
-            _show_static(run, cell)
-        else:
-            _show_live(run, cell)
+        _show(run, cell)
 
     def display(self, run: Any) -> None:
         """Show a run that is a cell's value: nothing when this cell has shown it, else live while it runs and
@@ -51,10 +48,7 @@ class NotebookHost:
         if cell is None or run.id in cell.runs:
             return
         cell.runs.add(run.id)
-        if has_ended(run) or not cell.live:
-            _show_static(run, cell)
-        else:
-            _show_live(run, cell)
+        _show(run, cell)
 
     def _cell(self) -> Cell | None:
         shell = current_shell()
@@ -76,6 +70,14 @@ def has_ended(run: Any) -> bool:
 
 def _frozen(run: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return freeze(list(run.events), run.id, dead=run.status == "interrupted")
+
+
+def _show(run: Any, cell: Cell) -> None:
+    # A widget of an ended run would be saved as a view whose model no later page can find.
+    if has_ended(run) or not cell.live:
+        _show_static(run, cell)
+    else:
+        _show_live(run, cell)
 
 
 def _show_static(run: Any, cell: Cell) -> None:
@@ -105,12 +107,8 @@ def _show_live(run: Any, cell: Cell) -> None:
             view.close()
 
     view = LiveView(run, freeze_view)
-    data: dict[str, Any] = {"text/plain": "mesh_nb run"}
-    metadata: dict[str, Any] = {}
-    if has_ended(run):
-        data, metadata = _frozen(run)
-    data[WIDGET_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": view.widget.model_id}
-    cell.publish(data, metadata, display_id=display_id)
+    model = {"version_major": 2, "version_minor": 0, "model_id": view.widget.model_id}
+    cell.publish({"text/plain": "mesh_nb run", WIDGET_VIEW: model}, display_id=display_id)
 
 
 class _Summary:
