@@ -9,6 +9,9 @@ from ..core.backend import StoredRun
 from ..core.errors import InputError, RunNotFoundError
 from ..core.events import ENDINGS, EventType, ExecutionEvent
 
+# Looking up a member of an enum costs as much as a call.
+_CUSTOM_DATA = EventType.CUSTOM_DATA
+
 
 class MemoryLog:
     """The events of one run in a list."""
@@ -22,7 +25,7 @@ class MemoryLog:
 
     def append(self, event: ExecutionEvent) -> None:
         """Keep an event, unless it is transient."""
-        if event.type != EventType.CUSTOM_DATA or event.metadata.get("transient") is not True:
+        if event.type != _CUSTOM_DATA or event.metadata.get("transient") is not True:
             self.events.append(event)
 
     def close(self) -> None:

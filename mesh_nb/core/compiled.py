@@ -40,6 +40,8 @@ class Edge:
         if self.loop_condition is None:
             return True
         result = self.loop_condition(state, output) if self.takes_state else self.loop_condition(output)
+        if result is True or result is False:
+            return result
         return result if inspect.isawaitable(result) else bool(result)
 
 

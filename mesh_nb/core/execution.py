@@ -286,16 +286,16 @@ class Execution:
             raise MeshError("it ended without node_complete, which must be its last event.")
         recorded = self._record(done, visit.node_id, visit)
         self.context.outputs[visit.node_id] = done.output
-        self._settle(visit, done.output)
+        self._scheduler.complete(visit.index, done.output, visit.targets, visit.loop)
+        if self._scheduler.skipped:
+            self._empty_skipped()
         return recorded
 
-    def _settle(self, visit: Visit, output: Any) -> None:
-        scheduler = self._scheduler
-        scheduler.complete(visit.index, output, visit.targets, visit.loop)
-        if scheduler.skipped:
-            for skipped in scheduler.skipped:
-                self.context.outputs[self.graph.plan.ids[skipped]] = None
-            scheduler.skipped.clear()
+    def _empty_skipped(self) -> None:
+        """A template that names a skipped node is empty there, not wrong."""
+        for skipped in self._scheduler.skipped:
+            self.context.outputs[self.graph.plan.ids[skipped]] = None
+        self._scheduler.skipped.clear()
 
     async def _leave_start(self) -> None:
         value = self.context.input
@@ -308,7 +308,8 @@ class Execution:
             except Exception as error:  # noqa: BLE001  a routing function may raise anything
                 self._failure = visit, error
                 return
-        self._settle(visit, first)
+        self._scheduler.complete(START, first, visit.targets)
+        self._empty_skipped()
 
     def _open_log(self) -> None:
         if self._log is not None:

@@ -193,8 +193,11 @@ class Scheduler:
 
     def _send_back(self, target: int) -> None:
         sent, ids = self._returning.pop(target), self.plan.ids
-        whole = {ids[s]: sent[s] for s in sorted(sent)}
-        self._restart(target, whole if len(sent) > 1 else next(iter(sent.values())))
+        if len(sent) == 1:
+            (value,) = sent.values()
+        else:
+            value = {ids[s]: sent[s] for s in sorted(sent)}
+        self._restart(target, value)
 
     def _restart(self, target: int, value: Any) -> None:
         plan, need, status = self.plan, self._need, self._status
