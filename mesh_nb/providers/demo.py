@@ -8,7 +8,7 @@ import json
 import os
 import re
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
 from ..core.errors import ConfigurationError, InputError, ProviderError, UnknownNameError
@@ -51,15 +51,20 @@ class Demo:
             )
         _speed()
 
-    async def stream(self, call: ModelCall) -> AsyncIterator[ExecutionEvent]:
+    def stream(self, call: ModelCall) -> AsyncGenerator[ExecutionEvent, None]:
         """Play the answer. Raises ProviderError where the script says so, after everything before it."""
-        player = _Player(call)
-        async for event in player.play():
-            yield event
+        return _Player(call).play()
+
+
+Beat = ExecutionEvent | float
+"""An event, or how many milliseconds to wait before the next."""
 
 
 class _Player:
-    """One playing of a script: waits, and keeps the scripted clock and counts."""
+    """One playing of a script: waits, and keeps the scripted clock and counts.
+
+    The steps are plain generators of beats: only `play` waits, so closing it leaves nothing behind.
+    """
 
     def __init__(self, call: ModelCall) -> None:
         self.call = call
@@ -70,7 +75,7 @@ class _Player:
         self.first: float | None = None
         self.answer, self.spoken, self.thought, self.tools = "", 0, 0, 0
 
-    async def play(self) -> AsyncIterator[ExecutionEvent]:
+    async def play(self) -> AsyncGenerator[ExecutionEvent, None]:
         body = _body(self.call)
         metadata: dict[str, Any] = {
             "call_id": self.call_id,
@@ -92,8 +97,12 @@ class _Player:
                     hint="Nothing needs to be done.",
                 )
                 break
-            async for event in getattr(self, f"_{kind}")(payload):
-                yield event
+            beats: Iterator[Beat] = getattr(self, f"_{kind}")(payload)
+            for beat in beats:
+                if isinstance(beat, ExecutionEvent):
+                    yield beat
+                else:
+                    await self._wait(beat)
         finish = "error" if failure else "tool_calls" if self.tools else "stop"
         out: list[ExecutionEvent] = []
         self.blocks.end(out, finish)
@@ -103,34 +112,30 @@ class _Player:
         if failure:
             raise failure
 
-    async def _think(self, text: str) -> AsyncIterator[ExecutionEvent]:
+    def _think(self, text: str) -> Iterator[Beat]:
         for piece in _pieces(text):
             self.thought += 1
-            async for event in self._paced(piece, self.blocks.reasoning):
-                yield event
+            yield from self._paced(piece, self.blocks.reasoning)
 
-    async def _say(self, text: str) -> AsyncIterator[ExecutionEvent]:
+    def _say(self, text: str) -> Iterator[Beat]:
         for piece in _pieces(text):
             self.spoken += 1
             self.answer += piece
-            async for event in self._paced(piece, self.blocks.text):
-                yield event
+            yield from self._paced(piece, self.blocks.text)
 
-    async def _paced(self, piece: str, add: Any) -> AsyncIterator[ExecutionEvent]:
+    def _paced(self, piece: str, add: Any) -> Iterator[Beat]:
         out: list[ExecutionEvent] = []
         add(out, piece)
-        for event in out:
-            yield event
+        yield from out
         self.first = self.clock if self.first is None else self.first
         # Short words come faster, and a sentence ends with a breath.
-        await self._wait(_TOKEN_MS * (0.6 + 0.1 * min(len(piece), 8) + (2.0 if _PAUSE.search(piece) else 0)))
+        yield _TOKEN_MS * (0.6 + 0.1 * min(len(piece), 8) + (2.0 if _PAUSE.search(piece) else 0))
 
-    async def _search(self, payload: tuple[str, list[dict[str, Any]]]) -> AsyncIterator[ExecutionEvent]:
+    def _search(self, payload: tuple[str, list[dict[str, Any]]]) -> Iterator[Beat]:
         query, results = payload
         asked = {"query": query}
-        async for event in self._ask("web_search", "provider", asked):
-            yield event
-        await self._wait(_SEARCH_MS)
+        yield from self._ask("web_search", "provider", asked)
+        yield _SEARCH_MS
         yield ExecutionEvent(
             EventType.TOOL_CALL_COMPLETE,
             output=results,
@@ -144,32 +149,30 @@ class _Player:
         found = [{**r, "kind": "result"} for r in results]
         yield ExecutionEvent(EventType.SOURCE, metadata={"sources": found})
 
-    async def _call(self, payload: tuple[str, dict[str, Any]]) -> AsyncIterator[ExecutionEvent]:
+    def _call(self, payload: tuple[str, dict[str, Any]]) -> Iterator[Beat]:
         name, asked = payload
         self.tools += 1
-        async for event in self._ask(name, "client", asked):
-            yield event
+        yield from self._ask(name, "client", asked)
 
-    async def _ask(self, name: str, by: str, asked: dict[str, Any]) -> AsyncIterator[ExecutionEvent]:
+    def _ask(self, name: str, by: str, asked: dict[str, Any]) -> Iterator[Beat]:
         out: list[ExecutionEvent] = []
         self.blocks.close(out)
         out.append(ExecutionEvent(EventType.TOOL_CALL_START, metadata=self._tool(name, by)))
-        for event in out:
-            yield event
+        yield from out
         self.first = self.clock if self.first is None else self.first
         identity = {"tool_call_id": self._tool(name, by)["tool_call_id"]}
         for fragment in re.findall(r".{1,6}", json.dumps(asked, ensure_ascii=False), re.S):
             self.spoken += 1
             yield ExecutionEvent(EventType.TOOL_CALL_DELTA, content=fragment, metadata=identity)
-            await self._wait(_TOKEN_MS)
+            yield _TOKEN_MS
 
-    async def _cite(self, payload: tuple[str, dict[str, Any]]) -> AsyncIterator[ExecutionEvent]:
+    def _cite(self, payload: tuple[str, dict[str, Any]]) -> Iterator[Beat]:
         words, source = payload
         start = self.answer.index(words)
         place = {"start": start, "end": start + len(words), "offset_unit": "code_point", "kind": "cited"}
         yield ExecutionEvent(EventType.SOURCE, metadata={"sources": [{**source, **place}]})
 
-    async def _chart(self, payload: tuple[str, dict[str, int] | None]) -> AsyncIterator[ExecutionEvent]:
+    def _chart(self, payload: tuple[str, dict[str, int] | None]) -> Iterator[Beat]:
         name, values = payload
         own = {"prompt": self._asked(), "reasoning": self.thought, "answer": self.spoken}
         png = bar_chart(own if values is None else values)

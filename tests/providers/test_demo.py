@@ -146,6 +146,8 @@ async def test_leaving_early_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
         async for event in events:
             if event.type == "reasoning_token":
                 break
+    del event
+    await asyncio.sleep(0)
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
