@@ -312,7 +312,7 @@ class Notebook:
     def theme(self, name: str) -> None:
         """Switch to the "light" or the "dark" theme and wait until it is in force."""
         self.js("await app.commands.execute('apputils:change-theme', {theme: x}); return null", THEMES[name])
-        self.page.wait_for_selector(f"body[data-jp-theme-name='{THEMES[name]}']")
+        self.wait("return document.body.dataset.jpThemeName === x", THEMES[name])
 
     def screenshot(self, path: Path, index: int | None = None) -> Path:
         """Write a PNG of the window, or of one cell's output."""

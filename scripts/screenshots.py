@@ -2,8 +2,8 @@
 
     python scripts/screenshots.py
 
-Writes docs/images/run-light.png and run-dark.png (while the answer streams), saved-light.png and saved-dark.png
-(the static output that stays).
+Writes docs/images/run-light.png and run-dark.png (while the answer streams), saved-light.png and
+saved-dark.png (the static output that stays).
 """
 
 from __future__ import annotations
@@ -16,15 +16,20 @@ from lab import ROOT, THEMES, LabServer, Visit, chromium, visiting
 IMAGES = ROOT / "docs" / "images"
 CELL = "%%mesh -m demo\nShow me what a cell can hold."
 LATE = "The cell draws it"
+HIDE_SIDES = """
+const toggle = "application:toggle-side-tabbar";
+for (const side of ["left", "right"])
+    if (app.shell.isSideTabBarVisible(side)) await app.commands.execute(toggle, {side});
+return null"""
 SIZE = {"width": 980, "height": 900}
 
 
 def take(server: LabServer, guest: Visit, theme: str) -> None:
     """Run the cell in one theme; take a picture while it streams and one when it has ended."""
-    notebook = guest.open(server, server.write(f"{theme}.ipynb", "%load_ext mesh_nb", CELL))
+    notebook = guest.open(server, server.write("demo.ipynb", "%load_ext mesh_nb", CELL))
     notebook.theme(theme)
     notebook.execute(0)
-    notebook.js("app.commands.execute('application:toggle-side-tabbar', {side: 'left'}); return null")
+    notebook.js(HIDE_SIDES)
     notebook.run(1)
     output = notebook.output(1)
     output.get_by_text(LATE).wait_for()

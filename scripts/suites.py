@@ -37,8 +37,8 @@ SUITES: dict[str, list[list[str]]] = {
 }
 LIMIT_S = {"soak": 6 * 3600.0}
 DEFAULT_LIMIT_S = 1200.0
-SECRETS = re.compile(
-    r"_API_KEY$|_AUTH_TOKEN$|^OPENAI_|^ANTHROPIC_|^GEMINI_|^GOOGLE_API|^MESH_(MODEL|LIVE|LOG|HOME)$"
+PRIVATE = re.compile(
+    r"_API_KEY$|_AUTH_TOKEN$|^OPENAI_|^ANTHROPIC_|^GEMINI_|^GOOGLE_API|^MESH_(?!STREAMS$|BROWSER$|TEST_)"
 )
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed|deselected)\b")
@@ -54,10 +54,11 @@ class Outcome:
     seconds: float
 
 
-def environment(home: str) -> dict[str, str]:
-    """Return the environment without keys, and with a log directory of its own."""
-    kept = {name: value for name, value in os.environ.items() if not SECRETS.search(name)}
-    return {**kept, "MESH_HOME": home, "PYTHONUNBUFFERED": "1"}
+def environment(suite: str, home: str) -> dict[str, str]:
+    """Return the environment without keys and settings; notebooks log to `home`."""
+    kept = {key: value for key, value in os.environ.items() if not PRIVATE.search(key)}
+    own_log = {"MESH_HOME": home} if suite in ("notebooks", "soak") else {}
+    return {**kept, **own_log, "PYTHONUNBUFFERED": "1"}
 
 
 def run(command: list[str], env: dict[str, str], limit: float) -> tuple[int, str]:
@@ -100,7 +101,7 @@ def suite(name: str) -> Outcome:
     began, status, closing = time.monotonic(), 0, "ok"
     with tempfile.TemporaryDirectory(prefix="mesh-home-") as home:
         for command in SUITES[name]:
-            status, closing = run(command, environment(home), LIMIT_S.get(name, DEFAULT_LIMIT_S))
+            status, closing = run(command, environment(name, home), LIMIT_S.get(name, DEFAULT_LIMIT_S))
             if status:
                 break
     return Outcome(name, status, closing, time.monotonic() - began)
