@@ -1,10 +1,14 @@
-"""A folded run as HTML that reads well after Jupyter's sanitizer: no style, script, id or SVG."""
+"""A folded run as HTML that reads well after Jupyter's sanitizer: no script, id or SVG.
+
+The inline styles are ours alone, and a page that drops them loses looks only.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import html
+import re
 from typing import Any
 
 from . import _words
@@ -16,6 +20,19 @@ IMAGE_CAP = 1_000_000
 
 RASTER = {"image/png", "image/jpeg", "image/gif", "image/webp"}
 ROWS = 50
+
+_SHADE = "background:var(--jp-layout-color2,rgba(127,127,127,.12));border-radius:4px"
+_FAINT = "color:var(--jp-ui-font-color2,inherit)"
+_STYLES = {
+    "td": "text-align:left",
+    "th": "text-align:left",
+    "pre": f"padding:.6em .8em;overflow:auto;{_SHADE}",
+    "details": "margin:.3em 0",
+    "summary": f"cursor:pointer;{_FAINT}",
+    "small": _FAINT,
+    "img": "max-width:100%;max-height:28em",
+}
+_STYLED = re.compile(rf"<({'|'.join(_STYLES)})(?=[ >])")
 
 
 def render(view: Folded) -> str:
@@ -43,7 +60,11 @@ def render(view: Folded) -> str:
     usage = _words.usage_line(view)
     if usage:
         parts.append(f"<p><small>{html.escape(usage)}</small></p>")
-    return "\n".join([*parts, "</div>"])
+    return _STYLED.sub(_styled, "\n".join([*parts, "</div>"]))
+
+
+def _styled(tag: re.Match[str]) -> str:
+    return f'<{tag[1]} style="{_STYLES[tag[1]]}"'
 
 
 def _is_prose(output: Any) -> bool:

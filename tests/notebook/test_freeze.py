@@ -40,6 +40,9 @@ class Tags(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
+OURS = {tag: a["style"] for tag, a in Tags(freeze(rich())[0]["text/html"]).found if "style" in a}
+
+
 def frozen(run: list) -> dict[str, str]:
     return freeze(run)[0]
 
@@ -157,8 +160,10 @@ def test_what_a_model_says_never_becomes_live_html(text: str):
         "rel",
         "title",
         "start",
+        "style",
     }
-    for _, attributes in tags:
+    for tag, attributes in tags:
+        assert attributes.get("style") == OURS.get(tag)
         assert re.match(r"https?://|mailto:", attributes.get("href") or "https://")
     assert "![" not in re.sub(r"`[^`]*`", "", data["text/markdown"].split("```")[0])
 
@@ -254,7 +259,9 @@ def test_what_a_retry_replaced_is_folded_away():
     run = whole(*answer("half"), ("node_retry", "llm", {"error": "dropped"}), *answer("full"))
     data = frozen(run)
     assert re.search(
-        r"<details><summary>llm, replaced by a retry</summary>.*half.*</details>", data["text/html"], re.S
+        r"<details[^>]*><summary[^>]*>llm, replaced by a retry</summary>.*half.*</details>",
+        data["text/html"],
+        re.S,
     )
     assert "half" not in data["text/plain"]
 
