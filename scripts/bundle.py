@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -44,8 +45,12 @@ def stale(stamp: Path, wanted: str) -> bool:
 
 def npm(*arguments: str) -> None:
     """Run the locked npm in widgets/; print what it said only when it fails."""
-    command = [str(Path(sys.executable).with_name("npm")), *arguments]
-    done = subprocess.run(command, cwd=WIDGETS, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    own = Path(sys.executable).parent
+    command = [str(own / "npm"), *arguments]
+    environment = {**os.environ, "PATH": f"{own}{os.pathsep}{os.environ.get('PATH', '')}"}
+    done = subprocess.run(
+        command, cwd=WIDGETS, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
     if done.returncode:
         sys.stderr.write(done.stdout + done.stderr)
         sys.exit(f"npm {' '.join(arguments)} failed in widgets/ (status {done.returncode})")

@@ -25,7 +25,10 @@ NOT_UNIT = ["--ignore=tests/soak", "--ignore=tests/browser"]
 NPM = [str(BIN / "npm"), "--prefix", "widgets", "--silent"]
 
 SUITES: dict[str, list[list[str]]] = {
-    "lint": [[str(BIN / "ruff"), "check", "--quiet"], [str(BIN / "ruff"), "format", "--check"]],
+    "lint": [
+        [str(BIN / "ruff"), "check", "--quiet", "--output-format", "concise"],
+        [str(BIN / "ruff"), "format", "--check"],
+    ],
     "types": [[str(BIN / "pyright")]],
     "widgets": [[*NPM, "run", "check"], [*NPM, "test"]],
     "unit": [[*PYTEST, *PARALLEL, *NOT_UNIT, "-m", "not kernel and not slow"]],
@@ -58,7 +61,9 @@ def environment(suite: str, home: str) -> dict[str, str]:
     """Return the environment without keys and settings; notebooks log to `home`."""
     kept = {key: value for key, value in os.environ.items() if not PRIVATE.search(key)}
     own_log = {"MESH_HOME": home} if suite in ("notebooks", "soak") else {}
-    return {**kept, **own_log, "PYTHONUNBUFFERED": "1"}
+    # The locked node, never the machine's.
+    path = f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"
+    return {**kept, **own_log, "PATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 def run(command: list[str], env: dict[str, str], limit: float) -> tuple[int, str]:
