@@ -49,7 +49,7 @@ COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed|desele
 
 @dataclass
 class Outcome:
-    """What one suite left: its exit status and the last line it printed."""
+    """What one suite left: its exit status and the line that sums it up."""
 
     name: str
     status: int
@@ -63,11 +63,12 @@ def environment(suite: str, home: str) -> dict[str, str]:
     own_log = {"MESH_HOME": home} if suite in ("notebooks", "soak") else {}
     # The locked node, never the machine's.
     path = f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"
-    return {**kept, **own_log, "PATH": path, "PYTHONUNBUFFERED": "1"}
+    plain = {} if sys.stdout.isatty() else {"NO_COLOR": "1"}
+    return {**kept, **own_log, **plain, "PATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 def run(command: list[str], env: dict[str, str], limit: float) -> tuple[int, str]:
-    """Run one command, copying its output as it comes; return its status and last line."""
+    """Run one command, copying its output as it comes; return its status and the line that sums it up."""
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -97,7 +98,8 @@ def run(command: list[str], env: dict[str, str], limit: float) -> tuple[int, str
     lines = [
         line.strip() for line in ANSI.sub("", tail.decode("utf-8", "replace")).splitlines() if line.strip()
     ]
-    return status, lines[-1].strip("= ") if lines else "ok"
+    counted = [line for line in lines if COUNT.search(line)]
+    return status, (counted or lines or ["ok"])[-1].strip("= ")
 
 
 def suite(name: str) -> Outcome:
