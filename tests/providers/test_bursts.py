@@ -16,7 +16,7 @@ from mesh_nb.providers._proxied import ProxiedTransport
 from mesh_nb.providers._transport import HTTPTransport
 
 # The dropped SDK clients warn, as they should.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")]
 
 
 @pytest.fixture(autouse=True)
