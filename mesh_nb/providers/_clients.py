@@ -28,13 +28,14 @@ if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
     from openai import AsyncOpenAI
 
-SDK = Literal["openai", "anthropic"]
+SDK = Literal["openai", "anthropic", "httpx2"]
+"""httpx2 is a plain client on our transport, for an API that is spoken without an SDK."""
 
 MAX_CLIENTS = 64
 """Clients kept for each loop; the one not used for longest is let go, its open streams go on."""
 
 _CLASSES: dict[str, str] = {"openai": "AsyncOpenAI", "anthropic": "AsyncAnthropic"}
-_locks: dict[str, threading.Lock] = {name: threading.Lock() for name in _CLASSES}
+_locks: dict[str, threading.Lock] = {name: threading.Lock() for name in (*_CLASSES, "httpx2")}
 _ready: set[str] = set()
 
 
@@ -48,11 +49,13 @@ def preload(sdk: SDK) -> None:
         from ._transport import HTTPTransport
 
         importlib.import_module("._proxied", __package__)
-        module = importlib.import_module(sdk)
-        warm = _new(module, sdk, "http://127.0.0.1", "unused", httpx2.AsyncClient(transport=HTTPTransport()))
-        resources = [warm.chat.completions, warm.responses] if sdk == "openai" else [warm.messages]
-        for resource in resources:
-            _ = resource.with_streaming_response
+        if sdk in _CLASSES:
+            module = importlib.import_module(sdk)
+            http = httpx2.AsyncClient(transport=HTTPTransport())
+            warm = _new(module, sdk, "http://127.0.0.1", "unused", http)
+            resources = [warm.chat.completions, warm.responses] if sdk == "openai" else [warm.messages]
+            for resource in resources:
+                _ = resource.with_streaming_response
         _ready.add(sdk)
 
 
@@ -101,6 +104,8 @@ def client(
     api_key: str | None = ...,
     proxy: str | None = ...,
 ) -> AsyncAnthropic: ...
+@overload
+def client(sdk: Literal["httpx2"], *, proxy: str | None = ...) -> httpx2.AsyncClient: ...
 def client(
     sdk: SDK, *, base_url: str | None = None, api_key: str | None = None, proxy: str | None = None
 ) -> Any:
@@ -108,8 +113,9 @@ def client(
 
     Parameters
     ----------
-    sdk : "openai" or "anthropic"; await `ensure_imported` first.
-    base_url, api_key : None takes the SDK's environment variables (OPENAI_BASE_URL, OPENAI_API_KEY, ...).
+    sdk : "openai", "anthropic" or "httpx2"; await `ensure_imported` first.
+    base_url, api_key : None takes the SDK's environment variables (OPENAI_BASE_URL, OPENAI_API_KEY, ...); a
+        plain client has neither.
     proxy : the URL of a proxy for every request; None takes HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.
 
     The client has max_retries=0: retries are the caller's. Set timeouts for each request. Raises RuntimeError
@@ -121,7 +127,7 @@ def client(
     home = _home(loop)
     key = _fingerprint(sdk, base_url, api_key, proxy)
     found = home.clients.get(key)
-    if found is None or found.is_closed():
+    if found is None or _is_closed(found):
         found = _new(sdk_module, sdk, base_url, api_key, _http_client(proxy))
         home.clients[key] = found
         while len(home.clients) > MAX_CLIENTS:
@@ -133,8 +139,15 @@ def client(
 def _new(
     sdk_module: Any, sdk: str, base_url: str | None, api_key: str | None, http: httpx2.AsyncClient
 ) -> Any:
+    if sdk not in _CLASSES:
+        return http
     make = getattr(sdk_module, _CLASSES[sdk])
     return make(base_url=base_url, api_key=api_key, max_retries=0, http_client=http)
+
+
+def _is_closed(shared: Any) -> bool:
+    closed = shared.is_closed  # a method of an SDK's client, a property of httpx2's
+    return bool(closed() if callable(closed) else closed)
 
 
 def _http_client(proxy: str | None) -> httpx2.AsyncClient:
@@ -189,7 +202,7 @@ async def _close(loop: asyncio.AbstractEventLoop) -> None:
     with _homes_lock:
         home = _homes.pop(loop, None)
     for shared in list(home.clients.values()) if home is not None else ():
-        await shared.close()
+        await (shared.aclose() if hasattr(shared, "aclose") else shared.close())
 
 
 async def aclose_all(loop: asyncio.AbstractEventLoop | None = None) -> None:

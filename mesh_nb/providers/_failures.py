@@ -24,7 +24,7 @@ from ..core.errors import (
 from ._text import clean
 
 _RETRYABLE = frozenset({408, 409, 429})
-_KEY_LIKE = re.compile(r"\b(?:sk|pk|gsk|xai|pplx|hf|AIza)[-_][A-Za-z0-9_*.\-]{6,}")
+_KEY_LIKE = re.compile(r"\b(?:(?:sk|pk|gsk|xai|pplx|hf)[-_]|AIza)[A-Za-z0-9_*.\-]{6,}")
 _MESSAGE_LIMIT = 600
 
 
@@ -99,10 +99,20 @@ def from_stream(error: dict[str, Any], target: Target) -> ProviderError:
     kind = f"{error.get('type') or ''} {code or ''}".lower()
     message = target.scrub(_message(error) or "The provider reported an error without a message")
     slow = status == 429 or "rate_limit" in kind
-    busy = slow or "overloaded" in kind or "server_error" in kind or (status or 0) >= 500
+    failed = ("overloaded", "server_error", "api_error", "timeout_error")
+    busy = slow or any(name in kind for name in failed) or (status or 0) >= 500
     made = RateLimitError if slow else ProviderError
     hint = "What had arrived is kept; try again in a while." if busy else ""
-    return made(message, **_who(target), status=status, hint=hint, retryable=busy, details=error)
+    request_id = error.get("request_id")
+    return made(
+        message,
+        **_who(target),
+        status=status,
+        request_id=request_id if isinstance(request_id, str) else None,
+        hint=hint,
+        retryable=busy,
+        details=error,
+    )
 
 
 def malformed(beginning: str, target: Target) -> ProviderError:
@@ -162,7 +172,7 @@ def _hint(status: int, code: str, message: str, target: Target) -> str:
         return f"Check {target.key_variable}, or the api_key= that was passed."
     if status == 404:
         return f"Check the model name {target.model!r} and the address {target.shown_endpoint}."
-    if status == 413 or "context_length" in code or "maximum context" in message:
+    if status == 413 or "context_length" in code or "maximum context" in message or "too long" in message:
         return "Send less: shorten the input or the history."
     if status == 429:
         return "Wait a while, or raise max_retries=."
