@@ -30,13 +30,15 @@ RETRY = "data-retry"
 _FIRST = DELTAS | {EventType.TOOL_CALL_START, EventType.REASONING_START}
 _SECRET_FIELDS = ("api_key", "apikey", "api-key", "authorization", "password", "secret", "access_token")
 _DRAIN = 0.1
+_LINGER = 1.0
 
 
 class Translator(Protocol):
     """Chunks in, events out; pure.
 
     `terminated` is True once the protocol's own end was seen; `error` is the error that the stream carried.
-    The last event of `finish` is response_metadata.
+    One whose protocol sends more after an error may have `expects_more`, True while that has not come: it is
+    waited for, a second at most. The last event of `finish` is response_metadata.
     """
 
     terminated: bool
@@ -85,14 +87,14 @@ async def stream(call: ModelCall, exchange: Exchange) -> AsyncGenerator[Executio
         attempt += 1
         translator, decoder = exchange.translate(call_id), Decoder()
         failure: Exception | None = None
-        delivered = False
+        delivered, until = False, deadline
         async with contextlib.AsyncExitStack() as stack:
             pieces: AsyncIterator[bytes] | None = None
             while failure is None:
                 try:
                     if pieces is None:
                         pieces = await _open(exchange, stack, deadline)
-                    data = await _next(pieces, deadline)
+                    data = await _next(pieces, until)
                 except Exception as error:  # noqa: BLE001  explain() hands a bug back as it is
                     failure = _explain(error, exchange.target, pieces is not None, deadline)
                     break
@@ -104,9 +106,12 @@ async def stream(call: ModelCall, exchange: Exchange) -> AsyncGenerator[Executio
                         if first is None and event.type in _FIRST:
                             first = time.perf_counter()
                         yield event
-                if data is None or decoder.done or translator.error or decoder.malformed is not None:
+                more = translator.error is None or getattr(translator, "expects_more", False)
+                if data is None or decoder.done or not more or decoder.malformed is not None:
                     await _drain(pieces, decoder.done)
                     break
+                if translator.error is not None and until is deadline:
+                    until = _linger(deadline)
         failure = _verdict(failure, translator, decoder, exchange.target)
         delay = None if failure is None or delivered else _delay(failure, attempt, call, deadline)
         if failure is None or delay is None:
@@ -135,6 +140,12 @@ async def _next(pieces: AsyncIterator[bytes], deadline: float | None) -> bytes |
         return await anext(pieces, None)
     async with asyncio.timeout_at(deadline):
         return await anext(pieces, None)
+
+
+def _linger(deadline: float | None) -> float:
+    """Return until when the rest of a failed answer is waited for."""
+    soon = asyncio.get_running_loop().time() + _LINGER
+    return soon if deadline is None else min(soon, deadline)
 
 
 async def _drain(pieces: AsyncIterator[bytes], done: bool) -> None:
