@@ -39,9 +39,10 @@ class _Open:
     def add(self, pieces: Any) -> None:
         """Put pieces where their paths say; what has no place among arguments is left out."""
         for piece in cast("list[Any]", pieces) if isinstance(pieces, list) else []:
-            path = _path(piece.get("jsonPath")) if isinstance(piece, dict) else None
-            kind = next((k for k in _VALUES if k in piece), None)
-            if not path or kind is None:
+            if not isinstance(piece, dict):
+                continue
+            path, kind = _path(piece.get("jsonPath")), next((k for k in _VALUES if k in piece), None)
+            if path is None or kind is None:
                 continue
             value = None if kind == "nullValue" else piece[kind]
             if not isinstance(value, str):

@@ -44,10 +44,10 @@ class AnswerText:
         it, of the block (a "part" of its own); words, what should be there, empty when that is not said.
         """
         text, begins = self._whole(), self._begins
-        if isinstance(end, int) and (start is None or isinstance(start, int)):
-            base = self._byte_of(begins)
-            for shift in dict.fromkeys((0, base)):
-                span = self._point_of((start or 0) + shift), self._point_of(end + shift)
+        start = 0 if start is None else start
+        if isinstance(start, int) and isinstance(end, int) and start >= 0:
+            for shift in dict.fromkeys((0, self._byte_of(begins))):
+                span = self._point_of(start + shift), self._point_of(end + shift)
                 if span[0] is None or span[1] is None or not begins <= span[0] < span[1]:
                     continue
                 if not words or text[span[0] : span[1]] == words:

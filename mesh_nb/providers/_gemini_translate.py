@@ -289,7 +289,7 @@ class _History:
         self._flush()
         self._parts.append(part)
         call = part.get("functionCall")
-        self._needed |= call is None or bool(call.get("id")) or "thoughtSignature" in part
+        self._needed |= not isinstance(call, dict) or "id" in call or "thoughtSignature" in part
 
     def parts(self) -> list[dict[str, Any]]:
         """Return the parts; none when a plain message says the same."""
