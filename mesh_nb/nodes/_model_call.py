@@ -13,7 +13,7 @@ from ..core.context import Message
 from ..core.errors import MeshError, ToolError, UnknownNameError
 from ..core.events import EventType, ExecutionEvent, dumps, loads
 from ..core.tools import Tool
-from ..providers._call import ModelCall, Provider
+from ..providers._call import RESTART, ModelCall, Provider
 from ..providers._wire import parse
 
 RESULT_LIMIT = 200_000
@@ -112,11 +112,18 @@ class Answer:
                 call.fragments.append(event.content)
         elif kind == "response_metadata":
             self.metadata = event.metadata
+        elif kind == "custom_data" and event.metadata.get("data_type") == RESTART:
+            self.calls, self._text, self._by_id = [], [], {}
 
     @property
     def text(self) -> str:
         """The answer's words, a refusal's too."""
         return "".join(self._text)
+
+    @property
+    def paused(self) -> bool:
+        """Whether the provider broke a long turn off, to go on when the answer comes back to it."""
+        return self.metadata.get("finish_reason") == "pause" and not self.calls
 
     def message(self) -> Message:
         """Return the answer as the message that history needs."""
@@ -134,14 +141,19 @@ async def converse(
 ) -> AsyncGenerator[ExecutionEvent, None]:
     """Call the model, run the tools it asks for, and call it again until it asks for none.
 
+    A turn that the provider pauses is continued in the same way: the answer so far goes back as it is.
+
     Parameters: provider; call, with its tools; max_steps, how many model calls there may be.
     Yields the grammar of each call, tool_call_complete of each tool as it finishes, and, when the call has
     tools, step_start and step_complete around each round; last node_complete with the output: content (the
-    last round's text) and tool_calls. Raises ProviderError from the provider, and ToolError when the model
-    still asks for tools after max_steps rounds; the calls of the last round are then not run.
+    last round's text, with that of the pauses before it) and tool_calls. Raises ProviderError from the
+    provider, and ToolError when the model still asks for tools, or pauses, after max_steps rounds; the calls
+    of the last round are then not run.
     """
     tools = {t.name: t for t in call.tools}
     done: list[ToolCall] = []
+    said = ""
+    answer = Answer()
     for step in range(max_steps):
         if tools:
             yield ExecutionEvent(EventType.STEP_START, metadata={"step_index": step})
@@ -161,13 +173,17 @@ async def converse(
             meta = answer.metadata
             ended = {"usage": meta.get("usage", {}), "finish_reason": meta.get("finish_reason")}
             yield ExecutionEvent(EventType.STEP_COMPLETE, metadata={"step_index": step, **ended})
-        if not tools or not answer.calls:
-            output = {"content": answer.text, "tool_calls": [c.record() for c in done]}
+        said = said + answer.text
+        if not answer.paused and not (tools and answer.calls):
+            output = {"content": said, "tool_calls": [c.record() for c in done]}
             yield ExecutionEvent(EventType.NODE_COMPLETE, output=output)
             return
         messages = [*call.messages, answer.message(), *(c.result() for c in answer.calls)]
         # A forced choice holds for the first round only, or the model could never answer.
         call = dataclasses.replace(call, messages=messages, tool_choice=_released(call.tool_choice))
+        said = said if answer.paused else ""
+    if answer.paused:
+        raise ToolError(f"The provider paused its turn {max_steps} times in a row. Raise max_steps=.")
     raise ToolError(
         f"The model still asked for tools after max_steps={max_steps} rounds. Raise max_steps=, or tell it in"
         " the system prompt when to stop."

@@ -10,6 +10,9 @@ from ..core.context import Message
 from ..core.events import ExecutionEvent
 from ..core.tools import Tool
 
+RESTART = "data-restart"
+"""data_type of the custom_data that says: the answer begins again, what came before in its call is void."""
+
 
 @dataclasses.dataclass(slots=True)
 class ModelCall:
