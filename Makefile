@@ -17,7 +17,7 @@ unexport PYTHONPATH PYTHONHOME CONDA_PREFIX NODE_PATH
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup bundle demo lab test check bench soak screenshots clean distclean
+.PHONY: help setup bundle demo lab test check bench soak notebooks screenshots clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -41,6 +41,10 @@ bench: setup ## ratios to the SDK's own loop and to the floors (needs ../shared/
 
 soak: setup ## long runs: tests/soak
 	@$(PY) scripts/suites.py soak
+
+notebooks: setup ## execute notebooks/ in place, after a change of what they show
+	@MESH_HOME=$$(mktemp -d) MESH_DEMO_SPEED=0 $(PY) -m nbconvert --log-level=WARN --to notebook --inplace --execute \
+	  --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False notebooks/*.ipynb
 
 screenshots: setup $(DONE)/browser ## docs/images, from a real JupyterLab in light and dark
 	@$(PY) scripts/screenshots.py

@@ -117,8 +117,8 @@ def _arguments_model(fn: Callable[..., Any], label: str) -> Any:
         return create_model(label, __config__=config, **fields)
     except PydanticSchemaGenerationError as error:
         raise ToolError(
-            f"Tool {label!r} has a parameter whose type has no JSON schema; use str, int, float, bool, list, dict,"
-            f" a dataclass or a pydantic model. ({error.message.splitlines()[0]})",
+            f"Tool {label!r} has a parameter whose type has no JSON schema; use str, int, float, bool, list,"
+            f" dict, a dataclass or a pydantic model. ({error.message.splitlines()[0]})",
             tool=label,
         ) from None
 
