@@ -11,7 +11,13 @@ from ._wire import parse
 CALLS = {"tool_use": "client", "server_tool_use": "provider", "mcp_tool_use": "provider"}
 """Kinds of blocks that call a tool, and who runs it."""
 
-
+OF_DELTA = {
+    "text_delta": "text",
+    "citations_delta": "text",
+    "thinking_delta": "thinking",
+    "signature_delta": "thinking",
+    "input_json_delta": "tool_use",
+}
 """The kind of block that a kind of delta belongs to."""
 
 INVALID = "INVALID_JSON"
