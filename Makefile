@@ -43,8 +43,7 @@ soak: setup ## long runs: tests/soak
 	@$(PY) scripts/suites.py soak
 
 notebooks: setup ## execute notebooks/ in place, after a change of what they show
-	@MESH_HOME=$$(mktemp -d) MESH_DEMO_SPEED=0 $(PY) -m nbconvert --log-level=WARN --to notebook --inplace --execute \
-	  --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False notebooks/*.ipynb
+	@$(PY) scripts/notebooks.py
 
 screenshots: setup $(DONE)/browser ## docs/images, from a real JupyterLab in light and dark
 	@$(PY) scripts/screenshots.py
