@@ -122,6 +122,7 @@ def _messages(call: ModelCall) -> tuple[str, list[Message]]:
     """
     system = [clean(call.system)] if call.system else []
     out: list[Message] = []
+    kept: set[str] = set()
     for message in call.messages:
         role = message.get("role")
         if role not in _ROLES:
@@ -129,7 +130,7 @@ def _messages(call: ModelCall) -> tuple[str, list[Message]]:
         if role in ("system", "developer"):
             system.append(clean(as_text(message.get("content"))))
             continue
-        blocks = _assistant(message) if role == "assistant" else _user(message)
+        blocks = _assistant(message, kept) if role == "assistant" else _user(message, kept)
         role = "assistant" if role == "assistant" else "user"
         if out and blocks and out[-1]["role"] == role:
             out[-1]["content"] += blocks
@@ -138,11 +139,16 @@ def _messages(call: ModelCall) -> tuple[str, list[Message]]:
     return "\n\n".join(s for s in system if s), out
 
 
-def _assistant(message: Message) -> list[Any]:
-    """Write an answer of the model back: its own blocks as they came, or text and tool calls."""
+def _assistant(message: Message, kept: set[str]) -> list[Any]:
+    """Write an answer of the model back: its own blocks as they came, or text and tool calls.
+
+    Parameters: message; kept, which gets the ids of blocks that go back as they came.
+    """
     state: Any = message.get("provider_state")
     if isinstance(state, dict) and state.get("api") == STATE and isinstance(state.get("content"), list):
-        return list(cast("list[Any]", state["content"]))
+        content = cast("list[dict[str, Any]]", state["content"])
+        kept |= {str(block["id"]) for block in content if "id" in block}
+        return list(content)
     blocks = _text(as_text(message.get("content")))
     for call in cast("list[dict[str, Any]]", message.get("tool_calls") or []):
         use = {"type": "tool_use", "id": _id(call["id"]), "name": str(call["name"])}
@@ -161,10 +167,11 @@ def _arguments(call: dict[str, Any]) -> dict[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
-def _user(message: Message) -> list[Any]:
+def _user(message: Message, kept: set[str]) -> list[Any]:
     content = message.get("content")
     if message.get("role") == "tool":
-        result = {"type": "tool_result", "tool_use_id": _id(message.get("tool_call_id", ""))}
+        id = str(message.get("tool_call_id", ""))
+        result = {"type": "tool_result", "tool_use_id": id if id in kept else _id(id)}
         return [{**result, "content": clean(as_text(content))}]
     if isinstance(content, list):
         return [block for part in cast("list[Any]", content) for block in _part(part)]
@@ -204,5 +211,5 @@ def _text(text: str) -> list[Any]:
 
 
 def _id(id: Any) -> str:
-    """Return a tool call's id in the form that the API demands; another provider's may hold other signs."""
+    """Return a tool call's id in the form that the API demands; another provider's may hold more."""
     return _ODD_ID.sub("_", str(id)) or "_"

@@ -297,7 +297,7 @@ class Translator:
         self._close(out)
         raw = block.raw
         if not isinstance(raw.get("id"), str) or not raw["id"]:
-            raw["id"] = f"{self._call_id}.tool{len(self._tools)}"
+            raw["id"] = f"{self._call_id}_tool{len(self._tools)}"
         block.metadata = {
             "tool_name": str(raw.get("name") or ""),
             "tool_call_id": raw["id"],

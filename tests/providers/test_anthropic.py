@@ -32,14 +32,16 @@ from mesh_nb.core.errors import (
 )
 from mesh_nb.core.events import DELTAS, ExecutionEvent, encode
 from mesh_nb.core.tools import Tool
+from mesh_nb.nodes._model_call import converse
 from mesh_nb.nodes.llm import LLMNode
 from mesh_nb.providers._anthropic_thinking import MAX_TOKENS
 from mesh_nb.providers._anthropic_translate import Translator
-from mesh_nb.providers._call import ModelCall
+from mesh_nb.providers._call import ModelCall, Provider
 from mesh_nb.providers._resolve import resolve
 from mesh_nb.providers._wire import Decoder
 from mesh_nb.providers.anthropic import plugin
 
+HI = [{"role": "user", "content": "hi"}]
 KEY = "not-a-known-form-of-key-0123456789"
 _root = streams()
 _cases: list[Any] = [c for c in load_cases(_root) if c.api == "messages"] if _root else []
@@ -302,7 +304,7 @@ def test_tool_calls_with_and_without_arguments(size: int) -> None:
         ("a", "none", "client", {}),
         ("b", "get", "client", {"city": "Köln"}),
         ("c", "whole", "client", {"x": 1}),
-        ("call.tool3", "nameless", "client", {}),
+        ("call_tool3", "nameless", "client", {}),
     ]
     assert "message_start" not in kinds(events)
     assert events[-1].metadata["finish_reason"] == "tool_calls"
@@ -916,6 +918,76 @@ async def test_turn_that_is_paused_again_and_again_ends(replay: Replay) -> None:
         await run(replay, "anthropic/pause-turn", tools=["web_search"], max_steps=2)
 
 
+class Scripted:
+    """A provider that answers with hand-written streams, one for each call."""
+
+    vendor, api, prefixes = "anthropic", "messages", ()
+
+    def __init__(self, *bodies: bytes) -> None:
+        self.bodies = list(bodies)
+        self.asked: list[dict[str, Any]] = []
+
+    def preload(self) -> None: ...
+
+    def check(self, call: ModelCall) -> None: ...
+
+    async def stream(self, call: ModelCall) -> AsyncGenerator[ExecutionEvent, None]:
+        self.asked.append(plugin.request(call))
+        for event in read(self.bodies[len(self.asked) - 1]):
+            yield event
+
+
+async def conversation(provider: Scripted, **options: Any) -> list[ExecutionEvent]:
+    call = ModelCall("claude-x", HI, **options)
+    return [event async for event in converse(cast("Provider", provider), call)]
+
+
+async def test_paused_content_goes_back_as_it_came_and_the_answer_is_one() -> None:
+    cited = {"type": "web_search_result_location", "url": "https://a", "encrypted_index": "i"}
+    paused = [
+        *block(0, "text", cite(**cited), words("First"), text=""),
+        *block(1, "server_tool_use", arguments('{"query": "x"}'), id="srv", name="web_search"),
+    ]
+    result = block(0, "web_search_tool_result", tool_use_id="srv", content=[])
+    rest = [*result, *block(1, "text", words(", then."), text="")]
+    provider = Scripted(sse(start(), *paused, *end("pause_turn")), sse(start("msg_2"), *rest, *end()))
+    events = await conversation(provider, builtin_tools=["web_search"])
+    assert events[-1].output["content"] == "First, then."
+    assert kinds(events).count("response_metadata") == 2
+    assert provider.asked[1]["messages"][1:] == [
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "text", "text": "First", "citations": [cited]},
+                {"type": "server_tool_use", "id": "srv", "name": "web_search", "input": {"query": "x"}},
+            ],
+        }
+    ]
+
+
+async def test_answer_of_a_restarted_stream_is_the_second_one() -> None:
+    void = [
+        *block(0, "text", words("Old"), text=""),
+        *block(1, "tool_use", arguments("{}"), id="t", name="get_item", input={}),
+    ]
+    again = [start("msg_2"), *block(0, "text", words("New"), text=""), *end()]
+    provider = Scripted(sse(start(), *void, *again))
+    events = await conversation(provider, tools=[Tool.from_function(get_item)])
+    assert events[-1].output == {"content": "New", "tool_calls": []}
+
+
+async def test_ids_that_go_back_as_they_came_fit_their_results() -> None:
+    used = [
+        *block(0, "thinking", thought("t"), signed("s"), thinking=""),
+        *block(1, "tool_use", arguments('{"index": 1, "name": "n"}'), id="odd|id", name="get_item", input={}),
+    ]
+    last = block(0, "text", words("Done."), text="")
+    provider = Scripted(sse(start(), *used, *end("tool_use")), sse(start(), *last, *end()))
+    await conversation(provider, tools=[Tool.from_function(get_item)])
+    _, answered, results = provider.asked[1]["messages"]
+    assert answered["content"][1]["id"] == results["content"][0]["tool_use_id"] == "odd|id"
+
+
 def test_result_may_belong_to_a_call_of_the_paused_message() -> None:
     found = [{"type": "web_search_result", "url": "https://a", "title": "A"}]
     body = sse(start(), *block(0, "web_search_tool_result", tool_use_id="srv_before", content=found), *end())
@@ -926,9 +998,6 @@ def test_result_may_belong_to_a_call_of_the_paused_message() -> None:
 # ---- the request
 def body_of(call: ModelCall) -> dict[str, Any]:
     return plugin.request(call)
-
-
-HI = [{"role": "user", "content": "hi"}]
 
 
 def test_request_holds_only_what_was_asked_for() -> None:
