@@ -82,6 +82,8 @@ def _again(item: Item, *, stored: bool) -> Item | None:
     item = {name: value for name, value in item.items() if name not in dropped}
     if kind == "web_search_call":
         item["status"] = "completed"
+    elif kind == "reasoning":
+        item.setdefault("summary", [])
     return item
 
 

@@ -30,7 +30,7 @@ _INCLUDE = {
 _ENCRYPTED = "reasoning.encrypted_content"
 _CHOICES = ("auto", "none", "required")
 # The others answer 400 to a request for encrypted reasoning.
-_REASONS = re.compile(r"(?:ft:)?(?:o\d|gpt-(?:[5-9]|\d\d)|gpt-oss|codex-)(?!.*-chat)")
+_REASONS = re.compile(r"(?:ft:)?(?:o\d|gpt-(?:[5-9]|1\d)|gpt-oss|codex-)(?!.*-chat)")
 _INSTEAD_OF_INPUT = ("previous_response_id", "conversation", "prompt", "input")
 
 

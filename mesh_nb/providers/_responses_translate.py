@@ -14,7 +14,7 @@ from ._chat_usage import wire_cost
 from ._responses_items import annotation_source, found_sources, images, kept_items, mended
 from ._responses_tools import ToolCalls
 from ._responses_usage import finish_reason, normalise
-from ._text import clean
+from ._text import ThinkTags, clean
 
 _TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed"})
 _BEGINNING = frozenset({"response.created", "response.in_progress", "response.queued"})
@@ -69,19 +69,24 @@ class Translator:
     """One streamed response; pure: chunks in, events out.
 
     Parameters: call_id, what generated ids begin with; model, as requested, for servers that do not say which
-    one answered; native, the caller passes the chunks on himself.
+    one answered; think_tags, read a leading `<think>...</think>` as reasoning; native, the caller passes the
+    chunks on himself.
 
     `terminated` is True once the response ended; `error` is the error that the stream carried; while
     `expects_more` is True, the end of the failed response, with its usage, is still to come.
     """
 
-    def __init__(self, *, call_id: str = "call", model: str = "", native: bool = False) -> None:
+    def __init__(
+        self, *, call_id: str = "call", model: str = "", think_tags: bool = True, native: bool = False
+    ) -> None:
         self.terminated = False
         self.error: dict[str, Any] | None = None
         self.expects_more = False
         self._model, self._native = model, native
         self._blocks = Blocks(call_id)
         self._calls = ToolCalls(call_id, self._close)
+        self._think = ThinkTags()
+        self._think.active = think_tags
         self._status: str | None = None
         self._reason: str | None = None
         self._usage: Any = None
@@ -304,8 +309,17 @@ class Translator:
             return
         self._refused = self._refused or what == "refusal"
         before = len(out)
-        self._blocks.text(out, text, what)
+        if self._think.active and what == "text":
+            self._split(out, *self._think.add(text))
+        else:
+            self._blocks.text(out, text, what)
         self._measure(out, before)
+
+    def _split(self, out: list[ExecutionEvent], thought: str, text: str) -> None:
+        if thought:
+            self._blocks.reasoning(out, thought)
+        if text:
+            self._blocks.text(out, text)
 
     def _whole(self, out: list[ExecutionEvent], key: _Key, text: Any) -> None:
         """Take a part as a whole and add what its deltas left out; where they differ, the deltas count."""
@@ -317,6 +331,8 @@ class Translator:
 
     def _close(self, out: list[ExecutionEvent]) -> None:
         before = len(out)
+        if self._think.active and self._at is not None:
+            self._split(out, *self._think.end())
         self._blocks.close(out)
         self._at = None
         self._measure(out, before)

@@ -85,7 +85,9 @@ class OpenAIResponses:
             )
 
         def translate(call_id: str) -> Translator:
-            return Translator(call_id=call_id, model=call.model, native=call.native)
+            return Translator(
+                call_id=call_id, model=call.model, think_tags=call.think_tags, native=call.native
+            )
 
         return stream(call, Exchange(target, body, send, translate, prepare))
 

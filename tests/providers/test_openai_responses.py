@@ -334,6 +334,28 @@ def test_a_whole_response_from_a_server_that_does_not_stream() -> None:
     assert translator.terminated
 
 
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=30))
+def test_think_tags_split_anywhere(cuts: list[int]) -> None:
+    whole, said, at = "\n<think>\nA < b and </thin> c\n</think>\n\nThe <think> tag.", list[str](), 0
+    for cut in cuts:
+        said.append(whole[at : at + cut])
+        at += cut
+    said.append(whole[at:])
+    events = read(stream(created(), *(say(s) for s in said if s), message(0, whole), ended()))
+    check_grammar(events)
+    assert thoughts(events) == "\nA < b and </thin> c\n"
+    assert text(events) == "The <think> tag."
+
+
+def test_think_tags_that_never_close_or_are_turned_off() -> None:
+    open_end = [created(), say("<think>Hm"), ended("incomplete")]
+    assert (thoughts(read(stream(*open_end))), text(read(stream(*open_end)))) == ("Hm", "")
+    events = read(stream(created(), say("<think>Hm</think>"), ended()), think_tags=False)
+    assert (thoughts(events), text(events)) == ("", "<think>Hm</think>")
+    cut = [created(), say("<thi"), item(False, 1, "web_search_call", id="ws")]
+    assert text(read(stream(*cut))) == "<thi"
+
+
 @SIZES
 def test_refusal_is_told_by_its_subtype(size: int) -> None:
     body = stream(
@@ -719,6 +741,8 @@ pieces = st.lists(
             say("word "),
             say("two ", 1, 1),
             say("\ud83d"),
+            say("<think>a", 5),
+            say("b</think>c", 5),
             ev("refusal.delta", content_index=0, delta="no "),
             ev("reasoning_text.delta", content_index=0, delta="hm "),
             ev("reasoning_summary_text.delta", summary_index=1, delta="so "),
@@ -969,6 +993,7 @@ def test_request_holds_only_what_was_asked_for() -> None:
         ("gpt-oss-120b", True),
         ("gpt-4o", False),
         ("gpt-4.1", False),
+        ("gpt-35-turbo", False),
         ("gpt-5-chat-latest", False),
         ("my-deployment", False),
     ],
