@@ -175,6 +175,7 @@ def save(notebook: nbformat.NotebookNode, name: str) -> list[Path]:
 
 def open_lab(notebook: Path) -> None:
     """Become `jupyter lab` on a notebook."""
+    del os.environ["MESH_NB_LIVE"]
     root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     print("opening JupyterLab; Ctrl-C twice ends it", flush=True)
     os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", str(notebook), *root])
