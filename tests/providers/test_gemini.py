@@ -308,6 +308,24 @@ def test_arguments_that_arrive_in_pieces(size: int, ended: bool, repeated: bool)
     assert kept[0] == {"functionCall": {"name": "f", "args": city, "id": "v"}, "thoughtSignature": "sig"}
 
 
+@pytest.mark.parametrize(
+    ("then", "kind"),
+    [
+        (say("x"), "token"),
+        (say("x", thought=True), "reasoning_start"),
+        (parts({"executableCode": {"code": "1"}}), "tool_call_start"),
+        (STOP, "message_complete"),
+    ],
+    ids=["text", "thought", "code", "the end"],
+)
+def test_whatever_comes_next_ends_a_call_in_pieces(then: dict[str, Any], kind: str) -> None:
+    begun = call_part("f", partialArgs=[piece("$.x", stringValue="y", willContinue=True)], willContinue=True)
+    events = read(say("a"), parts(begun), parts({"text": ""}), then)
+    check_grammar(events)
+    assert calls(events) == [("call.tool0", "f", {"x": "y"})]
+    assert kinds(events)[kinds(events).index("tool_call_delta") + 1] == kind
+
+
 def test_pieces_of_arguments_that_have_no_place() -> None:
     hostile = [
         piece("$", stringValue="x"),
