@@ -1147,6 +1147,16 @@ def test_request_history() -> None:
     assert state["content"] == [{"type": "thinking", "thinking": "t", "signature": "s"}]
 
 
+def test_container_and_paused_text_are_kept() -> None:
+    words_only = [start(), *block(0, "text", words("x"), text="")]
+    kept = {"api": "messages", "content": [{"type": "text", "text": "x"}]}
+    assert read(sse(*words_only, *end("pause_turn")))[-1].metadata["provider_state"] == kept
+    ending, stop = end()
+    ending["delta"]["container"] = {"id": "c_1", "expires_at": "2026-11-20T13:00:00Z"}
+    state = read(sse(*words_only, ending, stop))[-1].metadata["provider_state"]
+    assert state == {**kept, "container": "c_1"}
+
+
 def test_request_goes_on_in_the_container_of_the_turn() -> None:
     state = {"api": "messages", "content": [{"type": "text", "text": "x"}], "container": "c_1"}
     paused = [*HI, {"role": "assistant", "content": "x", "provider_state": state}]
