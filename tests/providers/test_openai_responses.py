@@ -685,13 +685,18 @@ def test_errors_inside_the_stream(size: int, chunks: list[Any]) -> None:
 
 
 def test_two_responses_in_one_body_are_read_in_turn() -> None:
-    def call(id: str, at: int = 0) -> dict[str, Any]:
-        return item(True, at, "function_call", id=f"fc_{id}", call_id=id, name="f", arguments="{}")
+    def call(done: bool, id: str, arguments: str) -> dict[str, Any]:
+        return item(done, 1, "function_call", call_id=id, name="f", arguments=arguments)
 
-    events = read(stream(created(), say("a"), call("x", 1), created(), say("b"), call("y", 1), ended()))
+    whole = ev("output_text.done", content_index=0, text="and on")
+    body = stream(
+        *[created(), say("and "), call(False, "x", "")],
+        *[created(), whole, call(False, "y", ""), call(True, "y", '{"a": 1}'), ended()],
+    )
+    events = read(body)
     check_grammar(events)
-    assert text(events) == "ab"
-    assert [id for id, _, _ in calls(events)] == ["x", "y"]
+    assert text(events) == "and and on"
+    assert calls(events) == [("x", "f", {}), ("y", "f", {"a": 1})]
 
 
 def test_unknown_kinds_are_passed_on_and_known_progress_is_not() -> None:
