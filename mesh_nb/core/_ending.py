@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .context import ExecutionContext, as_text
-from .errors import BudgetExceededError, MeshError, ProviderError
+from .errors import BudgetExceededError, MeshError, ProviderError, told
 from .events import EventType, ExecutionEvent
 
 PREVIEW = 2000
@@ -80,7 +80,7 @@ def write_back(
 
 def error_text(error: BaseException) -> str:
     """Return an error as one line: ours as they are, others with their type."""
-    return str(error) if isinstance(error, MeshError) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, MeshError) else told(error)
 
 
 def node_failure(error: BaseException, done: ExecutionEvent | None) -> ExecutionEvent:

@@ -23,15 +23,47 @@ MeshInterrupted (KeyboardInterrupt)   Stop or a kernel interrupt; .run keeps wha
 from __future__ import annotations
 
 import difflib
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+SHOWN = 80
+"""Characters of a name that a message repeats."""
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
+
+def nearest(name: object, known: Iterable[str]) -> str | None:
     """Return the known name closest to a misspelt one, or None when nothing is close."""
+    if not isinstance(name, str):
+        return None
     pool = {k.lower(): k for k in known}
     match = difflib.get_close_matches(name.lower(), pool, n=1, cutoff=0.6)
     return pool[match[0]] if match else None
+
+
+def shown(name: object) -> str:
+    """Return what a user passed as a message shows it: quoted, on one line, and cut where it is long."""
+    if isinstance(name, str) and len(name) > SHOWN:
+        return f"{name[:SHOWN]!r}… ({len(name)} characters)"
+    try:
+        text = repr(name)
+    except Exception:  # noqa: BLE001  a foreign object's own failure must not hide the message about it
+        text = f"<{type(name).__name__}>"
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN else f"{line[:SHOWN]}…"
+
+
+def told(error: BaseException) -> str:
+    """Return an exception as "Type: text", whatever its own __str__ does."""
+    try:
+        text = str(error)
+    except Exception as failure:  # noqa: BLE001  a foreign object's own failure must not hide the message
+        text = f"its text cannot be shown, {type(failure).__name__}"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Say whether this is a user's interrupt: it arrives on the main thread; elsewhere code raised it."""
+    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
 
 
 class MeshError(Exception):
@@ -72,7 +104,10 @@ class UnknownNameError(MeshError, LookupError):
         close = nearest(name, self.known)
         guess = f" Did you mean {close!r}?" if close else ""
         listing = f" Known: {', '.join(self.known)}." if self.known else ""
-        super().__init__(f"Unknown {kind} {name!r}.{guess}{listing}{' ' + hint if hint else ''}")
+        noun, of, whose = kind.partition(" of ")
+        super().__init__(
+            f"Unknown {noun} {shown(name)}{of}{whose}.{guess}{listing}{' ' + hint if hint else ''}"
+        )
 
 
 class ConfigurationError(MeshError):
@@ -98,8 +133,8 @@ class NodeExecutionError(MeshError):
         self.node_id, self.cause = node_id, cause
         self.original_error = cause
         self.run: Any = None
-        text = str(cause) if isinstance(cause, MeshError) else f"{type(cause).__name__}: {cause}"
-        super().__init__(f"Node {node_id!r} failed: {text}")
+        text = str(cause) if isinstance(cause, MeshError) else told(cause)
+        super().__init__(f"Node {shown(node_id)} failed: {text}")
 
     def _render_traceback_(self) -> list[str]:
         # A failure inside the user's own code keeps its traceback; ours is one line.
@@ -189,7 +224,7 @@ class RunNotFoundError(MeshError, LookupError):
         self.run_id = run_id
         close = nearest(run_id, known)
         super().__init__(
-            f"No run {run_id!r} in the log.{f' Did you mean {close!r}?' if close else ''}"
+            f"No run {shown(run_id)} in the log.{f' Did you mean {close!r}?' if close else ''}"
             " `mesh_nb.runs()` lists the runs of this project."
         )
 

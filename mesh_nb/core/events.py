@@ -14,6 +14,8 @@ from typing import Any, Literal, NotRequired, TypedDict, cast
 
 import orjson
 
+from .errors import told
+
 SCHEMA_VERSION = 1
 
 
@@ -238,7 +240,7 @@ def as_json(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return base64.b64encode(value).decode("ascii")
     if isinstance(value, BaseException):
-        return f"{type(value).__name__}: {value}"
+        return told(value)
     for method in ("model_dump", "to_dict", "item", "tolist"):
         call = getattr(value, method, None)
         if callable(call) and not isinstance(value, type):
@@ -246,11 +248,16 @@ def as_json(value: Any) -> Any:
                 return call(orient="records") if method == "to_dict" and hasattr(value, "columns") else call()
             except Exception:  # noqa: BLE001  a foreign object's own failure must not end a run
                 continue
-    return repr(value)
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001  see above
+        return f"<{type(value).__name__}>"
 
 
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 _ORJSON_DEPTH = 200
+_INTEGER_BITS = 14_000
+"""Python writes no decimal integer of more than 4300 digits."""
 
 
 def dumps(value: Any) -> bytes:
@@ -258,29 +265,33 @@ def dumps(value: Any) -> bytes:
     try:
         return orjson.dumps(value, default=as_json, option=_OPTIONS)
     except (TypeError, ValueError, RecursionError):
-        text = json.dumps(_plain(value, 0), ensure_ascii=False)
+        text = json.dumps(_plain(value, ()), ensure_ascii=False)
         return text.encode("utf-8", "replace")
 
 
-def _plain(value: Any, depth: int) -> Any:
-    """Make JSON of what orjson refuses: lone surrogates, huge integers, odd keys, cycles."""
-    if depth > _ORJSON_DEPTH:
+def _plain(value: Any, above: tuple[int, ...]) -> Any:
+    """Make JSON of what orjson refuses: lone surrogates, huge integers, odd keys, and cycles, which end where
+    they meet one of the objects `above` them."""
+    if len(above) > _ORJSON_DEPTH or id(value) in above:
         return repr(type(value))
-    if value is None or isinstance(value, (bool, int)):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int):
+        return value if value.bit_length() < _INTEGER_BITS else hex(value)
     if isinstance(value, float):
         return value if value - value == 0 else None
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    inside = (*above, id(value))
     if isinstance(value, dict):
         items = cast("dict[Any, Any]", value).items()
-        return {str(_plain(k, depth + 1)): _plain(v, depth + 1) for k, v in items}
+        return {str(_plain(k, inside)): _plain(v, inside) for k, v in items}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(v, depth + 1) for v in cast("list[Any]", value)]
+        return [_plain(v, inside) for v in cast("list[Any]", value)]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = (f.name for f in dataclasses.fields(value))
-        return {n: _plain(getattr(value, n), depth + 1) for n in names}
-    return _plain(as_json(value), depth + 1)
+        return {n: _plain(getattr(value, n), inside) for n in names}
+    return _plain(as_json(value), inside)
 
 
 def encode(event: ExecutionEvent) -> bytes:

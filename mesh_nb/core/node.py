@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from types import CoroutineType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 from .context import ExecutionContext
+from .errors import MeshError
 from .events import EventType, ExecutionEvent
 
 # Looking up a member of an enum costs as much as a call.
@@ -49,9 +52,11 @@ class Node(Protocol):
 class BaseNode:
     """The base for nodes of your own: write `async def execute(self, input, context)` and return the output.
 
-    A subclass that wants to stream overrides `run` instead. `kind` is the name shown in a graph; options of
-    `add_node` are the keyword parameters of `__init__`. `templates` are the node's `{{...}}` texts, so that
-    compile() can check the names in them.
+    To stream, yield in it: text becomes tokens of one message, events are passed on, and the output is the
+    last dict that was yielded, else `{"content": text}`. A subclass may override `run` instead.
+
+    `kind` is the name shown in a graph; options of `add_node` are the keyword parameters of `__init__`.
+    `templates` are the node's `{{...}}` texts, so that compile() can check the names in them.
     """
 
     kind = "node"
@@ -61,12 +66,17 @@ class BaseNode:
         self.id = id
 
     async def execute(self, input: Any, context: ExecutionContext) -> Any:
-        """Return the node's output. Raises whatever the node raises; the run then fails at this node."""
+        """Return the node's output, or yield it in pieces. Whatever it raises fails the run at this node."""
         raise NotImplementedError(f"{type(self).__name__} defines neither execute() nor run()")
 
     async def run(self, input: Any, context: ExecutionContext) -> AsyncIterator[ExecutionEvent]:
         """Run `execute` and wrap what it returns, or yields, in events."""
         result: Any = self.execute(input, context)
+        if isinstance(result, AsyncGenerator):
+            async with aclosing(spoken(result, self.id)) as events:
+                async for event in events:
+                    yield event
+            return
         if result.__class__ is CoroutineType or inspect.isawaitable(result):
             result = await result
         yield ExecutionEvent(_NODE_COMPLETE, self.id, None, result, {}, time.time())
@@ -77,3 +87,41 @@ class BaseNode:
     def routing(self) -> Routing | None:
         """Return how this node chooses among its successors, or None when it does not choose."""
         return None
+
+
+async def spoken(items: AsyncGenerator[Any, None], name: str) -> AsyncGenerator[ExecutionEvent, None]:
+    """Yield the events of a generator that yields text, dicts and events; closes it.
+
+    Parameters: items; name, of what yields them, for an error message.
+    Text becomes the tokens of one message. The last event is node_complete: its output is that of the items'
+    own node_complete or their last dict, else `{"content": text}`, or None when there was nothing. Raises
+    MeshError for an item of another kind, and what the generator raises.
+    """
+    block = {"text_block_id": f"text_{uuid.uuid4().hex[:12]}", "event_subtype": "text"}
+    message = {"message_id": f"msg_{uuid.uuid4().hex[:12]}"}
+    words: list[str] | None = None
+    output: Any = None
+    async with aclosing(items):
+        async for item in items:
+            if isinstance(item, ExecutionEvent):
+                if item.type == _NODE_COMPLETE:
+                    output = item.output
+                else:
+                    yield item
+            elif isinstance(item, str):
+                if words is None:
+                    words = []
+                    yield ExecutionEvent(EventType.MESSAGE_START, metadata=dict(message))
+                words.append(item)
+                if item:
+                    yield ExecutionEvent(EventType.TOKEN, content=item, metadata=block)
+            elif isinstance(item, dict):
+                output = cast("dict[str, Any]", item)
+            else:
+                kind = type(cast("object", item)).__name__
+                raise MeshError(f"{name} yielded {kind}; it may yield text, dicts and events.")
+    if words is not None:
+        yield ExecutionEvent(EventType.MESSAGE_COMPLETE, metadata={**message, "finish_reason": "stop"})
+    if output is None and words:
+        output = {"content": "".join(words)}
+    yield ExecutionEvent(_NODE_COMPLETE, output=output)

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from . import plugins
+from ._ending import error_text
 from ._feed import Feed
 from ._files import RunFile, save_all
 from ._fold import Fold
 from ._summary import RunList, RunSummary, line
 from .backend import Backend, StoredRun
-from .errors import MeshInterrupted, NodeExecutionError, RunNotFoundError
+from .errors import MeshError, MeshInterrupted, NodeExecutionError, RunNotFoundError, is_interrupt, told
 from .events import ENDINGS, EventType, ExecutionEvent, Source
 
 YIELD_SECONDS = 0.005
@@ -148,7 +149,7 @@ class Run:
         """What went wrong, as text, None when nothing did."""
         fold = self._fold.now()
         if fold.error is None and self.exception is not None:
-            return str(self.exception)
+            return error_text(self.exception)
         return fold.error or (fold.node_error if fold.status != "completed" else None)
 
     @property
@@ -319,11 +320,17 @@ class Run:
             self.exception = error
             if isinstance(error, NodeExecutionError):
                 error.run = self
-        for event in execution.tail:
-            self._feed.add(event)
-        problem = getattr(execution, "problem", None)
-        if problem:
-            self.problems.append(problem)
+        except BaseException as error:
+            if is_interrupt(error):
+                self._cancelled = True
+                raise
+            # Out of a task, a SystemExit would end the loop and every run on it.
+            self.exception = MeshError(f"A node ended the run with {told(error)}.")
+        finally:
+            for event in execution.tail:
+                self._feed.add(event)
+            if problem := getattr(execution, "problem", None):
+                self.problems.append(problem)
 
     def _finish(self) -> None:
         if self.done:
@@ -331,17 +338,12 @@ class Run:
         last = self.events[-1] if self.events else None
         if last is None or last.type not in ENDINGS:
             status = "cancelled" if self._cancelled or self.exception is None else "failed"
-            error = None if self.exception is None else str(self.exception)
-            self._feed.add(
-                ExecutionEvent(
-                    EventType.EXECUTION_ERROR,
-                    "START",
-                    error=error,
-                    metadata={"status": status},
-                    run_id=self.id,
-                    seq=last.seq + 1 if last else 0,
-                )
+            seq = last.seq + 1 if last else 0
+            ending = ExecutionEvent(
+                EventType.EXECUTION_ERROR, "START", metadata={"status": status}, run_id=self.id, seq=seq
             )
+            ending.error = None if self.exception is None else error_text(self.exception)
+            self._feed.add(ending)
         self._feed.close()
         for callback in self._on_done:
             callback(self)

@@ -188,7 +188,12 @@ def private_loop() -> asyncio.AbstractEventLoop:
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
-    loop.run_forever()
+    while loop is _private:
+        try:
+            loop.run_forever()
+        except (SystemExit, KeyboardInterrupt):
+            # Somebody's callback; the other runs, and those to come, must not wait for a loop that is dead.
+            _logger.exception("A callback tried to end the loop of the background runs; it goes on.")
 
 
 def in_cell() -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, overload
 
-from .errors import ToolError
+from .errors import ToolError, is_interrupt, told
 
 
 @dataclasses.dataclass(slots=True)
@@ -85,11 +86,46 @@ class Tool:
 
 
 async def run_function(fn: Callable[..., Any], values: dict[str, Any], *, thread: bool = True) -> Any:
-    """Run a sync function in a thread that carries the caller's context, an async one on the loop."""
+    """Run a sync function in a thread that carries the caller's context, an async one on the loop.
+
+    Raises what it raises; ToolError where that would end the thread's loop or never arrive (sys.exit()).
+    """
     if inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None)):  # noqa: B004
-        return await fn(**values)
-    result = await asyncio.to_thread(fn, **values) if thread else fn(**values)
-    return await result if inspect.isawaitable(result) else result
+        return await _finished(fn(**values))
+    call = functools.partial(guarded, fn, **values)
+    result = await asyncio.to_thread(call) if thread else call()
+    return await _finished(result) if inspect.isawaitable(result) else result
+
+
+def guarded(fn: Callable[..., Any], /, *args: Any, **values: Any) -> Any:
+    """Call a user's function, with ToolError for what a future cannot carry (StopIteration) or what would end
+    the loop that waits for it (SystemExit, KeyboardInterrupt)."""
+    try:
+        return fn(*args, **values)
+    except StopIteration as error:
+        raise _raised(fn, error) from error
+    except Exception:
+        raise
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        raise _raised(fn, error) from error
+
+
+async def _finished(result: Awaitable[Any]) -> Any:
+    try:
+        return await result
+    except (Exception, asyncio.CancelledError, GeneratorExit):
+        raise
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        raise _raised(result, error) from error
+
+
+def _raised(thing: Any, error: BaseException) -> ToolError:
+    name = getattr(thing, "__name__", type(thing).__name__)
+    return ToolError(f"{name} raised {told(error)}; a tool ends by returning.", tool=name)
 
 
 def _arguments_model(fn: Callable[..., Any], label: str) -> Any:

@@ -12,10 +12,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any, cast
 
 from ..core.context import ExecutionContext
-from ..core.errors import GraphValidationError, MeshError, ToolError, nearest
+from ..core.errors import GraphValidationError, MeshError, ToolError, nearest, told
 from ..core.events import EventType, ExecutionEvent
-from ..core.node import BaseNode
-from ..core.tools import Tool, run_function
+from ..core.node import BaseNode, spoken
+from ..core.tools import Tool, guarded, run_function
 
 INJECTED = ("input", "context", "state", "variables", "chat_history")
 _SECRET = re.compile(r"key$|token$|secret|passw|credential|^auth", re.IGNORECASE)
@@ -89,7 +89,7 @@ class ToolNode(BaseNode):
             else:
                 result.value = await self._call(values)
         except Exception as error:
-            text = str(error) if isinstance(error, MeshError) else f"{type(error).__name__}: {error}"
+            text = str(error) if isinstance(error, MeshError) else told(error)
             metadata = {**call, "status": "error", "duration_ms": _since(began)}
             yield ExecutionEvent(EventType.TOOL_CALL_COMPLETE, self.id, metadata=metadata, error=text)
             raise
@@ -144,57 +144,30 @@ class ToolNode(BaseNode):
         return await self.tool.call(values)
 
     async def _stream(self, values: dict[str, Any], result: _Result) -> AsyncGenerator[ExecutionEvent, None]:
-        """Yield the events of a generator function and fold what it yields into the result."""
-        made = self.fn(**values)
-        items: Any = made if hasattr(made, "__aiter__") else _in_thread(made)
-        block = {"text_block_id": f"text_{uuid.uuid4().hex[:12]}", "event_subtype": "text"}
-        message = {"message_id": f"msg_{uuid.uuid4().hex[:12]}"}
-        opened = False
-        try:
-            async for item in items:
-                if isinstance(item, ExecutionEvent):
-                    if item.type == EventType.NODE_COMPLETE:
-                        result.value = item.output
-                    else:
-                        yield item
-                elif isinstance(item, str):
-                    if not opened:
-                        opened = True
-                        yield ExecutionEvent(EventType.MESSAGE_START, self.id, metadata=dict(message))
-                    result.text.append(item)
-                    if item:
-                        yield ExecutionEvent(EventType.TOKEN, self.id, content=item, metadata=block)
-                elif isinstance(item, dict):
-                    result.value = item
+        """Yield the events of a generator function; what it leaves behind goes into the result."""
+        made: Any = self.fn(**values)
+        items = made if hasattr(made, "__aiter__") else _in_thread(made)
+        async with contextlib.aclosing(spoken(items, self.name)) as events:
+            async for event in events:
+                if event.type == EventType.NODE_COMPLETE:
+                    result.value = event.output
                 else:
-                    raise ToolError(
-                        f"{self.name} yielded {type(item).__name__}; it may yield text, dicts and events.",
-                        tool=self.name,
-                    )
-        finally:
-            await items.aclose()
-        if opened:
-            metadata = {**message, "finish_reason": "stop"}
-            yield ExecutionEvent(EventType.MESSAGE_COMPLETE, self.id, metadata=metadata)
+                    yield event
 
 
 class _Result:
-    """What a function returned, or a generator yielded."""
+    """What a function returned, or a generator left behind."""
 
-    def __init__(self) -> None:
-        self.value: Any = _END
-        self.text: list[str] = []
+    value: Any = None
 
     def output(self) -> dict[str, Any]:
-        if self.value is _END:
-            return {"content": "".join(self.text)} if self.text else {"output": None}
         return cast("dict[str, Any]", self.value) if isinstance(self.value, dict) else {"output": self.value}
 
 
 async def _in_thread(items: Any) -> AsyncGenerator[Any, None]:
     """Yield from a sync generator, each step in a thread that carries the caller's context."""
     try:
-        while (item := await asyncio.to_thread(next, items, _END)) is not _END:
+        while (item := await asyncio.to_thread(guarded, next, items, _END)) is not _END:
             yield item
     finally:
         # After a cancel its thread may still be inside a step, which cannot be stopped.
