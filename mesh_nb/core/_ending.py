@@ -83,14 +83,13 @@ def error_text(error: BaseException) -> str:
     return str(error) if isinstance(error, MeshError) else told(error)
 
 
-def node_failure(error: BaseException, done: ExecutionEvent | None) -> ExecutionEvent:
-    """Return the node_error for what a node raised; `done` is its node_complete when its output is known."""
+def node_failure(error: BaseException, output: Any) -> ExecutionEvent:
+    """Return the node_error for what a node raised; output is None when it had none yet."""
     metadata: dict[str, Any] = {"error_type": type(error).__name__}
     if isinstance(error, ProviderError):
         for field in ("provider", "model", "status", "request_id", "retryable"):
             if getattr(error, field) is not None:
                 metadata[field] = getattr(error, field)
-    output = None if done is None else done.output
     return ExecutionEvent(EventType.NODE_ERROR, output=output, error=error_text(error), metadata=metadata)
 
 

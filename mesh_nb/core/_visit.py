@@ -16,26 +16,41 @@ from .events import EventType, ExecutionEvent
 
 class Visit:
     """A node on its way: `done` is its node_complete, held until its generator has ended; `targets` and
-    `loop` are where it goes, None for everywhere and for no loop."""
+    `loop` are where it goes, None for everywhere and for no loop, and `route` says so by node id; `output` is
+    what it chose by."""
 
-    attempt = 0
-    done: ExecutionEvent | None = None
-    targets: list[int] | None = None
-    loop: int | None = None
-    _plain: dict[str, Any] | None = None
-    _marked: dict[str, Any] = {}  # noqa: RUF012  replaced, never changed
+    __slots__ = (
+        "_marked",
+        "_plain",
+        "attempt",
+        "done",
+        "index",
+        "input",
+        "loop",
+        "node_id",
+        "number",
+        "output",
+        "route",
+        "targets",
+    )
+    _marked: dict[str, Any]
 
     def __init__(self, index: int, node_id: str, input: Any, number: int) -> None:
         self.index = index
         self.node_id = node_id
         self.input = input
         self.number = number
-        self.marks = number > 0
+        self.attempt = 0
+        self.done: ExecutionEvent | None = None
+        self.targets: list[int] | None = None
+        self.loop: int | None = None
+        self.route: list[str] | None = None
+        self.output: Any = None
+        self._plain: dict[str, Any] | None = None
 
     def retry(self, attempt: int) -> None:
         """Begin another attempt."""
         self.attempt, self.done, self._plain = attempt, None, None
-        self.marks = True
 
     def mark(self, metadata: dict[str, Any]) -> dict[str, Any]:
         """Return metadata with visit and attempt; deltas share their dict, so the last one is kept."""

@@ -7,12 +7,14 @@ in here, and whoever yields only receives from it.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from typing import Any, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 CAPACITY = 64
+_Call = Callable[[Any, Any], Awaitable[Any]]
 
 
 async def close(source: Any) -> None:
@@ -22,13 +24,15 @@ async def close(source: Any) -> None:
 
 
 class Ended:
-    """A source has ended; `error` is what it raised, None when it just ended, `last` its last item."""
+    """A source has ended; `error` is what it raised, None when it just ended, `last` its last item, `at` when
+    that was, in seconds since the epoch."""
 
-    __slots__ = ("error", "last")
+    __slots__ = ("at", "error", "last")
 
     def __init__(self, error: BaseException | None, last: Any = None) -> None:
         self.error = error
         self.last = last
+        self.at = time.time()
 
 
 class Channel(Generic[K]):
@@ -50,15 +54,26 @@ class Channel(Generic[K]):
         self._senders: deque[asyncio.Future[None]] = deque()
         self._receiver: asyncio.Future[None] | None = None
 
-    def add(self, key: K, open_source: Callable[[Any], AsyncIterator[Any]], argument: Any) -> None:
-        """Start a task that sends what `open_source(argument)` yields; no two active sources share a key."""
-        self.active += 1
-        self._tasks[key] = self._loop.create_task(self._pump(key, open_source, argument))
+    def add(
+        self, key: K, open_source: Callable[[Any], AsyncIterator[Any]], argument: Any, name: str = ""
+    ) -> None:
+        """Start a task that sends what `open_source(argument)` yields; no two active sources share a key.
 
-    def call(self, key: K, call: Coroutine[Any, Any, Any]) -> None:
-        """Start a task for a source of one item, which is the result of the call and its last."""
+        Parameters: name, of the task; without one asyncio numbers it.
+        """
         self.active += 1
-        self._tasks[key] = self._loop.create_task(self._one(key, call))
+        pump = self._pump(key, open_source, argument)
+        self._tasks[key] = self._loop.create_task(pump, name=name or None)
+
+    def call(self, key: K, function: _Call, input: Any, context: Any = None, name: str = "") -> None:
+        """Start a task for a source of one item, the result of `function(input, context)`, which is its last;
+        the rest as for `add`."""
+        self.active += 1
+        self._tasks[key] = self._loop.create_task(self._one(key, function, input, context), name=name or None)
+
+    def first(self) -> tuple[K, Any] | None:
+        """Return the pair that `poll()` is going to return."""
+        return self._items[0] if self._items else None
 
     def poll(self) -> tuple[K, Any] | None:
         """Return the next (key, item) if there is one."""
@@ -67,7 +82,6 @@ class Channel(Generic[K]):
         pair = self._items.popleft()
         if pair[1].__class__ is Ended:
             self.active -= 1
-            del self._tasks[pair[0]]
         if self._senders:
             self._wake_sender()
         return pair
@@ -95,19 +109,17 @@ class Channel(Generic[K]):
                 task.cancel()
             await asyncio.wait(tasks)
 
-    async def _one(self, key: K, call: Coroutine[Any, Any, Any]) -> None:
+    async def _one(self, key: K, function: _Call, input: Any, context: Any) -> None:
         error: BaseException | None = None
         last: Any = None
         try:
-            last = await call
+            last = await function(input, context)
         except BaseException as e:
             error = e
             if not isinstance(e, Exception):
                 raise
         finally:
-            self._items.append((key, Ended(error, last)))
-            if self._receiver is not None:
-                self._wake_receiver()
+            self._end(key, Ended(error, last))
 
     async def _pump(self, key: K, open_source: Callable[[Any], AsyncIterator[Any]], argument: Any) -> None:
         error: BaseException | None = None
@@ -142,9 +154,14 @@ class Channel(Generic[K]):
                 if error is not None:
                     await close(source)
             finally:
-                items.append((key, Ended(error, last)))
-                if self._receiver is not None:
-                    self._wake_receiver()
+                self._end(key, Ended(error, last))
+
+    def _end(self, key: K, end: Ended) -> None:
+        """The last thing that a task does; it is then freed, though its end may wait to be received."""
+        del self._tasks[key]
+        self._items.append((key, end))
+        if self._receiver is not None:
+            self._wake_receiver()
 
     async def _room(self) -> None:
         while len(self._items) >= self._capacity:

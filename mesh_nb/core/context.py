@@ -40,15 +40,17 @@ class ExecutionContext:
 
     def for_run(self, run_id: str, input: Any) -> ExecutionContext:
         """Return the private copy that one run works on."""
-        return dataclasses.replace(
-            self,
-            chat_history=list(self.chat_history),
-            variables=dict(self.variables),
-            state=dict(self.state),
-            outputs={},
-            iteration={},
-            input=input,
-            run_id=run_id,
+        return ExecutionContext(
+            self.graph_id,
+            self.session_id,
+            list(self.chat_history),
+            dict(self.variables),
+            dict(self.state),
+            self.trace_id,
+            {},
+            input,
+            {},
+            run_id,
         )
 
     def with_iteration(self, iteration: dict[str, Any]) -> ExecutionContext:

@@ -7,20 +7,18 @@ task and their events meet in a channel.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from typing import Any
 
-from ._ending import Totals, error_text, final_output, node_failure, preview, status_of, write_back
+from ._ending import error_text, final_output, node_failure, preview, status_of, write_back
+from ._recorder import Recorder
 from ._visit import Visit, open_node, retrying
-from .backend import Backend, RunLog
-from .balance import Balance, Reason
+from .backend import Backend
 from .channel import Channel, Ended, close
 from .compiled import CompiledGraph
 from .context import ExecutionContext
-from .errors import InputError, MeshError, NodeExecutionError
+from .errors import MeshError, NodeExecutionError
 from .events import DELTAS, EventType, ExecutionEvent
 from .scheduler import START, Scheduler
 
@@ -65,15 +63,9 @@ class Execution:
         self._round = self.context
         self._state = dict(context.state)
         self._backend = backend
-        self._log: RunLog | None = None
+        self._recorder = Recorder(run_id)
+        self._record = self._recorder.record
         self._scheduler = Scheduler(graph.plan)
-        self._balance = Balance()
-        self._totals = Totals()
-        self._seq = 0
-        self._last = 0.0
-        self._began = 0.0
-        self._ended = False
-        self._append: Callable[[ExecutionEvent], None] = self.tail.append
         self._failure: tuple[Visit, BaseException] | None = None
         self._rest: Iterator[ExecutionEvent] = iter(())
 
@@ -83,34 +75,39 @@ class Execution:
     @property
     def problem(self) -> str | None:
         """One sentence when events could not be kept, else None."""
-        return None if self._log is None else self._log.problem
+        return self._recorder.problem
 
     async def events(self) -> AsyncGenerator[ExecutionEvent, None]:
-        """Run, and yield every event after it was recorded.
-
-        This object must not refer to the generator: the cycle would keep a stream open after a break.
-        """
-        self._open_log()
-        direct, choices, ids = self.graph.direct, self.graph.choices, self.graph.plan.ids
+        """Run, and yield every event after it was recorded."""
+        # This object must not refer to the generator: the cycle would keep a stream open after a break.
+        self._recorder.open(self._backend, self.context)
+        direct, choices, plan = self.graph.direct, self.graph.choices, self.graph.plan
+        take, make, ids, loops = self._scheduler.take, self._recorder.make, plan.ids, plan.loops
         try:
             yield self._record(self._start_event(), "START")
             await self._leave_start()
-            while self._failure is None and (batch := self._scheduler.take()):
+            while self._failure is None and (batch := take()):
                 if len(batch) > 1:
-                    async with aclosing(self._overlapping(batch)) as events:
-                        async for event in events:
-                            yield event
+                    channel = Channel[Visit](_is_last)
+                    try:
+                        events = self._launch(channel, batch)
+                        while events:
+                            for recorded in self._handing(events):
+                                yield recorded
+                            events = await self._next(channel)
+                    finally:
+                        await self._leave(channel)
                     continue
                 index, value, number = batch[0]
                 visit = Visit(index, ids[index], value, number)
-                yield self._node_start(visit)
+                yield make(_NODE_START, visit, time.time())
                 source: Any = None
                 try:
-                    if index in direct:
-                        output = await direct[index](value, self._context_of(visit))
-                        visit.done = ExecutionEvent(
-                            _NODE_COMPLETE, visit.node_id, None, output, {}, time.time()
-                        )
+                    if call := direct.get(index):
+                        output = await call(value, self._context_of(number) if loops else self.context)
+                        if index in choices:
+                            await self._decide(visit, output)
+                        yield self._complete(visit, make(_NODE_COMPLETE, visit, time.time(), output))
                     else:
                         source = self._source(visit)
                         async for event in source:
@@ -120,12 +117,10 @@ class Execution:
                                 for recorded in self._handing(self._accept(visit, event)):
                                     yield recorded
                         source = None
-                    if index in choices:
-                        await self._decide(visit)
-                    if self._balance.open:
-                        for recorded in self._handing(self._close_blocks("unfinished", visit)):
+                        if index in choices and visit.done:
+                            await self._decide(visit, visit.done.output)
+                        for recorded in self._handing(self._completed(visit)):
                             yield recorded
-                    yield self._complete(visit)
                 except Exception as error:  # noqa: BLE001  a node may raise anything: the run fails by it
                     self._failure = visit, error
                 finally:
@@ -140,66 +135,84 @@ class Execution:
             self._abandon(error)
             raise
         finally:
-            self._close_log()
+            self._recorder.close()
 
-    async def _overlapping(self, batch: list[tuple[int, Any, int]]) -> AsyncGenerator[ExecutionEvent, None]:
-        """Run several nodes at once, and what they make ready, until none is active."""
-        channel, visits, ids = Channel[int](_is_last), dict[int, Visit](), self.graph.plan.ids
+    def _launch(self, channel: Channel[Visit], batch: list[tuple[int, Any, int]]) -> list[ExecutionEvent]:
+        """Start nodes at once, each with a task, and return their node_start events."""
+        ids, direct, started = self.graph.plan.ids, self.graph.direct, list[ExecutionEvent]()
+        make = self._recorder.make
+        batch.reverse()
+        while batch:  # Each is freed as it becomes a visit: of many at once, fewer objects for gc to walk.
+            index, value, number = batch.pop()
+            visit = Visit(index, ids[index], value, number)
+            started.append(make(_NODE_START, visit, time.time()))
+            if call := direct.get(index):
+                channel.call(visit, call, value, self._context_of(number), visit.node_id)
+            else:
+                channel.add(visit, self._source, visit, visit.node_id)
+        return started
+
+    async def _next(self, channel: Channel[Visit]) -> list[ExecutionEvent]:
+        """Return what has come from the active nodes, and the starts of those that this made ready; nothing
+        when all have ended."""
+        choices, recorded = self.graph.choices, list[ExecutionEvent]()
+        while not recorded and channel.active and self._failure is None:
+            await channel.wait()
+            while self._failure is None and (pair := channel.first()):
+                visit, item = pair
+                if item.__class__ is Ended and visit.index in choices:
+                    if recorded:
+                        return recorded  # A slow choice does not hold back what came before it.
+                    await self._choose(visit, item)
+                channel.poll()
+                recorded += self._received(visit, item)
+            if self._failure is None and channel.active:
+                recorded += self._launch(channel, self._scheduler.take())
+        if recorded or self._failure is None:
+            return recorded
+        # A failure cancels the others: what they had sent before is not lost.
+        await channel.aclose()
+        for visit, item in channel.drain():
+            if not isinstance(item, Ended) or not isinstance(item.error, asyncio.CancelledError):
+                await self._choose(visit, item)
+                recorded += self._received(visit, item)
+        return recorded
+
+    async def _leave(self, channel: Channel[Visit]) -> None:
+        """Close the active nodes; what they had sent goes to the tail."""
+        await channel.aclose()
+        if sent := [pair for pair in channel.drain() if not isinstance(pair[1], Ended)]:
+            self.tail += self._rest
+            self.tail += [event for visit, item in sent for event in self._received(visit, item)]
+
+    async def _choose(self, visit: Visit, item: Any) -> None:
+        """Ask the edges of a node that has ended well; if they fail, so does the node."""
+        if item.__class__ is not Ended or item.error is not None or visit.index not in self.graph.choices:
+            return
+        if visit.index not in self.graph.direct:
+            visit.done = visit.done or item.last
         try:
-            while batch or channel.active:
-                for index, value, number in batch:
-                    visit = visits[index] = Visit(index, ids[index], value, number)
-                    yield self._node_start(visit)
-                    if index in self.graph.direct:
-                        channel.call(index, self._call(visit))
-                    else:
-                        channel.add(index, self._source, visit)
-                batch = []
-                pair = channel.poll()
-                if pair is None:
-                    await channel.wait()
-                    continue
-                index, item = pair
-                events = self._quickly(visits[index], item) or await self._received(visits[index], item)
-                for recorded in self._handing(events):
-                    yield recorded
-                if self._failure is not None:
-                    break
-                if item.__class__ is Ended and channel.active:
-                    batch = self._scheduler.take()
-            await channel.aclose()
-            # A failure cancelled the others: what they had sent before is not lost.
-            for index, item in channel.drain():
-                if not isinstance(item, Ended) or not isinstance(item.error, asyncio.CancelledError):
-                    for recorded in self._handing(await self._received(visits[index], item)):
-                        yield recorded
-        finally:
-            await channel.aclose()
-            if sent := [(visits[n], item) for n, item in channel.drain() if not isinstance(item, Ended)]:
-                self.tail += self._rest
-                self.tail += [e for visit, item in sent for e in await self._received(visit, item)]
+            if visit.index in self.graph.direct:
+                await self._decide(visit, item.last)
+            elif visit.done:
+                await self._decide(visit, visit.done.output)
+        except Exception as error:  # noqa: BLE001  a routing function may raise anything
+            item.error = error
 
-    def _quickly(self, visit: Visit, item: Any) -> Iterable[ExecutionEvent] | None:
-        """Return the events of the common items, None for those that need `_received`."""
-        if item.__class__ is ExecutionEvent and item.type in DELTAS and visit.done is None:
-            return (self._record(item, visit.node_id, visit),)
-        if item.__class__ is Ended and item.error is None and item.last is not None:
-            visit.done = item.last
-            if visit.index not in self.graph.choices and not self._balance.open:
-                return (self._complete(visit),)
-        return None
-
-    async def _received(self, visit: Visit, item: Any) -> Iterable[ExecutionEvent]:
-        error: BaseException | None = None
+    def _received(self, visit: Visit, item: Any) -> Iterable[ExecutionEvent]:
+        """Record an item of a channel."""
         try:
-            if not isinstance(item, Ended):
+            if item.__class__ is ExecutionEvent and item.type in DELTAS and visit.done is None:
+                return (self._record(item, visit.node_id, visit),)
+            if item.__class__ is not Ended:
                 return self._accept(visit, item)
-            visit.done = item.last or visit.done
-            if item.error is None:
-                if visit.index in self.graph.choices:
-                    await self._decide(visit)
-                return [*self._close_blocks("unfinished", visit), self._complete(visit)]
             error = item.error
+            if error is None and visit.index in self.graph.direct:
+                done = self._recorder.make(_NODE_COMPLETE, visit, item.at, item.last)
+                return (self._complete(visit, done),)
+            visit.done = visit.done or item.last
+            if error is None:
+                return self._completed(visit)
         except Exception as e:  # noqa: BLE001  a node may raise anything: the run fails by it
             error = e
         if self._failure is None:
@@ -207,24 +220,20 @@ class Execution:
             return ()
         return self._node_error(visit, error)
 
-    def _context_of(self, visit: Visit) -> ExecutionContext:
+    def _context_of(self, number: int) -> ExecutionContext:
+        """Return the context for a node's visit of this number."""
         if not self.graph.plan.loops:
             return self.context
-        if self._round.iteration.get("index") != visit.number:
-            self._round = self.context.with_iteration({"index": visit.number})
+        if self._round.iteration.get("index") != number:
+            self._round = self.context.with_iteration({"index": number})
         return self._round
-
-    async def _call(self, visit: Visit) -> ExecutionEvent:
-        """Return the node_complete of a node that only has execute(): what its run() would yield."""
-        output = await self.graph.direct[visit.index](visit.input, self._context_of(visit))
-        return ExecutionEvent(_NODE_COMPLETE, visit.node_id, None, output, {}, time.time())
 
     def _source(self, visit: Visit) -> AsyncIterator[Any]:
         """Return the node's events. Raises what calling the node, or its aggregator, raises."""
         graph, index = self.graph, visit.index
         if index in graph.aggregators:
             visit.input = graph.aggregators[index](visit.input)
-        context = self._context_of(visit)
+        context = self._context_of(visit.number)
         if index in graph.retries:
             return retrying(graph.by_index[index], visit.input, context, graph.retries[index])
         return open_node(graph.by_index[index], visit.input, context)
@@ -237,7 +246,7 @@ class Execution:
         if kind in _PLAIN and visit.done is None:
             pass
         elif kind == EventType.NODE_RETRY:
-            before = self._close_blocks("error", visit)
+            before = self._recorder.close_blocks("error", visit)
             visit.retry(event.metadata.get("attempt", visit.attempt + 1))
         elif visit.done is not None:
             raise MeshError(f"it yielded {kind} after node_complete, which must be its last event.")
@@ -251,45 +260,51 @@ class Execution:
         elif kind == EventType.STATE_UPDATE:
             self.context.state.update(event.output or {})
         elif kind == EventType.RESPONSE_METADATA:
-            self._totals.add(event.metadata)
+            self._recorder.totals.add(event.metadata)
         recorded = self._record(event, visit.node_id, visit)
         if kind not in DELTAS:
-            self._balance.feed(recorded)
+            self._recorder.balance.feed(recorded)
         return (*before, recorded)
 
-    async def _decide(self, visit: Visit) -> None:
+    async def _decide(self, visit: Visit, output: Any) -> None:
         """Ask the edges of a node that chooses where it goes; node_complete says so as `route`."""
-        done, plan = visit.done, self.graph.plan
+        visit.output, plan = output, self.graph.plan
         choice = self.graph.choices[visit.index]
-        if done is None:
-            return
         for loop, edge in choice.loops:
-            back = edge.goes_back(self.context.state, done.output, self._scheduler.taken(loop))
+            back = edge.goes_back(self.context.state, output, self._scheduler.taken(loop))
             if back is True or (back is not False and await back):
                 visit.loop = loop
-                done.metadata = {**done.metadata, "route": [plan.ids[plan.loops[loop][1]]]}
+                visit.route = [plan.ids[plan.loops[loop][1]]]
                 return
         if not choice.branches:
             return
         index, targets = self.graph.index, list(choice.always)
+        named = visit.done.metadata.get("route") if visit.done else None
         for branch in choice.branches:
-            for node_id in await branch.choose_from(done.output, done.metadata.get("route")):
+            for node_id in await branch.choose_from(output, named):
                 if node_id != "END" and index[node_id] not in targets:
                     targets.append(index[node_id])
         visit.targets = targets
-        done.metadata = {**done.metadata, "route": [plan.ids[t] for t in targets]}
+        visit.route = [plan.ids[t] for t in targets]
 
-    def _complete(self, visit: Visit) -> ExecutionEvent:
-        """Record node_complete and tell the scheduler where the node goes."""
+    def _completed(self, visit: Visit) -> list[ExecutionEvent]:
+        """Close what a node has left open, and record its node_complete. Raises MeshError without one."""
+        closed = self._recorder.close_blocks("unfinished", visit) if self._recorder.balance.open else []
         done = visit.done
         if done is None:
             raise MeshError("it ended without node_complete, which must be its last event.")
-        recorded = self._record(done, visit.node_id, visit)
-        self.context.outputs[visit.node_id] = done.output
-        self._scheduler.complete(visit.index, done.output, visit.targets, visit.loop)
+        if visit.route is not None:
+            done.metadata = {**done.metadata, "route": visit.route}
+        return [*closed, self._complete(visit, self._record(done, visit.node_id, visit))]
+
+    def _complete(self, visit: Visit, done: ExecutionEvent) -> ExecutionEvent:
+        """Tell the scheduler where the node goes; return its node_complete."""
+        output = done.output
+        self.context.outputs[visit.node_id] = output
+        self._scheduler.complete(visit.index, output, visit.targets, visit.loop)
         if self._scheduler.skipped:
             self._empty_skipped()
-        return recorded
+        return done
 
     def _empty_skipped(self) -> None:
         """A template that names a skipped node is empty there, not wrong."""
@@ -302,52 +317,18 @@ class Execution:
         first: dict[str, Any] = value if isinstance(value, dict) else {"input": value}
         visit = Visit(START, "START", None, 0)
         if START in self.graph.choices:
-            visit.done = ExecutionEvent(EventType.EXECUTION_START, output=first)
             try:
-                await self._decide(visit)
+                await self._decide(visit, first)
             except Exception as error:  # noqa: BLE001  a routing function may raise anything
                 self._failure = visit, error
                 return
         self._scheduler.complete(START, first, visit.targets)
         self._empty_skipped()
 
-    def _open_log(self) -> None:
-        if self._log is not None:
-            raise InputError("An execution is iterated once; start another one.")
-        fields = ("graph_id", "session_id", "trace_id")
-        header = {name: getattr(self.context, name) for name in fields}
-        self._log = self._backend.open(self.run_id, header)
-        self._append = self._log.append
-        self._began = time.monotonic()
-
-    def _close_log(self) -> None:
-        if self._log is not None:
-            self._log.close()
-
     def _handing(self, events: Iterable[ExecutionEvent]) -> Iterator[ExecutionEvent]:
         """Return an iterator whose rest goes to the tail if the consumer leaves before its end."""
         self._rest = iter(events)
         return self._rest
-
-    def _record(self, event: ExecutionEvent, node_id: str, visit: Visit | None = None) -> ExecutionEvent:
-        if event.seq >= 0:
-            event = dataclasses.replace(event)
-        event.run_id = self.run_id
-        event.node_id = node_id
-        event.seq = self._seq
-        self._seq += 1
-        if event.timestamp < self._last:
-            event.timestamp = self._last
-        else:
-            self._last = event.timestamp
-        if visit is not None and visit.marks:
-            event.metadata = visit.mark(event.metadata)
-        self._append(event)
-        return event
-
-    def _node_start(self, visit: Visit) -> ExecutionEvent:
-        start = ExecutionEvent(_NODE_START, visit.node_id, None, None, {}, time.time())
-        return self._record(start, visit.node_id, visit)
 
     def _start_event(self) -> ExecutionEvent:
         metadata = {
@@ -358,42 +339,27 @@ class Execution:
         }
         return ExecutionEvent(EventType.EXECUTION_START, metadata=metadata)
 
-    def _close_blocks(self, reason: Reason, visit: Visit | None = None) -> list[ExecutionEvent]:
-        """Record the events that close what a visit, or the whole run, has left open."""
-        where = (visit.node_id, visit.number) if visit is not None else None
-        found = self._balance.closing(reason, where)
-        recorded = [self._record(event, event.node_id) for event in found]
-        for event in recorded:
-            if event.type == EventType.RESPONSE_METADATA:
-                self._totals.add(event.metadata)
-        return recorded
-
     def _node_error(self, visit: Visit, error: BaseException) -> list[ExecutionEvent]:
-        closed = self._close_blocks("error", visit)
-        return [*closed, self._record(node_failure(error, visit.done), visit.node_id, visit)]
+        closed = self._recorder.close_blocks("error", visit)
+        output = visit.done.output if visit.done else visit.output
+        return [*closed, self._record(node_failure(error, output), visit.node_id, visit)]
 
     def _end(self) -> list[ExecutionEvent]:
         """Record how the run ended."""
         if self._failure is not None:
             visit, error = self._failure
-            events = [*self._node_error(visit, error), *self._close_blocks("cancelled")]
+            events = [*self._node_error(visit, error), *self._recorder.close_blocks("cancelled")]
             text = str(NodeExecutionError(visit.node_id, error))
-            return [*events, self._ending(EventType.EXECUTION_ERROR, status_of(error), error=text)]
+            return [*events, self._recorder.ending(EventType.EXECUTION_ERROR, status_of(error), error=text)]
         output = final_output(self._scheduler.leaves())
         write_back(self._caller, self.context, self._state, output)
-        return [self._ending(EventType.EXECUTION_COMPLETE, "completed", output=output)]
-
-    def _ending(self, kind: EventType, status: str, **fields: Any) -> ExecutionEvent:
-        duration = round((time.monotonic() - self._began) * 1000, 3)
-        metadata = {"status": status, "duration_ms": duration, **self._totals.metadata()}
-        self._ended = True
-        return self._record(ExecutionEvent(kind, metadata=metadata, **fields), "START")
+        return [self._recorder.ending(EventType.EXECUTION_COMPLETE, "completed", output=output)]
 
     def _abandon(self, error: BaseException) -> None:
         """Close in the log what a consumer that has left can no longer see."""
         self.tail += self._rest
-        if not self._ended:
+        if not self._recorder.ended:
             left = isinstance(error, _LEFT)
             status, text = ("cancelled", "The run was cancelled.") if left else ("failed", error_text(error))
-            self.tail += self._close_blocks("cancelled")
-            self.tail.append(self._ending(EventType.EXECUTION_ERROR, status, error=text))
+            self.tail += self._recorder.close_blocks("cancelled")
+            self.tail.append(self._recorder.ending(EventType.EXECUTION_ERROR, status, error=text))

@@ -9,7 +9,6 @@ timing, but for one case: a join that is fed from inside two loops takes what ea
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,7 +34,12 @@ class Plan:
     rank: tuple[int, ...]
     loops: tuple[tuple[int, int], ...] = ()
     loops_of: dict[int, tuple[int, ...]] = dataclasses.field(default_factory=dict[int, tuple[int, ...]])
+    only: tuple[int, ...] = dataclasses.field(init=False)
     _below: dict[int, frozenset[int]] = dataclasses.field(default_factory=dict[int, frozenset[int]])
+
+    def __post_init__(self) -> None:
+        """Find, for each node, the one node that it leads to when that has no other parent, else START."""
+        self.only = tuple(t[0] if len(t) == 1 and self.parents[t[0]] == 1 else START for t in self.targets)
 
     def below(self, node: int) -> frozenset[int]:
         """Return a node and everything that its edges, other than loop edges, lead to."""
@@ -78,7 +82,7 @@ class Scheduler:
         self._status = bytearray(len(plan.ids))
         self._need = list(plan.parents)
         self._runs = [0] * len(plan.ids)
-        self._ready: deque[tuple[int, Any]] = deque()
+        self._ready: list[tuple[int, Any, int]] = []
         self._active: dict[int, Any] = {START: None}
         self._values: dict[int, dict[int, Any]] = {}
         self._routes: dict[int, tuple[int, ...]] = {}
@@ -89,13 +93,11 @@ class Scheduler:
 
     def take(self) -> list[tuple[int, Any, int]]:
         """Return every ready node as (index, input, visit), now active; visit counts from 0."""
-        batch: list[tuple[int, Any, int]] = []
-        ready, runs = self._ready, self._runs
-        while ready:
-            node, value = ready.popleft()
-            self._status[node] = ACTIVE
-            self._active[node] = value
-            batch.append((node, value, runs[node]))
+        batch, self._ready = self._ready, []
+        runs, status, active = self._runs, self._status, self._active
+        for node, value, _ in batch:
+            status[node] = ACTIVE
+            active[node] = value
             runs[node] += 1
         return batch
 
@@ -115,7 +117,16 @@ class Scheduler:
         if loop is not None:
             self._status[node] = LOOPED
             self._taken[loop] += 1
-            self._returning.setdefault(self.plan.loops[loop][1], {})[node] = output
+            target = self.plan.loops[loop][1]
+            if not (self._active or self._ready or self._returning or self._waiting):
+                self._restart(target, output)
+                return
+            self._returning.setdefault(target, {})[node] = output
+        elif targets is None and (only := self.plan.only[node]):
+            self._status[node] = DONE
+            self._need[only] = 0
+            self._status[only] = READY
+            self._ready.append((only, output, self._runs[only]))
         else:
             self._settle(node, output, targets)
         if self._returning:
@@ -127,17 +138,12 @@ class Scheduler:
 
     def _settle(self, node: int, output: Any, chosen: Sequence[int] | None) -> None:
         plan, need, status, values = self.plan, self._need, self._status, self._values
+        runs = self._runs
         status[node] = DONE
         if chosen is not None:
             self._routes[node] = tuple(chosen)
         if node != START and not (plan.targets[node] if chosen is None else chosen):
             self._leaves[node] = output
-        outgoing = plan.targets[node]
-        if chosen is None and len(outgoing) == 1 and plan.parents[outgoing[0]] == 1:
-            need[outgoing[0]] = 0
-            status[outgoing[0]] = READY
-            self._ready.append((outgoing[0], output))
-            return
         stack = [node]
         while stack:
             source = stack.pop()
@@ -152,10 +158,11 @@ class Scheduler:
                 self._waiting.discard(target)
                 if hit and plan.parents[target] == 1:
                     status[target] = READY
-                    self._ready.append((target, output))
+                    self._ready.append((target, output, runs[target]))
                 elif got := values.get(target):
                     status[target] = READY
-                    self._ready.append((target, {plan.ids[p]: got[p] for p in sorted(got)}))
+                    joined = {plan.ids[p]: got[p] for p in sorted(got)}
+                    self._ready.append((target, joined, runs[target]))
                 else:
                     status[target] = SKIPPED
                     self.skipped.append(target)
@@ -179,7 +186,7 @@ class Scheduler:
         it or beside it that do, and for joins below it that wait for a node elsewhere."""
         plan, sources = self.plan, self._returning[target]
         below = plan.below(target)
-        for node in (*self._active, *(n for n, _ in self._ready)):
+        for node in (*self._active, *(n for n, _, _ in self._ready)):
             if node in below or any(s in plan.below(node) for s in sources):
                 return True
         for other in self._returning:
@@ -201,10 +208,11 @@ class Scheduler:
 
     def _restart(self, target: int, value: Any) -> None:
         plan, need, status = self.plan, self._need, self._status
+        waiting, values = self._waiting, self._values
         seen, stack = {target}, [target]
         while stack:
             node = stack.pop()
-            settled = status[node] in (DONE, SKIPPED)
+            settled = status[node] == DONE or status[node] == SKIPPED
             status[node] = PENDING
             self._leaves.pop(node, None)
             self._routes.pop(node, None)
@@ -213,11 +221,11 @@ class Scheduler:
             for child in plan.targets[node]:
                 need[child] += 1
                 if need[child] == plan.parents[child]:
-                    self._waiting.discard(child)
+                    waiting.discard(child)
                 else:
-                    self._waiting.add(child)
-                if child in self._values:
-                    self._values[child].pop(node, None)
+                    waiting.add(child)
+                if child in values:
+                    values[child].pop(node, None)
                 if status[child] != PENDING and child not in seen:
                     seen.add(child)
                     stack.append(child)
@@ -228,14 +236,14 @@ class Scheduler:
                     if plan.loops[loop][1] != target and plan.loops[loop][1] in seen:
                         self._taken[loop] = 0
         status[target] = READY
-        self._ready.append((target, value))
+        self._ready.append((target, value, self._runs[target]))
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state by node id, JSON if the outputs are; active nodes count as not yet run."""
         ids = self.plan.ids
         active = [n for n in self._active if n != START]
         runs = {n: r - (n in self._active) for n, r in enumerate(self._runs)}
-        waiting = [(n, self._active[n]) for n in active] + list(self._ready)
+        waiting = [(n, self._active[n]) for n in active] + [(n, value) for n, value, _ in self._ready]
         return {
             "started": START not in self._active,
             "nodes": {ids[n]: [s, runs[n]] for n, s in enumerate(self._status) if n and (s or runs[n])},
@@ -274,7 +282,7 @@ class Scheduler:
                     self._need[target] -= 1
         pending = (n for n, s in enumerate(self._status) if s == PENDING)
         self._waiting = {n for n in pending if 0 < self._need[n] < plan.parents[n]}
-        self._ready.extend((index[i], value) for i, value in state["ready"])
+        self._ready += [(index[i], value, self._runs[index[i]]) for i, value in state["ready"]]
         self._routes = {index[i]: tuple(index[t] for t in route) for i, route in state["routes"].items()}
         self._values = {index[i]: {index[p]: v for p, v in got.items()} for i, got in state["values"].items()}
         counts = {(index[s], index[t]): n for s, t, n in state["taken"]}

@@ -96,12 +96,12 @@ async def test_opening_may_fail_too() -> None:
 
 
 async def test_a_call_is_a_source_of_one_item() -> None:
-    async def call(value: int) -> int:
+    async def call(value: int, context: object) -> int:
         return 10 // value
 
     channel = Channel[str]()
-    channel.call("a", call(5))
-    channel.call("b", call(0))
+    channel.call("a", call, 5)
+    channel.call("b", call, 0)
     ends = dict(await received(channel))
     assert ends["a"].last == 2
     assert isinstance(ends["b"].error, ZeroDivisionError)

@@ -1,0 +1,103 @@
+"""The record of one run: every event is stamped and logged here, and what is open is closed."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ._ending import Totals
+from ._visit import Visit
+from .backend import Backend, RunLog
+from .balance import Balance, Reason
+from .context import ExecutionContext
+from .errors import InputError
+from .events import EventType, ExecutionEvent
+
+
+class Recorder:
+    """Stamps and logs the events of one run.
+
+    balance : what is open. totals : usage and cost so far. ended : whether the run's ending was recorded.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self.balance = Balance()
+        self.totals = Totals()
+        self.ended = False
+        self._run_id = run_id
+        self._log: RunLog | None = None
+        self._append: Callable[[ExecutionEvent], None]
+        self._seq = 0
+        self._last = 0.0
+        self._began = 0.0
+
+    @property
+    def problem(self) -> str | None:
+        """One sentence when events could not be kept, else None."""
+        return None if self._log is None else self._log.problem
+
+    def open(self, backend: Backend, context: ExecutionContext) -> None:
+        """Open the log of the context's run. Raises InputError the second time."""
+        if self._log is not None:
+            raise InputError("An execution is iterated once; start another one.")
+        header = {name: getattr(context, name) for name in ("graph_id", "session_id", "trace_id")}
+        self._log = backend.open(self._run_id, header)
+        self._append = self._log.append
+        self._began = time.monotonic()
+
+    def close(self) -> None:
+        """Close the log."""
+        if self._log is not None:
+            self._log.close()
+
+    def record(self, event: ExecutionEvent, node_id: str, visit: Visit | None = None) -> ExecutionEvent:
+        """Stamp an event, a copy when it was recorded before, and log it."""
+        if event.seq >= 0:
+            event = dataclasses.replace(event)
+        event.run_id = self._run_id
+        event.node_id = node_id
+        event.seq = self._seq
+        self._seq += 1
+        if event.timestamp < self._last:
+            event.timestamp = self._last
+        else:
+            self._last = event.timestamp
+        if visit is not None and (visit.number or visit.attempt):
+            event.metadata = visit.mark(event.metadata)
+        self._append(event)
+        return event
+
+    def make(self, kind: EventType, visit: Visit, at: float, output: Any = None) -> ExecutionEvent:
+        """Make an event of the executor's own, at a time in seconds since the epoch, and record it: in one
+        step, for it happens twice for each node."""
+        if at < self._last:
+            at = self._last
+        self._last = at
+        metadata: dict[str, Any] = {"visit": visit.number} if visit.number else {}
+        if visit.route is not None:
+            metadata["route"] = visit.route
+        event = ExecutionEvent(kind, visit.node_id, None, output, metadata, at)
+        event.run_id = self._run_id
+        event.seq = self._seq
+        self._seq += 1
+        self._append(event)
+        return event
+
+    def close_blocks(self, reason: Reason, visit: Visit | None = None) -> list[ExecutionEvent]:
+        """Record the events that close what a visit, or the whole run, has left open."""
+        where = (visit.node_id, visit.number) if visit is not None else None
+        found = self.balance.closing(reason, where)
+        recorded = [self.record(event, event.node_id) for event in found]
+        for event in recorded:
+            if event.type == EventType.RESPONSE_METADATA:
+                self.totals.add(event.metadata)
+        return recorded
+
+    def ending(self, kind: EventType, status: str, **fields: Any) -> ExecutionEvent:
+        """Record the last event of the run: fields are its output or its error."""
+        duration = round((time.monotonic() - self._began) * 1000, 3)
+        metadata = {"status": status, "duration_ms": duration, **self.totals.metadata()}
+        self.ended = True
+        return self.record(ExecutionEvent(kind, metadata=metadata, **fields), "START")
