@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from chat_streams import calls as calls_of
 from chat_streams import check_grammar, native, sources, sse, text, thoughts
 from hypothesis import given
 from hypothesis import strategies as st
-from replay_server import Case, load_cases, split_events
+from replay_server import Case, ReplayThread, load_cases, split_events
 from support import Replay, streams
 
 from mesh_nb.core.compiled import CompiledGraph
@@ -877,8 +879,26 @@ async def test_a_request_is_sent_again_before_its_first_event(replay: Replay) ->
 
 
 async def test_an_error_that_is_followed_by_nothing_ends_all_the_same(replay: Replay) -> None:
-    events, error = await ask(replay, "synthetic-30@error=10,keepopen=60")
+    async with asyncio.timeout(60):
+        events, error = await ask(replay, "synthetic-30@error=10,keepopen=9999", idle_timeout=9999)
     assert "had an error while processing" in str(no_key(error, events))
+
+
+@pytest.mark.parametrize("split", [1, 0], ids=["1 byte", "whole"])
+async def test_the_usage_that_follows_an_error_is_read(tmp_path: Path, split: int) -> None:
+    failed = ended("failed", error=_SAID, usage={"input_tokens": 3, "output_tokens": 1})
+    (tmp_path / "body.sse").write_bytes(
+        stream(created(), say("so"), {"type": "error", "error": _SAID}, failed)
+    )
+    (tmp_path / "meta.json").write_text(json.dumps({"provider": "p", "api": "responses"}))
+    thread = ReplayThread(tmp_path)
+    with thread as url:
+        model = f"p/{tmp_path.name}@split={split}" if split else f"p/{tmp_path.name}@join=99"
+        events, error = await ask(Replay(thread, url), model)
+    assert "The model died" in str(no_key(error, events))
+    assert text(events) == "so"
+    meta = events[-1].metadata
+    assert (meta["usage"]["total_tokens"], meta["finish_reason_raw"]) == (4, "failed")
 
 
 async def test_no_connection_is_said(unused_port: str) -> None:
