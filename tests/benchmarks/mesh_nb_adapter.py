@@ -95,7 +95,7 @@ def sleep3(delay):
     graph = mesh_nb.StateGraph()
     for node_id in "abc":
         graph.add_node(node_id, Sleep)
-    return _counting(graph.set_entry_point("a").add_sequence("abc"))
+    return _counting(graph.set_entry_point("a").add_sequence(["a", "b", "c"]))
 
 
 async def durable(n, path):

@@ -127,3 +127,34 @@ async def test_closing_closes_sources_keeps_what_was_sent_and_leaves_no_task() -
     assert sorted(closed) == ["a", "b"]
     assert sorted(item for _, item in channel.drain() if not isinstance(item, Ended)) == ["a", "b"]
     assert asyncio.all_tasks() == before
+
+
+async def test_closing_before_a_source_has_begun_leaves_nothing_behind() -> None:
+    begun = list[str]()
+
+    async def call(key: str, context: object) -> None:
+        begun.append(key)
+
+    async def source(key: str) -> AsyncIterator[str]:
+        begun.append(key)
+        yield key
+
+    before = asyncio.all_tasks()
+    channel = Channel[str]()
+    channel.call("a", call, "a")
+    channel.add("b", source, "b")
+    await channel.aclose()
+    assert begun == []
+    assert channel.drain() == []
+    assert asyncio.all_tasks() == before
+
+
+async def test_the_first_item_is_the_one_that_comes_next() -> None:
+    channel = Channel[str]()
+    assert channel.first() is None
+    channel.add("a", numbers, 2)
+    await channel.wait()
+    first = channel.first()
+    assert first is not None
+    assert first is channel.poll()
+    await channel.aclose()

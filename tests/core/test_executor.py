@@ -198,7 +198,7 @@ async def test_46_branches_overlap() -> None:
     graph = StateGraph().add_node("root", lambda: {"from": "root"})
     for node_id in "abc":
         graph.add_node(node_id, branch)
-    graph.set_entry_point("root").add_parallel_edges("root", "abc")
+    graph.set_entry_point("root").add_parallel_edges("root", list("abc"))
     end = (await asyncio.wait_for(collect(Executor(graph)), 30))[-1]
     assert end.output == {
         "a": {"output": 1},
@@ -227,6 +227,47 @@ async def test_a_failing_branch_cancels_its_siblings() -> None:
     assert kinds(log).count("execution_error") == 1
     assert [e.content for e in log if e.type == "token"] == ["0 ", "1 "]
     assert kinds(log).count("message_start") == kinds(log).count("message_complete")
+
+
+async def test_a_slow_choice_holds_nothing_back_that_came_before_it() -> None:
+    seen: list[ExecutionEvent] = []
+
+    async def choose(output: Any) -> str:
+        await until(lambda: "token" in kinds(seen))
+        return "END"
+
+    class Plain(mesh_nb.BaseNode):
+        async def execute(self, input: Any, context: ExecutionContext) -> str:
+            return "x"
+
+    graph = StateGraph().add_node("speaks", Speaker("speaks", hold=True)).add_node("chooses", Plain)
+    graph.set_entry_point("speaks").set_entry_point("chooses").add_conditional_edges(
+        "chooses", choose, ["END"]
+    )
+    async with contextlib.aclosing(Executor(graph).execute("q")) as events:
+        async for event in events:
+            seen.append(event)
+            if event.type == "node_complete":
+                break
+    assert (seen[-1].node_id, seen[-1].metadata["route"]) == ("chooses", [])
+
+
+async def test_leaving_at_the_first_of_several_starts_keeps_the_others_in_the_tail() -> None:
+    class Plain(mesh_nb.BaseNode):
+        async def execute(self, input: Any, context: ExecutionContext) -> str:
+            raise AssertionError("it was not to begin")
+
+    graph = StateGraph()
+    for node_id in "abc":
+        graph.add_node(node_id, Plain).set_entry_point(node_id)
+    executor = Executor(graph)
+    execution = executor.start("q")
+    async with contextlib.aclosing(execution.events()) as events:
+        async for event in events:
+            if event.type == "node_start":
+                break
+    assert kinds(execution.tail) == ["node_start", "node_start", "execution_error"]
+    assert [e.node_id for e in last_log(executor) if e.type == "node_start"] == ["a", "b", "c"]
 
 
 async def test_41_concurrent_runs_on_one_executor_and_context_do_not_mix() -> None:
