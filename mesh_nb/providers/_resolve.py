@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 
@@ -11,6 +12,9 @@ from . import _hosts
 from ._call import Provider
 
 DEMO = "demo"
+
+_logger = logging.getLogger("mesh_nb")
+_broken: set[str] = set()
 
 
 def resolve(
@@ -42,7 +46,18 @@ def resolve(
 
 
 def _plugins() -> list[Any]:
-    return [plugins.find("provider", name) for name in plugins.names("provider")]
+    return [p for p in map(_plugin, plugins.names("provider")) if p is not None]
+
+
+def _plugin(name: str) -> Any:
+    """Return a provider, None for one that cannot be imported: it must not take the others with it."""
+    try:
+        return plugins.find("provider", name)
+    except Exception:
+        if name not in _broken:
+            _broken.add(name)
+            _logger.exception("The provider %r cannot be imported and is left out.", name)
+        return None
 
 
 def _vendors() -> list[str]:

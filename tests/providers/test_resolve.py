@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -72,10 +73,6 @@ def test_unknown_provider() -> None:
 
 
 def test_demo_only_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    if "demo" not in plugins.names("provider"):
-        with pytest.raises(UnknownNameError):
-            resolve("demo")
-        return
     assert resolve("demo")[0].vendor == "demo"
     assert resolve("x", provider="demo")[0].vendor == "demo"
     with pytest.raises(UnknownNameError):
@@ -83,6 +80,25 @@ def test_demo_only_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:1/v1")
     assert resolve("demo")[0].vendor == "demo"
     assert resolve("demo", base_url="http://localhost:1/v1")[0].vendor == "openai"
+
+
+def test_a_provider_that_cannot_be_imported_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = plugins.find
+
+    def find(kind: str, name: str) -> Any:
+        if name == "gemini":
+            raise SyntaxError("half written")
+        return found(kind, name)
+
+    monkeypatch.setattr(plugins, "find", find)
+    monkeypatch.setattr("mesh_nb.providers._resolve._broken", set())
+    assert resolve("gpt-5")[0].vendor == "openai"
+    assert resolve("demo")[0].vendor == "demo"
+    with pytest.raises(UnknownNameError):
+        resolve("gemini-2.5-pro")
+    assert [r.args for r in caplog.records] == [("gemini",)]
 
 
 def test_resolving_imports_no_sdk() -> None:
