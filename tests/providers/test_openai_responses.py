@@ -884,8 +884,8 @@ async def test_an_error_that_is_followed_by_nothing_ends_all_the_same(replay: Re
     assert "had an error while processing" in str(no_key(error, events))
 
 
-@pytest.mark.parametrize("split", [1, 0], ids=["1 byte", "whole"])
-async def test_the_usage_that_follows_an_error_is_read(tmp_path: Path, split: int) -> None:
+@pytest.mark.parametrize("pace", ["delay=0.05", "join=99"], ids=["apart", "in one read"])
+async def test_the_usage_that_follows_an_error_is_read(tmp_path: Path, pace: str) -> None:
     failed = ended("failed", error=_SAID, usage={"input_tokens": 3, "output_tokens": 1})
     (tmp_path / "body.sse").write_bytes(
         stream(created(), say("so"), {"type": "error", "error": _SAID}, failed)
@@ -893,8 +893,7 @@ async def test_the_usage_that_follows_an_error_is_read(tmp_path: Path, split: in
     (tmp_path / "meta.json").write_text(json.dumps({"provider": "p", "api": "responses"}))
     thread = ReplayThread(tmp_path)
     with thread as url:
-        model = f"p/{tmp_path.name}@split={split}" if split else f"p/{tmp_path.name}@join=99"
-        events, error = await ask(Replay(thread, url), model)
+        events, error = await ask(Replay(thread, url), f"p/{tmp_path.name}@{pace}")
     assert "The model died" in str(no_key(error, events))
     assert text(events) == "so"
     meta = events[-1].metadata
