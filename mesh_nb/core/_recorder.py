@@ -76,8 +76,8 @@ class Recorder:
             at = self._last
         self._last = at
         metadata: dict[str, Any] = {"visit": visit.number} if visit.number else {}
-        if visit.route is not None:
-            metadata["route"] = visit.route
+        if visit.way is not None:
+            metadata["route"] = visit.way.route
         event = ExecutionEvent(kind, visit.node_id, None, output, metadata, at)
         event.run_id = self._run_id
         event.seq = self._seq

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from ._ending import error_text
 from .channel import close
@@ -14,10 +14,17 @@ from .errors import MeshError
 from .events import EventType, ExecutionEvent
 
 
+class Way(NamedTuple):
+    """Where a node that chose goes: by node id; and by index, or by the loop edge that it takes."""
+
+    route: list[str]
+    targets: list[int] | None = None
+    loop: int | None = None
+
+
 class Visit:
-    """A node on its way: `done` is its node_complete, held until its generator has ended; `targets` and
-    `loop` are where it goes, None for everywhere and for no loop, and `route` says so by node id; `output` is
-    what it chose by."""
+    """A node on its way: `done` is its node_complete, held until its generator has ended; `way` is where it
+    goes, None for everywhere; `output` is what it chose by."""
 
     __slots__ = (
         "_marked",
@@ -26,12 +33,10 @@ class Visit:
         "done",
         "index",
         "input",
-        "loop",
         "node_id",
         "number",
         "output",
-        "route",
-        "targets",
+        "way",
     )
     _marked: dict[str, Any]
 
@@ -42,9 +47,7 @@ class Visit:
         self.number = number
         self.attempt = 0
         self.done: ExecutionEvent | None = None
-        self.targets: list[int] | None = None
-        self.loop: int | None = None
-        self.route: list[str] | None = None
+        self.way: Way | None = None
         self.output: Any = None
         self._plain: dict[str, Any] | None = None
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ._ending import error_text, final_output, node_failure, preview, status_of, write_back
 from ._recorder import Recorder
-from ._visit import Visit, open_node, retrying
+from ._visit import Visit, Way, open_node, retrying
 from .backend import Backend
 from .channel import Channel, Ended, close
 from .compiled import CompiledGraph
@@ -273,8 +273,7 @@ class Execution:
         for loop, edge in choice.loops:
             back = edge.goes_back(self.context.state, output, self._scheduler.taken(loop))
             if back is True or (back is not False and await back):
-                visit.loop = loop
-                visit.route = [plan.ids[plan.loops[loop][1]]]
+                visit.way = Way([plan.ids[plan.loops[loop][1]]], None, loop)
                 return
         if not choice.branches:
             return
@@ -284,8 +283,7 @@ class Execution:
             for node_id in await branch.choose_from(output, named):
                 if node_id != "END" and index[node_id] not in targets:
                     targets.append(index[node_id])
-        visit.targets = targets
-        visit.route = [plan.ids[t] for t in targets]
+        visit.way = Way([plan.ids[t] for t in targets], targets)
 
     def _completed(self, visit: Visit) -> list[ExecutionEvent]:
         """Close what a node has left open, and record its node_complete. Raises MeshError without one."""
@@ -293,16 +291,20 @@ class Execution:
         done = visit.done
         if done is None:
             raise MeshError("it ended without node_complete, which must be its last event.")
-        if visit.route is not None:
-            done.metadata = {**done.metadata, "route": visit.route}
+        if visit.way is not None:
+            done.metadata = {**done.metadata, "route": visit.way.route}
         return [*closed, self._complete(visit, self._record(done, visit.node_id, visit))]
 
     def _complete(self, visit: Visit, done: ExecutionEvent) -> ExecutionEvent:
         """Tell the scheduler where the node goes; return its node_complete."""
         output = done.output
         self.context.outputs[visit.node_id] = output
-        self._scheduler.complete(visit.index, output, visit.targets, visit.loop)
-        if self._scheduler.skipped:
+        scheduler, way = self._scheduler, visit.way
+        if way is None:
+            scheduler.complete(visit.index, output)
+        else:
+            scheduler.complete(visit.index, output, way.targets, way.loop)
+        if scheduler.skipped:
             self._empty_skipped()
         return done
 
@@ -322,7 +324,7 @@ class Execution:
             except Exception as error:  # noqa: BLE001  a routing function may raise anything
                 self._failure = visit, error
                 return
-        self._scheduler.complete(START, first, visit.targets)
+        self._scheduler.complete(START, first, visit.way and visit.way.targets)
         self._empty_skipped()
 
     def _handing(self, events: Iterable[ExecutionEvent]) -> Iterator[ExecutionEvent]:
