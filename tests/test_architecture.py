@@ -67,13 +67,6 @@ HEAVY = [
     *("openai", "anthropic", "httpx2", "httptools", "pandas", "pyarrow", "numpy", "pydantic", "IPython"),
     *("ipywidgets", "anywidget", "traitlets", "genai_prices", "nest_asyncio", "nh3", "markdown_it"),
 ]
-# Exceptions with their reason; this list only gets shorter.
-AGREED = {
-    (
-        "nodes/agent.py",
-        "agents._protocol",
-    ): "the contract that agents fulfil, as providers/_call.py is of providers",
-}
 
 
 def imports(path: Path) -> Iterator[tuple[int, str, int, bool]]:
@@ -118,8 +111,6 @@ def import_problems(path: Path) -> list[str]:
             continue
         where = f"mesh_nb/{here}:{line} imports {'.'.join(target)}"
         other = target[0]
-        if (here.as_posix(), ".".join(target)) in AGREED:
-            continue
         if other != room and other not in MAY_IMPORT[room]:
             allowed = ", ".join(sorted(MAY_IMPORT[room])) or "nothing of ours"
             problems.append(f"{where}: {room} may import {allowed}.")

@@ -70,6 +70,8 @@ class FileBackend:
 
         Raises RunNotFoundError when there is no such log, with the nearest id that exists.
         """
+        if not isinstance(run_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise RunNotFoundError(run_id, self.run_ids())
         path = self._path(run_id)
         try:
             live, note = self._live(path)

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from . import plugins
 from .compiled import Retry
-from .errors import GraphValidationError, InvalidNodeTypeError, UnknownNameError
+from .errors import GraphValidationError, InvalidNodeTypeError, UnknownNameError, shown
 from .node import BaseNode, Node
 from .tools import Tool
 
@@ -48,7 +48,8 @@ def _of_type(node_id: str, thing: Any, node_type: str, options: dict[str, Any]) 
     try:
         made: Any = plugins.find("node", node_type)
     except UnknownNameError as error:
-        raise InvalidNodeTypeError(f"Node {node_id!r}: {error}") from None
+        text = str(error).replace("Unknown node ", "Unknown node type ", 1)
+        raise InvalidNodeTypeError(f"Node {shown(node_id)}: {text}") from None
     if not isinstance(made, type):
         if not callable(made):
             raise GraphValidationError(
@@ -92,11 +93,19 @@ def _settings(node_id: str, options: dict[str, Any]) -> tuple[dict[str, Any], Re
         raise GraphValidationError(f"Node {node_id!r}: config= is a dict, not {type(config).__name__}.")
     rest = cast("dict[str, Any]", dict(config))
     given = rest.pop("retry", None) or {}
+    if not isinstance(given, dict):
+        raise GraphValidationError(
+            f"Node {node_id!r}: retry is a dict such as {{'max_retries': 2}}, not {shown(given)}."
+        )
     for name in given:
         if name not in Retry.__dataclass_fields__:
             raise UnknownNameError(f"retry option of node {node_id!r}", name, Retry.__dataclass_fields__)
     retry = Retry(**given)
-    if retry.max_retries < 0 or retry.delay < 0 or retry.backoff < 1:
+    times: list[Any] = [retry.delay, retry.backoff]
+    numbers = isinstance(cast("Any", retry.max_retries), int) and all(
+        isinstance(n, (int, float)) and n == n for n in times
+    )
+    if not numbers or retry.max_retries < 0 or retry.delay < 0 or retry.backoff < 1:
         raise GraphValidationError(
             f"Node {node_id!r}: retry takes max_retries >= 0, delay >= 0 (seconds) and backoff >= 1."
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import templates
 from .compiled import Branch, CompiledGraph, Edge
-from .errors import CycleDetectedError, GraphValidationError, nearest
+from .errors import CycleDetectedError, GraphValidationError, nearest, shown
 from .scheduler import START, Plan
 
 LIMIT = 10
@@ -28,11 +28,12 @@ def check_endpoints(
         close = nearest(name, [*nodes, "START", "END"])
         guess = f" Did you mean {close!r}?" if close else ""
         problems.append(
-            f"{where}: the {role} {name!r} is not a node.{guess} Add it with add_node({name!r}, ...)."
+            f"{where}: the {role} {shown(name)} is not a node.{guess}"
+            f" Add it with add_node({shown(name)}, ...)."
         )
 
     for edge in edges:
-        label = f"Edge {edge.source!r} -> {edge.target!r}"
+        label = f"Edge {shown(edge.source)} -> {shown(edge.target)}"
         known(edge.source, "source", label)
         known(edge.target, "target", label)
     for branch in branches:
@@ -147,8 +148,8 @@ def _cycles(graph: CompiledGraph) -> list[str]:
 
 
 def _cycle_text(ids: list[str], conditional: bool) -> str:
-    shown = [*ids[:LIMIT], "..."] if len(ids) > LIMIT else ids
-    way = " -> ".join([*shown, ids[0]])
+    names = [*ids[:LIMIT], "..."] if len(ids) > LIMIT else ids
+    way = " -> ".join(i if i.isprintable() else repr(i) for i in [*names, ids[0]])
     fix = f"add_edge({ids[-1]!r}, {ids[0]!r}, is_loop_edge=True, loop_condition=..., max_iterations=...)"
     if conditional:
         return (

@@ -9,7 +9,7 @@ from typing import Any, cast
 from ._nodes import make_node
 from ._validate import check_endpoints, validate
 from .compiled import Branch, CompiledGraph, Edge, Retry, Runnable
-from .errors import GraphValidationError
+from .errors import GraphValidationError, shown
 from .node import Node
 
 __all__ = ["CompiledGraph", "StateGraph"]
@@ -52,7 +52,7 @@ class StateGraph(Runnable):
         name = cast("Any", node_id)
         if not isinstance(name, str) or not name or name in RESERVED:
             raise GraphValidationError(
-                f"{name!r} is not a node id: use text other than START and END, which every graph has."
+                f"{shown(name)} is not a node id: use text other than START and END, which every graph has."
             )
         if node_id in self.nodes:
             raise GraphValidationError(
@@ -85,6 +85,7 @@ class StateGraph(Runnable):
 
         Raises GraphValidationError for an edge into START, out of END, or with bounds but no loop.
         """
+        _check_ids("Edge", source, target)
         if source == "END" or target == "START":
             raise GraphValidationError(f"Edge {source!r} -> {target!r}: nothing leaves END or enters START.")
         if not is_loop_edge and (loop_condition is not None or max_iterations is not None):
@@ -94,9 +95,13 @@ class StateGraph(Runnable):
         if is_loop_edge and (source == "START" or target == "END"):
             raise GraphValidationError(f"Edge {source!r} -> {target!r} cannot be a loop edge.")
         limit = cast("Any", max_iterations)
-        if limit is not None and (not isinstance(limit, int) or limit < 1):
+        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
             raise GraphValidationError(
-                f"Edge {source!r} -> {target!r}: max_iterations is {limit!r}, not 1 or more."
+                f"Edge {source!r} -> {target!r}: max_iterations is {shown(limit)}, not 1 or more."
+            )
+        if loop_condition is not None and not callable(loop_condition):
+            raise GraphValidationError(
+                f"Edge {source!r} -> {target!r}: loop_condition is {shown(loop_condition)}, not a function."
             )
         edge = Edge(source, target, is_loop_edge, loop_condition, max_iterations)
         self._edges[source, target, is_loop_edge] = edge
@@ -120,7 +125,12 @@ class StateGraph(Runnable):
         """
         if not callable(fn):
             raise GraphValidationError(f"Conditional edges from {source!r}: {fn!r} is not a function.")
-        targets = dict(mapping) if isinstance(mapping, Mapping) else {node_id: node_id for node_id in mapping}
+        label = f"Conditional edges from {shown(source)}"
+        if isinstance(mapping, Mapping):
+            targets = dict(mapping)
+        else:
+            targets = {node_id: node_id for node_id in _list(label, mapping)}
+        _check_ids(label, source, *targets.values(), *([] if default is None else [default]))
         if not targets and default is None:
             raise GraphValidationError(
                 f"Conditional edges from {source!r} lead nowhere: the mapping is empty."
@@ -135,13 +145,13 @@ class StateGraph(Runnable):
 
     def add_sequence(self, node_ids: Iterable[str]) -> StateGraph:
         """Add an edge from each node to the next."""
-        for source, target in itertools.pairwise(node_ids):
+        for source, target in itertools.pairwise(_list("add_sequence", node_ids)):
             self.add_edge(source, target)
         return self
 
     def add_parallel_edges(self, source: str, targets: Iterable[str]) -> StateGraph:
         """Add an edge from one node to several, which then run at the same time."""
-        for target in targets:
+        for target in _list("add_parallel_edges", targets):
             self.add_edge(source, target)
         return self
 
@@ -156,7 +166,11 @@ class StateGraph(Runnable):
         Parameters: aggregator, from `{source: output}` to the target's input; None takes the dict as it is.
         Raises GraphValidationError for fewer than two sources.
         """
-        ids = list(dict.fromkeys(sources))
+        ids = list(dict.fromkeys(_list("add_fan_in_edge", sources)))
+        if aggregator is not None and not callable(aggregator):
+            raise GraphValidationError(
+                f"Fan-in to {shown(target)}: aggregator is {shown(aggregator)}, not a function."
+            )
         if len(ids) < 2:
             raise GraphValidationError(
                 f"Fan-in to {target!r} needs at least two sources; use add_edge for one."
@@ -217,3 +231,19 @@ class StateGraph(Runnable):
             return {**self.compile()._repr_mimebundle_(), "text/plain": repr(self)}
         except GraphValidationError as error:
             return {"text/plain": f"{self!r}\n" + "\n".join(f"- {e}" for e in error.errors)}
+
+
+def _check_ids(label: str, *ids: Any) -> None:
+    """Raise GraphValidationError for a node id that is not text."""
+    for node_id in ids:
+        if not isinstance(node_id, str):
+            raise GraphValidationError(f"{label}: {shown(node_id)} is not a node id; node ids are text.")
+
+
+def _list(label: str, ids: Any) -> list[str]:
+    """Return several node ids as a list. Raises GraphValidationError for one alone, or for what is none."""
+    if isinstance(ids, str) or not isinstance(ids, Iterable):
+        raise GraphValidationError(f"{label} takes a list of node ids, not {shown(ids)}.")
+    found = list(cast("Iterable[Any]", ids))
+    _check_ids(label, *found)
+    return found

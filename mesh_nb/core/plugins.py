@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from .errors import UnknownNameError
+from .errors import InputError, UnknownNameError, shown
 
 FOLDERS = {
     "provider": "mesh_nb.providers",
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 def _folder(kind: str) -> str:
-    if kind not in FOLDERS:
+    if not isinstance(kind, str) or kind not in FOLDERS:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise UnknownNameError("kind of plug-in", kind, FOLDERS)
     return FOLDERS[kind]
 
@@ -41,9 +41,11 @@ def register(kind: str, name: str) -> Callable[[T], T]:
 
     Parameters: kind, one of provider, node, agent, backend, frame, host; name, as users will type it.
     Returns a decorator that hands its argument back; running the cell again replaces the plug-in.
-    Raises UnknownNameError for an unknown kind.
+    Raises UnknownNameError for an unknown kind, InputError for a name that is not text.
     """
     _folder(kind)
+    if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"{shown(name)} is not a name for a {kind}: write @register({kind!r}, 'name').")
 
     def keep(thing: T) -> T:
         _registered[kind, name] = thing
@@ -85,6 +87,8 @@ def find(kind: str, name: str) -> Any:
     Raises UnknownNameError with the known names and the nearest one.
     """
     folder = _folder(kind)
+    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UnknownNameError(kind, name, names(kind))
     if (kind, name) in _registered:
         return _registered[kind, name]
     if name.isidentifier() and not name.startswith("_") and importlib.util.find_spec(f"{folder}.{name}"):

@@ -19,7 +19,7 @@ from typing import Any
 
 from . import plugins
 from .context import ExecutionContext
-from .errors import InputError, MeshInterrupted
+from .errors import InputError, MeshInterrupted, shown
 from .executor import Executor
 from .run import Run, new_run_id, remember
 
@@ -39,6 +39,7 @@ def start(
     *,
     session_id: str | None = None,
     variables: dict[str, Any] | None = None,
+    files: Any = None,
     backend: Any = None,
     display: bool | None = None,
     background: bool = False,
@@ -48,11 +49,17 @@ def start(
     It lives on the loop that runs in this thread, if there is one and background is False, else on the
     private loop thread. Raises what the graph's checks raise; nothing was started then.
     """
+    if session_id is not None and not isinstance(session_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"session_id= is text, not {shown(session_id)}.")
+    if variables is not None and not isinstance(variables, dict):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"variables= is a dict of names and values, not {shown(variables)}.")
+    if backend is not None and not hasattr(backend, "open"):
+        raise InputError(f"backend= is a MemoryBackend() or a FileBackend(), not {shown(backend)}.")
     loop = None if background else asyncio._get_running_loop()
     context = _context(graph, session_id, variables)
     run_id = new_run_id()
     store = backend if backend is not None else default_backend()
-    execution = Executor(graph, store).start(input, context, run_id=run_id)
+    execution = Executor(graph, store).start(input, context, run_id=run_id, files=files)
     run = Run(run_id, graph=graph, session_id=context.session_id)
     run._loop = loop or private_loop()
     remember(run)
@@ -70,6 +77,7 @@ def run_sync(
     *,
     session_id: str | None = None,
     variables: dict[str, Any] | None = None,
+    files: Any = None,
     backend: Any = None,
     display: bool | None = None,
     nested: bool = False,
@@ -89,6 +97,7 @@ def run_sync(
     options: dict[str, Any] = {
         "session_id": session_id,
         "variables": variables,
+        "files": files,
         "backend": backend,
         "display": display,
     }

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from .context import ExecutionContext, as_text
-from .errors import VariableResolutionError, nearest
+from .errors import SHOWN, VariableResolutionError, nearest, shown
 
 _REFERENCE = re.compile(r"\{\{\s*(\$?[^\W\d][\w-]*(?:\.[\w-]+)*)\s*\}\}")
 _ITERATION = ("index", "total", "first", "last")
@@ -137,4 +137,5 @@ def _sentence(expression: str, name: str, known: Sequence[str], why: str) -> str
     close = nearest(name, known)
     guess = f" Did you mean {close!r}?" if close else ""
     listing = f" Known: {', '.join(known[:20])}." if known else ""
-    return f"Template {{{{{expression}}}}} names {name!r}, but {why}.{guess}{listing}"
+    whole = expression if len(expression) <= SHOWN else expression[:SHOWN] + "…"
+    return f"Template {{{{{whole}}}}} names {shown(name)}, but {why}.{guess}{listing}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..core import plugins
-from ..core.errors import InputError
+from ..core.errors import InputError, shown
 from ..core.events import ExecutionEvent, decode
 
 Part = tuple[str, Iterator[ExecutionEvent]]
@@ -47,6 +47,8 @@ def _of(events: list[ExecutionEvent], types: tuple[str, ...]) -> Iterator[Execut
 
 def _named(source: str | os.PathLike[str], types: tuple[str, ...]) -> Iterator[Part]:
     path = Path(source)
+    if isinstance(source, str) and any(len(part) > 255 for part in path.parts):
+        raise InputError(f"There is no log at {shown(source)}: no file has so long a name.")
     if isinstance(source, str) and path.suffix != ".jsonl" and len(path.parts) == 1 and not path.is_dir():
         backend = _file_backend(None)
         return iter([(source, _lines(backend, source, types, check=True))])
@@ -54,7 +56,9 @@ def _named(source: str | os.PathLike[str], types: tuple[str, ...]) -> Iterator[P
         return _folder(path.parent if path.name == "runs" else path, types)
     if path.is_file():
         return iter([(path.name.removesuffix(".jsonl"), _lines(_file_backend(None), path, types))])
-    raise InputError(f"There is no log at {str(path)!r}: name a project, a .mesh folder or a .jsonl file.")
+    raise InputError(
+        f"There is no log at {shown(str(path))}: name a project, a .mesh folder or a .jsonl file."
+    )
 
 
 def _folder(home: Path | None, types: tuple[str, ...]) -> Iterator[Part]:

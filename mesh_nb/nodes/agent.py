@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any, Literal, cast
 
-from ..agents._protocol import AgentInput, AgentPlugin
 from ..core import plugins, templates
+from ..core.agent import AgentInput, AgentPlugin
 from ..core.context import ExecutionContext, Message, as_text
 from ..core.errors import GraphValidationError, InputError
 from ..core.events import EventType, ExecutionEvent

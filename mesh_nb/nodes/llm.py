@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from ..core import templates
 from ..core.context import ExecutionContext, Message, as_text
-from ..core.errors import ConfigurationError, InputError, MeshError, UnknownNameError
+from ..core.errors import ConfigurationError, InputError, MeshError, UnknownNameError, shown
 from ..core.events import ExecutionEvent
 from ..core.node import BaseNode
 from ..core.tools import Tool, as_tool
@@ -20,6 +20,14 @@ from ..providers._resolve import resolve
 from ._model_call import converse
 
 _CHOICES = ("auto", "none", "required")
+_KINDS: dict[str, tuple[str, Any]] = {
+    **dict.fromkeys(("model", "provider", "api", "base_url", "api_key", "system_prompt"), ("text", str)),
+    **dict.fromkeys(("temperature", "timeout", "idle_timeout"), ("a number", (int, float))),
+    **dict.fromkeys(("max_tokens", "max_steps", "max_retries"), ("a whole number", int)),
+    "tools": ("a list", (Iterable, Callable)),
+    "extra": ("a dict", dict),
+}
+_NEEDED = ("idle_timeout", "max_steps", "max_retries")
 _preloading: set[type] = set()
 
 
@@ -75,6 +83,7 @@ class LLMNode(BaseNode):
         use_native_events: bool = False,
         extra: dict[str, Any] | None = None,
     ) -> None:
+        _check_kinds(id, locals())
         super().__init__(id)
         self.model, self.provider, self.api = model, provider, api
         self.system_prompt, self.max_steps = system_prompt, max_steps
@@ -167,6 +176,17 @@ class LLMNode(BaseNode):
             raise UnknownNameError(f"tool_choice of node {self.id!r}", s.tool_choice, [*_CHOICES, *names])
         if s.tool_choice is not None and not (names or s.builtin_tools):
             raise InputError(f"Node {self.id!r} has a tool_choice but no tools: pass tools=.")
+
+
+def _check_kinds(node_id: str, options: dict[str, Any]) -> None:
+    for name, (meant, kinds) in _KINDS.items():
+        value = options[name]
+        if value is None and name not in _NEEDED:
+            continue
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            # A key in the wrong place must not end up in a message.
+            given = type(value).__name__ if name == "api_key" else shown(value)
+            raise InputError(f"Node {node_id!r}: {name}={given} must be {meant}.")
 
 
 def _tools(node_id: str, given: Sequence[Callable[..., Any] | Tool | str]) -> tuple[list[Tool], list[str]]:

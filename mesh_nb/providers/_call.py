@@ -47,13 +47,13 @@ class ModelCall:
     reasoning: Any = None
     tool_choice: Any = None
     output_schema: dict[str, Any] | None = None
-    base_url: str | None = None
+    base_url: str | None = dataclasses.field(default=None, repr=False)
     api_key: str | None = dataclasses.field(default=None, repr=False)
     client: Any = dataclasses.field(default=None, repr=False)
     timeout: float | None = None
     idle_timeout: float = 90.0
     max_retries: int = 2
-    extra: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any], repr=False)
     native: bool = False
     think_tags: bool = True
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from urllib.parse import urlsplit
+
+from ..core.errors import ConfigurationError
 
 OPENAI = "https://api.openai.com/v1"
 
@@ -30,11 +33,18 @@ def openai_base_url(base_url: str | None) -> str:
 
 
 def host(base_url: str) -> str:
-    """Return the host name of a base URL, in lower case; empty when it has none."""
+    """Return the host name of a base URL, in lower case; empty when it has none, or is no HTTP address."""
     try:
-        return (urlsplit(base_url).hostname or "").lower()
+        parts = urlsplit(base_url)
+        _ = parts.port  # raises for a port that cannot be
     except ValueError:
         return ""
+    return (parts.hostname or "").lower() if parts.scheme.lower() in ("http", "https") else ""
+
+
+def without_secrets(base_url: str) -> str:
+    """Return an address without user name, password and query."""
+    return re.sub(r"//[^/]*@", "//", base_url.partition("?")[0])
 
 
 def is_openai(base_url: str) -> bool:
@@ -57,5 +67,19 @@ def vendor(base_url: str) -> tuple[str, str]:
 
 
 def find_key(base_url: str, given: str | None) -> str | None:
-    """Return the key for an address: the given one, else the vendor's variable, else OPENAI_API_KEY."""
-    return given or os.environ.get(vendor(base_url)[1]) or os.environ.get("OPENAI_API_KEY") or None
+    """Return the key for an address: the given one, else the vendor's variable, else OPENAI_API_KEY.
+
+    Raises ConfigurationError for one that no HTTP header can carry.
+    """
+    variable = vendor(base_url)[1]
+    return sendable(given or os.environ.get(variable) or os.environ.get("OPENAI_API_KEY") or None, variable)
+
+
+def sendable(key: str | None, variable: str) -> str | None:
+    """Return a key. Raises ConfigurationError, without telling it, when no HTTP header can carry it."""
+    if key is not None and not (key.isascii() and key.isprintable()):
+        raise ConfigurationError(
+            "The API key holds a line break or another character that no key has; copy it again into"
+            f" {variable}, or into what you pass as api_key=."
+        )
+    return key

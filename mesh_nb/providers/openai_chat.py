@@ -45,9 +45,10 @@ class OpenAIChat:
             base_url = _hosts.openai_base_url(call.base_url)
             if not _hosts.host(base_url):
                 raise InputError(
-                    f"base_url {base_url!r} is not an address; write it like http://localhost:8000/v1."
+                    f"base_url {_hosts.without_secrets(base_url)!r} is not an address; write it like http://localhost:8000/v1."
                 )
-            if _hosts.is_openai(base_url) and not _hosts.find_key(base_url, call.api_key):
+            key = _hosts.find_key(base_url, call.api_key)
+            if not key and _hosts.is_openai(base_url):
                 raise ConfigurationError(
                     f"OPENAI_API_KEY is not set, so {call.model!r} cannot be asked. Set it (or pass"
                     ' api_key=), or try the offline demo: -m demo (model="demo").'
