@@ -16,8 +16,8 @@ _PLAIN_CALL = ("type", "id", "status", "name", "arguments", "call_id")
 def annotation_source(annotation: dict[str, Any], base: int) -> dict[str, Any] | None:
     """Return a citation as a source, None when it is not one.
 
-    Parameters: annotation; base, the code points of the answer before the part that its offsets count from.
-    A citation of a file has no url: file_id and container_id say where it is.
+    Parameters: annotation; base, the code points of its text block before the part that its offsets count
+    from. A citation of a file has no url: file_id and container_id say where it is.
     """
     kind, url = annotation.get("type"), annotation.get("url")
     source: dict[str, Any] = {"kind": "cited"}

@@ -297,7 +297,7 @@ class Translator:
         at = key if thought else (key[0], "message", 0)
         if at != self._at:
             self._close(out)
-            self._at = at
+            self._at, self._length = at, 0
         pieces = self._parts.get(key)
         if pieces is None:
             self._streamed = True
@@ -344,7 +344,7 @@ class Translator:
 
     # ---- sources, and the rest
     def _annotation(self, out: list[ExecutionEvent], index: int, place: int, annotation: Any) -> bool:
-        """Deliver a citation, its offsets moved from its part to the whole answer."""
+        """Deliver a citation, its offsets moved from its part to its text block."""
         base = self._bases.get((index, "text", place), self._length)
         source = annotation_source(annotation, base) if isinstance(annotation, dict) else None
         if source is None:
