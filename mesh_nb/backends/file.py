@@ -35,6 +35,9 @@ class FileBackend:
     def __init__(self, home: str | os.PathLike[str] | None = None) -> None:
         self._home = home
 
+    def __repr__(self) -> str:
+        return f"<FileBackend {os.fspath(self._home) if self._home is not None else '.mesh'!r}>"
+
     @property
     def folder(self) -> Path:
         """The `.mesh` folder. Raises OSError when it depends on a working directory that is gone."""
@@ -86,7 +89,8 @@ class FileBackend:
     def run_ids(self) -> Iterator[str]:
         """Yield the ids of all runs, newest first."""
         try:
-            names = os.listdir(self.folder / "runs")
+            with os.scandir(self.folder / "runs") as found:
+                names = [entry.name for entry in found if entry.is_file()]
         except OSError:
             return
         for name in sorted(names, reverse=True):
@@ -107,7 +111,8 @@ class FileBackend:
         first = [event for event in map(_event, head[1:2]) if event]
         last = [event for event in map(_event, [*head[2:], *tail][-3:]) if event and event.type in ENDINGS]
         notes = [note] if note and not last else []
-        return StoredRun(run_id, header_of(head[0]) or {}, first + last, live and not last, notes)
+        header = (header_of(head[0]) if head else None) or {}
+        return StoredRun(run_id, header, first + last, live and not last, notes)
 
     def lines(self, run: str | Path, *needles: bytes) -> Iterator[bytes]:
         """Yield the raw lines of a run, by id or by path, that hold one of the needles.

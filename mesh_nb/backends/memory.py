@@ -39,6 +39,9 @@ class MemoryBackend:
     def __init__(self) -> None:
         self._logs: dict[str, MemoryLog] = {}
 
+    def __repr__(self) -> str:
+        return f"<MemoryBackend: {len(self._logs)} runs>"
+
     def open(self, run_id: str, header: dict[str, Any]) -> MemoryLog:
         """Begin the log of a new run. Raises InputError when the run already has one."""
         if run_id in self._logs:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import mesh_nb as mesh
-from mesh_nb.core.events import EventType, ExecutionEvent, dumps, encode
+from mesh_nb.core.events import EventType, ExecutionEvent, dumps, encode, loads
 from mesh_nb.core.tools import Tool
 
 
@@ -144,6 +145,24 @@ def _twice() -> list[Any]:
 class _Unprintable:
     def __repr__(self) -> str:
         raise RuntimeError("no repr")
+
+
+def test_json_that_is_nested_too_deeply_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="nested too deeply"):
+        loads(b"[" * 100_000)
+
+
+def test_one_damaged_log_hides_no_other_run(tmp_path: Path) -> None:
+    backend = mesh.FileBackend(tmp_path)
+    run = single(lambda input: 1).run_sync("x", backend=backend)
+    logs = tmp_path / ".mesh" / "runs"
+    (logs / "deep.jsonl").write_bytes(b"[" * 100_000)
+    (logs / "empty.jsonl").touch()
+    (logs / "folder.jsonl").mkdir()
+    (logs / "link.jsonl").symlink_to(tmp_path / "nowhere")
+    assert [found.id for found in mesh.runs(backend=backend)] == ["empty", "deep", run.id]
+    assert len(mesh.calls_df(tmp_path)) == 0
+    assert mesh.Run.load("deep", backend).status == "interrupted"
 
 
 @pytest.mark.parametrize(
