@@ -335,8 +335,14 @@ def decode(line: bytes | str | dict[str, Any]) -> ExecutionEvent:
 
 
 def loads(data: bytes | str) -> Any:
-    """Parse JSON with orjson, and with the standard library where orjson refuses (lone surrogates)."""
+    """Parse JSON with orjson, and with the standard library where orjson refuses (lone surrogates).
+
+    Raises ValueError for what is no JSON, or is nested too deeply.
+    """
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
-        return json.loads(data)
+        try:
+            return json.loads(data)
+        except RecursionError:
+            raise ValueError("the JSON is nested too deeply") from None
