@@ -13,6 +13,9 @@ OPEN_MARK, CLOSE_MARK = "\ue000", "\ue001"
 """Around a citation's number inside text; stripped from what models say, so they cannot be forged."""
 
 
+PROGRESS, RETRY = "data-progress", "data-retry"
+
+
 @dataclasses.dataclass(slots=True)
 class Text:
     """Answer text of one block, as Markdown; citations are marked by OPEN_MARK number CLOSE_MARK."""
@@ -55,24 +58,33 @@ class File:
 
 
 @dataclasses.dataclass(slots=True)
+class Data:
+    """Custom data of one type that came in a row; progress is its latest value only."""
+
+    data_type: str
+    payloads: list[Any]
+
+
+@dataclasses.dataclass(slots=True)
 class Note:
-    """A sentence about the run itself: a failure, a retry."""
+    """A sentence about the run itself: a failure."""
 
     text: str
     failure: bool = False
 
 
-Block = Text | Reasoning | ToolCall | File | Note
+Block = Text | Reasoning | ToolCall | File | Data | Note
 
 
 @dataclasses.dataclass(slots=True)
 class Section:
-    """What one visit of one node showed; discarded when a retry replaced it."""
+    """What one visit of one node showed; discarded when a retry replaced it, for this reason."""
 
     node_id: str
     visit: int
     blocks: list[Block] = dataclasses.field(default_factory=list[Block])
     discarded: bool = False
+    reason: str = ""
 
 
 @dataclasses.dataclass(slots=True)
@@ -115,7 +127,9 @@ class Folded:
     @property
     def says_failure(self) -> bool:
         """Whether a section already says what failed."""
-        return any(isinstance(b, Note) and b.failure for s in self.sections for b in s.blocks)
+        return any(
+            isinstance(b, Note) and b.failure for s in self.sections if not s.discarded for b in s.blocks
+        )
 
 
 def fold(events: Iterable[ExecutionEvent]) -> Folded:
@@ -131,7 +145,6 @@ def fold(events: Iterable[ExecutionEvent]) -> Folded:
             if isinstance(block, Text):
                 _place_marks(block)
     state.view.sources = sorted(state.found.values(), key=lambda c: c.number or len(state.found) + 1)
-    state.view.sections = [s for s in state.view.sections if s.blocks]
     return state.view
 
 
@@ -280,6 +293,20 @@ def _response(state: _Fold, event: ExecutionEvent) -> None:
             block.text = "The provider keeps this reasoning to itself."
 
 
+def _custom(state: _Fold, event: ExecutionEvent) -> None:
+    m, blocks = event.metadata, state.section(event).blocks
+    data_type = _clean(m.get("data_type")) or "data"
+    if data_type == "native" or m.get("transient"):
+        return
+    last = blocks[-1] if blocks else None
+    if not isinstance(last, Data) or last.data_type != data_type:
+        blocks.append(Data(data_type, [event.content]))
+    elif data_type == PROGRESS:
+        last.payloads = [event.content]
+    else:
+        last.payloads.append(event.content)
+
+
 def _node_error(state: _Fold, event: ExecutionEvent) -> None:
     state.add(event, Note(_clean(event.error) or "failed", failure=True))
 
@@ -288,9 +315,7 @@ def _node_retry(state: _Fold, event: ExecutionEvent) -> None:
     key = event.node_id, int(event.metadata.get("visit") or 0)
     section = state.sections.pop(key, None)
     if section is not None:
-        section.discarded = True
-        reason = _clean(event.error)
-        section.blocks.append(Note(f"Tried again{': ' + reason if reason else '.'}"))
+        section.discarded, section.reason = True, _clean(event.error)
     state.open = {k: b for k, b in state.open.items() if k[1] != event.node_id}
 
 
@@ -322,6 +347,8 @@ _HANDLERS = {
     EventType.SOURCE: _source,
     EventType.FILE: _file,
     EventType.RESPONSE_METADATA: _response,
+    EventType.CUSTOM_DATA: _custom,
+    EventType.NODE_START: _Fold.section,
     EventType.NODE_ERROR: _node_error,
     EventType.NODE_RETRY: _node_retry,
     EventType.EXECUTION_START: _start,

@@ -1,6 +1,8 @@
 """A folded run as HTML that reads well after Jupyter's sanitizer: no script, id or SVG.
 
-The inline styles are ours alone, and a page that drops them loses looks only.
+It says what the live view said, in the same order and the same words, at the same places, so that nothing
+moves when it takes the live view's place. The inline styles are ours alone, and a page that drops them loses
+looks only.
 """
 
 from __future__ import annotations
@@ -8,11 +10,24 @@ from __future__ import annotations
 import base64
 import binascii
 import html
-import re
+import itertools
 from typing import Any
 
-from . import _words
-from ._fold import Block, Citation, File, Folded, Reasoning, Text, ToolCall
+from . import _looks, _words
+from ._fold import (
+    PROGRESS,
+    RETRY,
+    Block,
+    Citation,
+    Data,
+    File,
+    Folded,
+    Note,
+    Reasoning,
+    Section,
+    Text,
+    ToolCall,
+)
 from ._markup import link, to_html
 
 IMAGE_CAP = 1_000_000
@@ -20,83 +35,134 @@ IMAGE_CAP = 1_000_000
 
 RASTER = {"image/png", "image/jpeg", "image/gif", "image/webp"}
 ROWS = 50
-
-_SHADE = "background:var(--jp-layout-color2,rgba(127,127,127,.12));border-radius:4px"
-_FAINT = "color:var(--jp-ui-font-color2,inherit)"
-_STYLES = {
-    "td": "text-align:left",
-    "th": "text-align:left",
-    "pre": f"padding:.6em .8em;overflow:auto;{_SHADE}",
-    "details": "margin:.3em 0",
-    "summary": f"cursor:pointer;{_FAINT}",
-    "small": _FAINT,
-    "img": "max-width:100%;max-height:28em",
-}
-_STYLED = re.compile(rf"<({'|'.join(_STYLES)})(?=[ >])")
+_MAGIC = {"iVBORw0KGgo": "image/png", "/9j/": "image/jpeg", "R0lGOD": "image/gif", "UklGR": "image/webp"}
 
 
 def render(view: Folded) -> str:
     """Return a run as HTML. Everything a model, a tool or a file said is escaped or sanitised."""
-    parts = ['<div class="mesh-run">']
-    for section in view.sections:
-        title = _words.heading(view, section)
-        inner = "\n".join(_block(block, view) for block in section.blocks)
-        if section.discarded:
-            inner = (
-                f"<details><summary>{html.escape(title or 'Replaced by a retry')}</summary>{inner}</details>"
-            )
-        elif title:
-            inner = f"<p><strong>{html.escape(title)}</strong></p>\n{inner}"
-        parts.append(inner)
+    parts = [f'<div class="mesh-run"{_looks.of("run")}>', _header(view), *_sections(view)]
     output = _words.leftover_output(view)
     if output:
         parts.append(to_html(output) if view.output and _is_prose(view.output) else _pre(output))
     if view.sources:
         parts.append(_sources(view.sources))
-    ending = _words.ending(view)
-    if ending:
-        word = "" if view.status in ("cancelled", "interrupted") else "<strong>Error.</strong> "
-        parts.append(f"<p>{word}{_lines(ending)}</p>")
-    usage = _words.usage_line(view)
-    if usage:
-        parts.append(f"<p><small>{html.escape(usage)}</small></p>")
-    return _STYLED.sub(_styled, "\n".join([*parts, "</div>"]))
+    title, text = _words.ending(view)
+    if title and view.status in ("cancelled", "interrupted"):
+        parts.append(f"<p><small>{html.escape(f'{title} {_words.kept(view)}'.strip())}</small></p>")
+    elif title:
+        parts.append(_trouble(title, text, view, "soft" if view.status in ("budget", "timeout") else "bad"))
+    return _looks.dressed("\n".join([*parts, "</div>"]))
 
 
-def _styled(tag: re.Match[str]) -> str:
-    return f'<{tag[1]} style="{_STYLES[tag[1]]}"'
+def _header(view: Folded) -> str:
+    state, usage = _words.state(view), _words.usage_line(view)
+    after = f" · {html.escape(usage)}" if usage else ""
+    return f"<p{_looks.of('header')}><small><strong>{state}</strong>{after}</small></p>"
+
+
+def _sections(view: Folded) -> list[str]:
+    parts: list[str] = []
+    replaced: dict[tuple[str, int], str] = {}
+    for section in _words.named(view):
+        key = section.node_id, section.visit
+        inner = _blocks(section, view)
+        if section.discarded:
+            inner = inner or "<p>Nothing had arrived.</p>"
+            reason = f" {html.escape(_words.shorten(section.reason, 200))}" if section.reason else ""
+            fold = f"<details><summary>Tried again{reason}</summary>\n{inner}</details>"
+            replaced[key] = replaced.get(key, "") + fold
+            continue
+        title = _words.heading(view, section)
+        if title:
+            parts.append(f"<p{_looks.of('node')}><small><strong>{html.escape(title)}</strong></small></p>")
+        parts += [replaced.pop(key, ""), inner]
+    return [p for p in (*parts, *replaced.values()) if p]
+
+
+def _blocks(section: Section, view: Folded) -> str:
+    parts: list[str] = []
+    for is_call, group in itertools.groupby(section.blocks, lambda b: isinstance(b, ToolCall)):
+        if is_call:
+            parts.append(_calls([b for b in group if isinstance(b, ToolCall)]))
+        else:
+            parts += [_block(block, section, view) for block in group]
+    return "\n".join(parts)
 
 
 def _is_prose(output: Any) -> bool:
     return isinstance(output, str) or (isinstance(output, dict) and isinstance(output.get("content"), str))
 
 
-def _block(block: Block, view: Folded) -> str:
+def _block(block: Block, section: Section, view: Folded) -> str:
     if isinstance(block, Text):
-        return to_html(block.text, view.sources)
+        note = "<p><small>The model declined to answer.</small></p>\n" if block.refusal else ""
+        return note + to_html(block.text, view.sources)
     if isinstance(block, Reasoning):
         title = html.escape(_words.reasoning_title(block.kind, block.text))
-        return f"<details><summary>{title}</summary>\n{to_html(block.text)}</details>"
-    if isinstance(block, ToolCall):
-        return _tool(block)
+        return f"<details><summary>{title}</summary>\n{_inset(to_html(block.text))}</details>"
     if isinstance(block, File):
         return _file(block)
-    word = "<strong>Error.</strong> " if block.failure else ""
-    return f"<p>{word}{_lines(block.text)}</p>"
+    if isinstance(block, Data):
+        return _data(block)
+    if isinstance(block, Note) and block.failure:
+        return _trouble(f"Node {section.node_id} failed", block.text, view, "bad")
+    return f"<p>{_lines(block.text)}</p>" if isinstance(block, Note) else ""
+
+
+def _calls(calls: list[ToolCall]) -> str:
+    tools = "\n".join(map(_tool, calls))
+    if len(calls) < 2:
+        return tools
+    title, names, failed = _words.calls_title(calls)
+    return f"<details>{_summary(title, names, failed)}\n{_inset(tools)}</details>"
+
+
+def _summary(title: str, rest: str, *tags: str) -> str:
+    shown = f" <code>{html.escape(rest)}</code>" if rest else ""
+    after = "".join(f" {html.escape(tag)}" for tag in tags if tag)
+    return f"<summary><strong>{html.escape(title)}</strong>{shown}{after}</summary>"
 
 
 def _tool(call: ToolCall) -> str:
-    state = _words.tool_state(call)
-    title = f"<code>{html.escape(_words.signature(call))}</code>{f': {html.escape(state)}' if state else ''}"
+    given = call.arguments if call.arguments is not None else call.raw or None
+    rest = "" if given is None else _words.brief(given)
+    by = "by the provider" if call.executed_by == "provider" else ""
     body: list[str] = []
-    if call.arguments is not None or call.raw:
-        shown = _words.json_text(call.arguments) if call.arguments is not None else _words.cut(call.raw)
-        body.append(f"<p>Arguments</p>{_pre(shown)}")
+    if given is not None:
+        shown = _words.cut(call.raw) if call.arguments is None else _words.json_text(call.arguments)
+        body.append(_caption("Arguments") + _pre(shown))
+    if call.output is not None:
+        body.append(_caption("Result") + _value(call.output))
     if call.error:
-        body.append(f"<p><strong>Error.</strong> {_lines(call.error)}</p>")
-    elif call.output is not None:
-        body.append(f"<p>Result</p>{_table(call.output) or _pre(_words.value_text(call.output))}")
-    return f"<details><summary>{title}</summary>\n{''.join(body)}</details>"
+        body.append(f"{_caption('Error')}<p>{_lines(call.error)}</p>")
+    state = _words.tool_state(call)
+    return f"<details>{_summary(call.name or 'tool', rest, by, state)}\n{_inset(''.join(body))}</details>"
+
+
+def _data(data: Data) -> str:
+    last = data.payloads[-1]
+    if data.data_type in (PROGRESS, RETRY):
+        return f"<p><small>{html.escape(_words.data_line(data))}</small></p>"
+    shown = last if len(data.payloads) == 1 else data.payloads[-ROWS:]
+    title = _summary(data.data_type.removeprefix("data-"), _words.brief(last))
+    return f"<details>{title}\n{_inset(_value(shown))}</details>"
+
+
+def _caption(text: str) -> str:
+    return f"<p{_looks.of('caption')}><small>{text}</small></p>"
+
+
+def _inset(inner: str) -> str:
+    return f"<div{_looks.of('inset')}>{inner}</div>"
+
+
+def _value(value: Any) -> str:
+    """Return a result as an image, a table or text."""
+    mime = next((m for start, m in _MAGIC.items() if isinstance(value, str) and value.startswith(start)), "")
+    data = _image_data(File("", mime, value, None)) if mime and len(value) > 64 else None
+    if data is not None:
+        return f'<p><img src="data:{mime};base64,{data}" alt="Result of the tool"></p>'
+    return _table(value) or _pre(_words.value_text(value))
 
 
 def _table(value: Any) -> str:
@@ -119,10 +185,10 @@ def _cell(value: Any) -> str:
 
 
 def _file(file: File) -> str:
-    line = html.escape(_words.file_line(file))
+    line = f"<small>{html.escape(_words.file_line(file))}</small>"
     data = _image_data(file)
     if data is None:
-        return f"<p>File: {line}</p>"
+        return f"<p>{line}</p>"
     mime = file.mime_type.lower()
     return f'<p><img src="data:{mime};base64,{data}" alt="{html.escape(file.name)}"><br>{line}</p>'
 
@@ -138,14 +204,27 @@ def _image_data(file: File) -> str | None:
 
 def _sources(sources: list[Citation]) -> str:
     cited = "".join(_source(s) for s in sources if s.number)
-    read = "".join(_source(s) for s in sources if not s.number)
-    parts = [f"<p>Sources</p>\n<ol>{cited}</ol>"] if cited else []
-    return "\n".join([*parts, f"<p>Also read</p>\n<ul>{read}</ul>"] if read else parts)
+    read = [_source(s) for s in sources if not s.number]
+    parts = [f"<p{_looks.of('caption')}><small><strong>Sources</strong></small></p>\n<ol>{cited}</ol>"]
+    if not cited:
+        parts = []
+    if read:
+        title = f"<strong>Also read</strong> {_words.count(len(read), 'source')}"
+        parts.append(f"<details><summary>{title}</summary>\n<ul>{''.join(read)}</ul></details>")
+    return "\n".join(parts)
 
 
 def _source(source: Citation) -> str:
     quote = f": “{html.escape(_words.shorten(source.cited_text, 300))}”" if source.cited_text else ""
     return f"<li>{link(source.url, _words.shorten(source.title, 200))}{quote}</li>"
+
+
+def _trouble(title: str, text: str, view: Folded, kind: str) -> str:
+    kept = _words.kept(view)
+    head = f"<p{_looks.of(f'{kind} title')}><strong>{html.escape(title)}</strong></p>"
+    said = f"<p>{_lines(text)}</p>" if text else ""
+    had = f"<p><small>{kept}</small></p>" if kept else ""
+    return f"<div{_looks.of(kind)}>{head}{said}{had}</div>"
 
 
 def _pre(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from . import _words
-from ._fold import Block, Citation, File, Folded, Reasoning, Text, ToolCall
+from ._fold import Block, Citation, Data, File, Folded, Note, Reasoning, Section, Text, ToolCall
 from ._markup import to_markdown, to_plain
 
 _HTTP = re.compile(r"https?://[^\s()<>]+\Z", re.IGNORECASE)
@@ -86,27 +86,29 @@ def _escape(text: str) -> str:
 def _compose(view: Folded, style: _Plain) -> str:
     parts: list[str] = []
     for section in view.sections:
-        if section.discarded:
+        if section.discarded or not section.blocks:
             continue
         title = _words.heading(view, section)
         if title:
             parts.append(style.title(title))
-        parts += [_block(block, style) for block in section.blocks]
+        parts += [_block(block, style, section) for block in section.blocks]
     output = _words.leftover_output(view)
     if output:
         parts.append(style.code(output))
     if view.sources:
         parts.append(style.sources(view.sources))
-    ending = _words.ending(view)
-    if ending:
-        parts.append(style.line(ending))
+    title, text = _words.ending(view)
+    if title:
+        parts.append(style.line(" ".join(p for p in (title, text) if p)))
+    if view.status not in ("completed", "running"):
+        parts.append(_words.kept(view))
     usage = _words.usage_line(view)
     if usage:
         parts.append(style.line(usage))
     return "\n\n".join(p for p in parts if p)
 
 
-def _block(block: Block, style: _Plain) -> str:
+def _block(block: Block, style: _Plain, section: Section) -> str:
     if isinstance(block, Text):
         return style.text(block.text)
     if isinstance(block, Reasoning):
@@ -119,4 +121,10 @@ def _block(block: Block, style: _Plain) -> str:
         return line if block.output is None else f"{line}\n\n{style.code(_words.value_text(block.output))}"
     if isinstance(block, File):
         return style.line(f"File: {_words.file_line(block)}")
-    return style.line(f"{'Error: ' if block.failure else ''}{block.text}")
+    if isinstance(block, Data):
+        return style.line(_words.data_line(block))
+    return style.line(_failure(block, section))
+
+
+def _failure(note: Note, section: Section) -> str:
+    return f"Node {section.node_id} failed. {note.text}" if note.failure else note.text

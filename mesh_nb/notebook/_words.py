@@ -6,10 +6,13 @@ import json
 from typing import Any
 
 from ..core.events import dumps
-from ._fold import File, Folded, Section, ToolCall
+from ._fold import OPEN_MARK, PROGRESS, RETRY, Data, File, Folded, Section, ToolCall
 
 CUT = 8_000
 """Characters of one tool result that static output shows."""
+
+NAMED = 30
+"""Nodes of a run that are named even when they have nothing to show."""
 
 LINE = 80
 WRAPPERS = ("content", "output", "result", "text")
@@ -49,10 +52,26 @@ def value_text(value: Any) -> str:
 
 
 def json_text(value: Any) -> str:
-    """Return a value as JSON: on one line when it is short, else indented."""
+    """Return a value as JSON, what fits a line on one line."""
     plain = json.loads(dumps(value))
     line = json.dumps(plain, ensure_ascii=False)
-    return line if len(line) <= LINE else cut(json.dumps(plain, indent=2, ensure_ascii=False))
+    if len(line) > 100_000:
+        return cut(json.dumps(plain, indent=2, ensure_ascii=False))
+    return cut(_laid_out(plain, ""))
+
+
+def _laid_out(value: Any, indent: str) -> str:
+    line = json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, (dict, list)) or len(line) <= LINE:
+        return line
+    deeper = f"{indent}  "
+    if isinstance(value, list):
+        items = [_laid_out(v, deeper) for v in value]
+        start, end = "[]"
+    else:
+        items = [f"{json.dumps(k, ensure_ascii=False)}: {_laid_out(v, deeper)}" for k, v in value.items()]
+        start, end = "{}"
+    return f"{start}\n{deeper}" + f",\n{deeper}".join(items) + f"\n{indent}{end}"
 
 
 def cut(text: str) -> str:
@@ -81,19 +100,86 @@ def file_line(file: File) -> str:
     return f"{file.name} ({file.mime_type}, {size_text(file.size)})"
 
 
+def count(number: int, thing: str) -> str:
+    """Return a number with its thing: `1 word`, `2,000 words`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def heading(view: Folded, section: Section) -> str:
-    """Return the title of a section, empty when the run has only one."""
-    if len(view.sections) < 2:
+    """Return the name of a section's node, empty when the run has only one."""
+    if sum(not s.discarded for s in view.sections) < 2:
         return ""
-    visit = f", visit {section.visit + 1}" if section.visit else ""
-    return f"{section.node_id}{visit}{', replaced by a retry' if section.discarded else ''}"
+    return f"{section.node_id}, visit {section.visit + 1}" if section.visit else section.node_id
+
+
+def named(view: Folded) -> list[Section]:
+    """Return the sections that are shown; in a large graph not those that have nothing to show."""
+    return [s for s in view.sections if s.blocks or s.discarded or len(view.sections) <= NAMED]
 
 
 def reasoning_title(kind: str, text: str) -> str:
     """Return the line above folded reasoning."""
-    words = len(text.split())
-    name = {"summary": "Reasoning, summarised", "redacted": "Reasoning, withheld"}.get(kind, "Reasoning")
-    return name if kind == "redacted" else f"{name} ({words} word{'' if words == 1 else 's'})"
+    about = "" if kind == "full" else f", {kind}"
+    return "Thought" if kind == "redacted" else f"Thought ({count(len(text.split()), 'word')}{about})"
+
+
+def brief(value: Any, length: int = 90) -> str:
+    """Return a value on one line, for a summary: `city: Paris, unit: C`."""
+    if isinstance(value, dict):
+        text = ", ".join(f"{k}: {_one(v)[:length]}" for k, v in list(value.items())[:6])
+    else:
+        text = _one(value)
+    return shorten(" ".join(text[: 4 * length].split()), length)
+
+
+def _one(value: Any) -> str:
+    return value if isinstance(value, str) else dumps(value).decode()
+
+
+def progress(payload: Any) -> str:
+    """Return a progress payload in words: its label and how far it is."""
+    known: dict[str, Any] = payload if isinstance(payload, dict) else {"value": payload}
+
+    def number(*names: str) -> float | None:
+        found = (known.get(n) for n in names)
+        return next((v for v in found if isinstance(v, (int, float)) and not isinstance(v, bool)), None)
+
+    percent = number("percent", "percentage")
+    done = number("value", "current", "completed", "done", "progress") if percent is None else percent
+    top = 100 if percent is not None else number("max", "total")
+    if top is None or top <= 0:
+        top = 100 if (done or 0) > 1 else 1
+    label = next((v for n in _LABELS if isinstance(v := known.get(n), str)), "") or "Progress"
+    if done is None:
+        return label
+    return f"{label} {f'{done / top:.0%}' if top in (1, 100) else f'{done:g} of {top:g}'}"
+
+
+def again(data: Data) -> str:
+    """Return that a request was sent again, and why; how long it waited differs from run to run."""
+    last = data.payloads[-1]
+    reason = last.get("reason") if isinstance(last, dict) else None
+    times = f", {len(data.payloads)} times" if len(data.payloads) > 1 else ""
+    return f"Asked again{f' after {reason}' if reason else ''}{times}"
+
+
+def data_line(data: Data) -> str:
+    """Return custom data as one line."""
+    if data.data_type == RETRY:
+        return again(data)
+    if data.data_type == PROGRESS:
+        return progress(data.payloads[-1])
+    return f"{data.data_type.removeprefix('data-')}: {brief(data.payloads[-1])}"
+
+
+_LABELS = ("label", "message", "description", "title")
+
+
+def calls_title(calls: list[ToolCall]) -> tuple[str, str, str]:
+    """Return the line above calls in a row: how many, of what, and how many failed."""
+    names = ", ".join(list(dict.fromkeys(c.name for c in calls))[:5])
+    failed = sum(c.status == "error" for c in calls)
+    return count(len(calls), "tool call"), names, f"{failed} failed" if failed else ""
 
 
 def usage_line(view: Folded) -> str:
@@ -104,7 +190,7 @@ def usage_line(view: Folded) -> str:
     if view.model_calls > 1:
         parts.append(f"{view.model_calls} model calls")
     if view.tool_calls:
-        parts.append(f"{view.tool_calls} tool call{'' if view.tool_calls == 1 else 's'}")
+        parts.append(count(view.tool_calls, "tool call"))
     asked, answered = view.usage.get("prompt_tokens"), view.usage.get("completion_tokens")
     if asked is not None:
         parts.append(f"{asked:,} tokens in")
@@ -113,15 +199,46 @@ def usage_line(view: Folded) -> str:
     return " · ".join(parts)
 
 
-def ending(view: Folded) -> str:
-    """Return a sentence about an ending that is not a completion, empty otherwise."""
+def state(view: Folded) -> str:
+    """Return how a run stands, in a word or two."""
+    return "Interrupted" if view.status == "interrupted" and view.error else _STATES.get(view.status, "Ended")
+
+
+def kept(view: Folded) -> str:
+    """Return what a run that did not complete had obtained, as a sentence; empty when it was nothing."""
+    words = len(view.text.replace(OPEN_MARK, " ").split())
+    blocks = [b for s in view.sections if not s.discarded for b in s.blocks]
+    results = sum(isinstance(b, ToolCall) and b.status == "ok" for b in blocks)
+    had = [count(words, "word")] * bool(words) + [count(results, "tool result")] * bool(results)
+    return f"Kept: {' and '.join(had)}." if had else ""
+
+
+def ending(view: Folded) -> tuple[str, str]:
+    """Return a title and a text about an ending that is not a completion; both empty when it was one, or when
+    a section has said it."""
     if view.status in ("completed", "running") or (view.status == "failed" and view.says_failure):
-        return ""
+        return "", ""
     if view.status == "cancelled":
-        return "Stopped. What had arrived is kept."
+        return "Stopped before the end.", ""
     if view.status == "interrupted":
-        return view.error or "Waiting for an answer."
-    return view.error or f"The run ended with status {view.status}."
+        return view.error or "Waiting for an answer.", ""
+    return _ENDINGS.get(view.status, f"The run ended with status {view.status}."), view.error or ""
+
+
+_STATES = {
+    "completed": "Done",
+    "running": "Unfinished",
+    "interrupted": "Waiting",
+    "failed": "Failed",
+    "cancelled": "Stopped",
+    "budget": "Over budget",
+    "timeout": "Timed out",
+}
+_ENDINGS = {
+    "failed": "The run failed.",
+    "budget": "The run reached its budget.",
+    "timeout": "The run took longer than it was allowed.",
+}
 
 
 def leftover_output(view: Folded) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -43,7 +44,7 @@ class MeshMagics(Magics):
         ; hides the output, -- ends the options. %mesh last, runs, stop and models look at runs.
         """
         if cell is None:
-            return _commands.run(line, _parser(self.mesh).format_help())
+            return _commands.run(line, help_text(self.mesh))
         prepared = self.prepare(line, cell)
         return None if prepared is None else prepared.run_sync()
 
@@ -51,13 +52,19 @@ class MeshMagics(Magics):
         """Read a `%%mesh` cell; None when it only asked for help. Raises one-line errors; starts nothing."""
         request = _arguments.parse(_parser(self.mesh), line)
         if request.help:
-            print(_parser(self.mesh).format_help())  # noqa: T201
+            print(help_text(self.mesh))  # noqa: T201
             return None
         return _Prepared(request, cell, self.shell)
 
 
 def _parser(magic: Any) -> MagicArgumentParser:
     return magic.parser
+
+
+def help_text(magic: Any) -> str:
+    """Return the help of a magic as it reads in a cell; IPython's is reStructuredText for `%mesh?`."""
+    text = _parser(magic).format_help().removeprefix("::").lstrip("\n")
+    return textwrap.dedent(text.replace("%mesh [", "%%mesh [", 1))
 
 
 class _Prepared:

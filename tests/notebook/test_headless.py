@@ -113,7 +113,7 @@ def test_nbconvert_execute_to_html_shows_the_answer_without_a_kernel(env: dict[s
     command(env, "nbconvert", "--execute", "--to", "html", str(saved(notebook(*CELLS))))
     page = Path("nb.html").read_text("utf-8")
     assert "tok18 tok19" in page
-    assert "Reasoning (5 words)" in page
+    assert "Thought (5 words)" in page
     assert "widget-view" not in page
 
 

@@ -173,7 +173,7 @@ def stopped(kernel: Kernel, server: Replay, cell: Cell, *, partial: bool = True)
     assert value(kernel, "r.status") == "cancelled"
     text = value(kernel, "r.text")
     assert bool(text) is partial
-    assert "Stopped." in cell.outputs[0]["data"]["text/plain"]
+    assert "Stopped before the end." in cell.outputs[0]["data"]["text/plain"]
     assert WIDGET_VIEW not in cell.outputs[0]["data"]
     nothing_left(kernel)
     assert kernel.run(f"%%mesh -m {MODEL}\nNext").status == "ok"
@@ -244,7 +244,7 @@ def test_a_failed_run_keeps_its_partial_text_in_the_cell(kernel: Kernel):
     assert text
     shown = answer(kernel, cell)
     assert text.strip() in shown
-    assert "Error:" in shown
+    assert "Node llm failed." in shown
     assert "sk-test-key" not in str(cell.messages)
 
 

@@ -1,15 +1,18 @@
 import type { Feed } from "../core/feed";
-import { brief } from "../core/format";
+import { brief, duration } from "../core/format";
 import type { CustomPart } from "../core/state";
 import { Icon } from "./icons";
 import { Fold, pure } from "./parts";
 import { Value } from "./value";
 
 const KEPT = 50;
+/** A request that is sent again before its answer began. */
+const RETRY = "data-retry";
 
 export const Custom = pure(
   ({ id, feed, parts }: { id: string; feed: Feed; parts: CustomPart[]; rev: number }) => {
     const last = parts.at(-1)!;
+    if (last.dataType === RETRY) return <Again payloads={parts.map((p) => p.payload)} />;
     if (last.dataType === "data-progress") return <Progress payload={last.payload} />;
     const value = parts.length === 1 ? last.payload : parts.slice(-KEPT).map((p) => p.payload);
     return (
@@ -32,6 +35,21 @@ export const Custom = pure(
     );
   },
 );
+
+function Again({ payloads }: { payloads: unknown[] }) {
+  const last = (payloads.at(-1) ?? {}) as { reason?: unknown; delay_s?: unknown };
+  const reason = typeof last.reason === "string" && last.reason ? ` after ${last.reason}` : "";
+  return (
+    <p class="note again">
+      <Icon name="retry" />
+      <span>
+        Asked again{reason}
+        {payloads.length > 1 && `, ${payloads.length} times`}
+      </span>
+      {typeof last.delay_s === "number" && <span class="figure">waits {duration(last.delay_s * 1000)}</span>}
+    </p>
+  );
+}
 
 /** What a progress payload says: how much of how much, and of what. */
 export function progressOf(payload: unknown): { value: number | null; max: number; label: string } {

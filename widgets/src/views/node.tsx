@@ -31,7 +31,7 @@ export const NodeView = pure(({ feed, run, node, named }: Props) => (
       <h4>
         <Icon name={ICONS[node.status]} />
         <span class="name">{node.id}</span>
-        {node.visit > 0 && <span class="figure">round {node.visit + 1}</span>}
+        {node.visit > 0 && <span class="figure">visit {node.visit + 1}</span>}
         {node.endedAt !== null && <span class="figure">{duration((node.endedAt - node.startedAt) * 1000)}</span>}
       </h4>
     )}
