@@ -228,5 +228,18 @@ async def _real_vel(base_url: str, model: str) -> AsyncIterator[Any]:
     yield vel_agent(base_url, model)
 
 
-REAL = {"vel": _real_vel, "openai_agents": openai_agent}
+@asynccontextmanager
+async def pydantic_agent(base_url: str, model: str, **options: Any) -> AsyncIterator[Any]:
+    """A real pydantic_ai.Agent on the replay server."""
+    from openai import AsyncOpenAI
+    from pydantic_ai import Agent
+    from pydantic_ai.models.openai import OpenAIChatModel
+    from pydantic_ai.providers.openai import OpenAIProvider
+
+    async with AsyncOpenAI(base_url=base_url, api_key="sk-test-0000", max_retries=0) as client:
+        options.setdefault("tools", [get_item])
+        yield Agent(OpenAIChatModel(model, provider=OpenAIProvider(openai_client=client)), **options)
+
+
+REAL = {"vel": _real_vel, "openai_agents": openai_agent, "pydantic_ai": pydantic_agent}
 """How to make a real agent of each plug-in's library on the replay server, with the tool get_item."""

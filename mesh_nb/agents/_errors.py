@@ -45,6 +45,16 @@ def from_exception(error: Exception, *, provider: str, model: str) -> Exception:
     if isinstance(status, int):
         return from_status(said, status, provider=provider, model=model)
     if type(error).__module__.partition(".")[0] in _TRANSPORTS:
-        message = _KEY.sub("***", said) or type(error).__name__
-        return ProviderError(message, provider=provider, model=model, retryable=True)
+        return lost(said or type(error).__name__, provider=provider, model=model)
     return error
+
+
+def lost(text: str, *, provider: str, model: str) -> ProviderError:
+    """Return the error for a model call that no HTTP status ended: no connection, a dropped one."""
+    return ProviderError(_KEY.sub("***", text), provider=provider, model=model, retryable=True)
+
+
+def vendor(error: BaseException) -> str:
+    """Return the provider whose SDK raised, or one of its base classes; "agent" when none did."""
+    roots = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    return next((name for name in ("openai", "anthropic") if name in roots), "agent")

@@ -1,0 +1,329 @@
+"""Agents of Pydantic AI (https://pydantic.dev/docs/ai/).
+
+Words, tool calls and their results come from the events of `run_stream_events`; a model call's usage and
+finish reason from the responses that the run has collected by then: the events do not say.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from ..core.context import ExecutionContext
+from ..core.errors import UnknownNameError
+from ..core.events import EventType, ExecutionEvent
+from ..providers._chat_usage import finish_reason
+from . import _errors
+from ._fold import Events, Fold, plain, with_native
+from ._protocol import AgentInput, loaded_class
+
+_VENDORS = {
+    "openai-chat": "openai",
+    "openai-responses": "openai",
+    "google": "gemini",
+    "google-gla": "gemini",
+    "google-cloud": "gemini",
+    "google-vertex": "gemini",
+}
+_OUTCOMES = {"success": "ok", "denied": "denied", "interrupted": "cancelled"}
+_QUIET = frozenset({"final_result", "agent_run_result"})
+
+
+def _usage(usage: Any) -> dict[str, int]:
+    """Return a response's counts; nothing when the provider sent none, which the library fills with zeros."""
+    total = usage.input_tokens + usage.output_tokens
+    if usage.unmeasured_requests or not total:
+        return {}
+    counts = {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": total,
+        "cached_tokens": usage.cache_read_tokens,
+        "reasoning_tokens": usage.output_reasoning_tokens,
+    }
+    return counts | ({"cache_write_tokens": usage.cache_write_tokens} if usage.cache_write_tokens else {})
+
+
+def _sources(citations: Any) -> list[dict[str, Any]]:
+    """Return citations as sources; their places are in the text part that they belong to."""
+    found: list[dict[str, Any]] = []
+    for citation in citations or ():
+        anchor = citation.anchor
+        place = (
+            {} if anchor is None else {"start": anchor.start, "end": anchor.end, "offset_unit": "code_point"}
+        )
+        for origin in citation.sources:
+            source: dict[str, Any] = {"kind": "cited", **place}
+            title = origin.title or getattr(origin, "document_id", None)
+            said = {
+                "url": getattr(origin, "url", None),
+                "title": title,
+                "cited_text": "\n".join(origin.excerpts),
+            }
+            found.append(source | {key: value for key, value in said.items() if value})
+    return found
+
+
+class _Reader:
+    """One run's events, read into a fold. Events are told apart by the kinds that they name themselves."""
+
+    def __init__(self, fold: Fold) -> None:
+        self.fold = fold
+        self.output: Any = None
+        self._open = False
+        self._settled = 0
+        self._tools: dict[int, str] = {}
+
+    def feed(self, event: Any, responses: list[Any]) -> Events:
+        """Return what an event becomes; responses are those that the run has completed by now."""
+        kind = event.event_kind
+        if kind == "part_delta":
+            return self._delta(str(event.index), event.index, event.delta)
+        if kind == "part_end":
+            return self._part_end(str(event.index), event.part)
+        out = self.settle(responses)
+        if kind == "part_start":
+            return [*out, *self._begin(), *self._part_start(str(event.index), event.index, event.part)]
+        if kind.endswith("tool_call"):
+            part = event.part
+            return [*out, *self.fold.tool_input(part.tool_call_id, part.tool_name, _arguments(part))]
+        if kind.endswith("tool_result"):
+            return [*out, *self._result(event.part)]
+        if kind == "deferred_tool_requests":
+            requests = plain(event.requests)
+            return [*out, *self.fold.custom(requests, data_type="data-deferred-tool-requests")]
+        if kind == "agent_run_result":
+            self.output = event.result.output
+        if kind in _QUIET:
+            return out
+        name = getattr(event, "name", "") if kind == "custom" else ""
+        return [*out, *self.fold.custom(plain(event), data_type=f"data-{name}" if name else "native")]
+
+    def settle(self, responses: list[Any], *, failed: bool = False) -> Events:
+        """End the model calls whose responses are complete; a failure leaves the last one to `Fold.close`."""
+        out: Events = []
+        for response in responses[self._settled :]:
+            broken = failed and response.state != "complete"
+            if broken and not self._open:
+                continue
+            out += self._begin()
+            out += self.fold.metadata(
+                usage=_usage(response.usage),
+                model_id=response.model_name or "",
+                response_id=response.provider_response_id or "",
+            )
+            if broken:
+                continue
+            raw = str((response.provider_details or {}).get("finish_reason") or response.finish_reason or "")
+            if raw:
+                self.fold.finish(finish_reason(response.finish_reason or raw) or raw, raw)
+            out += self.fold.call_end()
+            self._open, self._settled = False, self._settled + 1
+        return out
+
+    def _begin(self) -> Events:
+        if self._open:
+            return []
+        self._open = True
+        self._tools.clear()
+        return [*self.fold.step_start(), *self.fold.call_start()]
+
+    def _part_start(self, block: str, index: int, part: Any) -> Events:
+        fold, kind = self.fold, part.part_kind
+        if kind == "text":
+            fold.text_start(block)
+            return [*fold.text(part.content, block), *fold.source(_sources(part.citations))]
+        if kind == "thinking":
+            return [*fold.reasoning_start(block), *fold.reasoning(part.content, block)]
+        if kind in ("tool-call", "builtin-tool-call"):
+            self._tools[index] = part.tool_call_id
+            where = "client" if kind == "tool-call" else "provider"
+            out = fold.tool_start(part.tool_call_id, part.tool_name, executed_by=where)
+            said = part.args
+            if isinstance(said, str):
+                return [*out, *fold.tool_delta(part.tool_call_id, said)]
+            return [*out, *(fold.tool_input(part.tool_call_id, part.tool_name, said) if said else [])]
+        if kind == "builtin-tool-return":
+            return self._result(part)
+        if kind == "file":
+            return fold.file(part.content.data, mime_type=part.content.media_type)
+        return fold.custom(plain(part), data_type="native")
+
+    def _delta(self, block: str, index: int, delta: Any) -> Events:
+        kind = delta.part_delta_kind
+        if kind == "text":
+            words = self.fold.text(delta.content_delta or "", block)
+            return [*words, *self.fold.source(_sources(delta.citations_delta))]
+        if kind == "thinking":
+            return self.fold.reasoning(delta.content_delta or "", block)
+        if kind == "tool_call":
+            # Arguments that come as an object are whole with the part's end.
+            fragment = delta.args_delta if isinstance(delta.args_delta, str) else ""
+            return self.fold.tool_delta(self._tools.get(index, delta.tool_call_id or block), fragment)
+        return self.fold.custom(plain(delta), data_type="native")
+
+    def _part_end(self, block: str, part: Any) -> Events:
+        if part.part_kind == "thinking":
+            return self.fold.reasoning_end(block)
+        if part.part_kind in ("tool-call", "builtin-tool-call"):
+            where = "client" if part.part_kind == "tool-call" else "provider"
+            return self.fold.tool_input(
+                part.tool_call_id, part.tool_name, _arguments(part), executed_by=where
+            )
+        return []
+
+    def _result(self, part: Any) -> Events:
+        status = _OUTCOMES.get(part.outcome, "error")
+        if status == "ok":
+            return self.fold.tool_end(part.tool_call_id, output=part.content)
+        said = part.content
+        text = said if isinstance(said, str) else str(plain(said))
+        return self.fold.tool_end(part.tool_call_id, error=text, status=status)
+
+
+def _arguments(part: Any) -> Any:
+    """Return a call's arguments: what the model wrote, or the object that the library made of it."""
+    return part.args if part.args is not None else {}
+
+
+def _native(event: Any) -> dict[str, Any]:
+    """Return an event as plain JSON values; of the last one, the output: the rest is the run's own state."""
+    if event.event_kind == "agent_run_result":
+        return {"event_kind": event.event_kind, "output": plain(event.result.output)}
+    return plain(event)
+
+
+def _model(agent: Any, options: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the provider and the model that the agent will call."""
+    model: Any = options.get("model") or agent.model
+    if isinstance(model, str):
+        vendor, _, name = model.rpartition(":")
+    else:
+        vendor, name = str(getattr(model, "system", "")), str(getattr(model, "model_name", ""))
+    return _VENDORS.get(vendor, vendor) or "agent", name
+
+
+async def _conversation(
+    sdk: Any, agent: Any, input: AgentInput, context: ExecutionContext, options: dict[str, Any], history: bool
+) -> str | None:
+    """Return the prompt of a run, and put the turns before it into the options as its message history.
+
+    The library leaves an agent's system prompts out where it is given a history: they are put in front.
+    """
+    turns = list(input["messages"]) if "messages" in input else []
+    if not turns:
+        turns = [*(context.chat_history if history else []), {"role": "user"}]
+        turns[-1]["content"] = input.get("message", "")
+    prompt = _text(turns.pop()) if turns[-1].get("role", "user") == "user" else None
+    if not turns or "message_history" in options or "conversation" in options:
+        return prompt
+    parts: list[Any] = await agent.system_prompt_parts(
+        deps=options.get("deps"), model=options.get("model"), prompt=prompt
+    )
+    messages: list[Any] = []
+    for turn in turns:
+        text = _text(turn)
+        if turn.get("role") == "assistant":
+            if parts:
+                messages.append(sdk.ModelRequest(parts=parts))
+                parts = []
+            messages.append(sdk.ModelResponse(parts=[sdk.TextPart(text)]))
+        else:
+            kind = sdk.SystemPromptPart if turn.get("role") == "system" else sdk.UserPromptPart
+            parts.append(kind(text))
+    options["message_history"] = [*messages, *([sdk.ModelRequest(parts=parts)] if parts else [])]
+    return prompt
+
+
+def _text(turn: Mapping[str, Any]) -> str:
+    said = turn.get("content")
+    if isinstance(said, list):
+        return "".join(str(p.get("text", "")) for p in said if isinstance(p, Mapping))
+    return said if isinstance(said, str) else ""
+
+
+class PydanticAIPlugin:
+    """Runs `pydantic_ai.Agent` through `run_stream_events`."""
+
+    accepts = "a pydantic_ai.Agent"
+
+    def matches(self, agent: object) -> bool:
+        """Say whether the object is an agent of Pydantic AI, a wrapped one included."""
+        known = loaded_class("pydantic_ai.agent", "AbstractAgent")
+        return known is not None and isinstance(agent, known)
+
+    async def run(
+        self,
+        agent: Any,
+        input: AgentInput,
+        context: ExecutionContext,
+        *,
+        native: bool = False,
+        use_session: bool = True,
+        options: Mapping[str, Any] | None = None,
+    ) -> AsyncIterator[ExecutionEvent]:
+        """Run the agent once.
+
+        Parameters: see AgentPlugin; options are keyword arguments of `run_stream_events` (deps, model,
+        output_type, usage_limits, message_history, ...). An output that is not text is `parsed` of the node's
+        output. Raises ProviderError for a failed model call, and the library's own errors (usage limits,
+        outputs that stay invalid, ...).
+        """
+        sdk: Any = importlib.import_module("pydantic_ai")
+        settings = _settings(agent, options or {})
+        provider, model = _model(agent, settings)
+        fold = Fold(provider=provider, model=model)
+        reader = _Reader(fold)
+        prompt = await _conversation(sdk, agent, input, context, settings, use_session)
+        failure: Exception | None = None
+        async with agent.run_stream_events(prompt, **settings) as events:
+            try:
+                async for event in events:
+                    ours = reader.feed(event, _responses(sdk, events, event))
+                    for one in with_native(ours, _native(event)) if native else ours:
+                        yield one
+            except Exception as error:  # noqa: BLE001  what it had open is closed first, then it is raised
+                failure = _failure(sdk, error, provider, model)
+                for one in reader.settle(_responses(sdk, events, None), failed=True):
+                    yield one
+        for one in fold.close(failed=failure is not None):
+            yield one
+        if failure is not None:
+            raise failure
+        output = reader.output
+        parsed = {} if output is None or isinstance(output, str) else {"parsed": plain(output)}
+        yield ExecutionEvent(EventType.NODE_COMPLETE, output=parsed)
+
+
+def _settings(agent: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keyword arguments of the run. The agent would take its name from our variable's."""
+    known = set(inspect.signature(agent.run_stream_events).parameters) - {"user_prompt", "infer_name"}
+    for name in options:
+        if name not in known:
+            raise UnknownNameError(f"option of {type(agent).__name__}.run_stream_events", name, known)
+    return {**options, "infer_name": False}
+
+
+def _responses(sdk: Any, events: Any, event: Any) -> list[Any]:
+    """Return the model responses that the run has completed; deltas are not worth asking for."""
+    if event is not None and event.event_kind in ("part_delta", "part_end"):
+        return []
+    try:
+        run = getattr(event, "result", None) or events
+        messages: list[Any] = run.new_messages()
+    except sdk.UserError:
+        # An agent class of the user's own that drives its runs itself says so only in the end.
+        return []
+    return [message for message in messages if message.kind == "response"]
+
+
+def _failure(sdk: Any, error: Exception, provider: str, model: str) -> Exception:
+    api: Any = getattr(importlib.import_module("pydantic_ai.exceptions"), "ModelAPIError", ())
+    if isinstance(error, api) and getattr(error, "status_code", None) is None:
+        return _errors.lost(str(error), provider=provider, model=model)
+    return _errors.from_exception(error, provider=provider, model=model)
+
+
+plugin = PydanticAIPlugin()
