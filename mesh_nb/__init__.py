@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .backends.file import FileBackend
     from .backends.memory import MemoryBackend
+    from .backends.sqlite import SQLiteBackend
     from .core.context import ExecutionContext
     from .core.errors import (
         CycleDetectedError,
@@ -57,6 +58,7 @@ _PUBLIC = {
     "NodeExecutionError": "core.errors",
     "ProviderError": "core.errors",
     "Run": "core.run",
+    "SQLiteBackend": "backends.sqlite",
     "StateGraph": "core.graph",
     "Tool": "core.tools",
     "calls_df": "frames.calls",
@@ -84,6 +86,7 @@ __all__ = [
     "NodeExecutionError",
     "ProviderError",
     "Run",
+    "SQLiteBackend",
     "StateGraph",
     "Tool",
     "__version__",

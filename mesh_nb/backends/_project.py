@@ -17,6 +17,7 @@ runs/<run id>.jsonl   one run: JSON lines in UTF-8, written by one process, only
                       "timestamp" (seconds since 1970, UTC), "run_id"}; a field that is null is left out.
                       A line with nothing but seq stands for an event that was shown and not kept.
 blobs/<sha256>        contents named by content_ref (files above 32 kB) and request_ref (model requests).
+runs.sqlite           runs of SQLiteBackend(), all in one file.
 Read it with mesh_nb.Run.load(run_id), mesh_nb.runs() and mesh_nb.calls_df().
 """
 

@@ -16,7 +16,7 @@ import threading
 import time
 import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..core.events import DELTAS, EventType, ExecutionEvent, dumps, encode
 from ._blobs import Blobs
@@ -34,16 +34,24 @@ _open_logs: weakref.WeakSet[FileLog] = weakref.WeakSet()
 _warned: set[str] = set()
 
 
+class Flushable(Protocol):
+    """A log with deltas that wait."""
+
+    def flush(self) -> None:
+        """Write them."""
+        ...
+
+
 class _Writer:
     """One daemon thread for all logs of the process; it sleeps while nothing waits."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._due: list[FileLog] = []
+        self._due: list[Flushable] = []
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def soon(self, log: FileLog) -> None:
+    def soon(self, log: Flushable) -> None:
         """Have this log written within the interval."""
         with self._lock:
             self._due.append(log)
@@ -64,6 +72,11 @@ class _Writer:
 
 
 _writer = _Writer()
+
+
+def soon(log: Flushable) -> None:
+    """Have this log written by the one thread, within the interval."""
+    _writer.soon(log)
 
 
 class FileLog:
@@ -113,7 +126,7 @@ class FileLog:
                 if self._waiting:
                     return
                 self._waiting = True
-            _writer.soon(self)
+            soon(self)
             return
         line = self._line(event)
         with self._lock:
@@ -163,7 +176,7 @@ class FileLog:
         if event.type == EventType.CUSTOM_DATA and event.metadata.get("transient") is True:
             return b'{"seq":%d}' % event.seq
         if event.type == EventType.FILE:
-            event = self._without(event, "content", "content_ref", _large_file(event.metadata))
+            event = self._without(event, "content", "content_ref", large_file(event.metadata))
         elif event.type == EventType.MODEL_CALL_START and "request" in event.metadata:
             request = dumps(event.metadata["request"])
             event = self._without(event, "request", "request_ref", request)
@@ -224,7 +237,7 @@ class FileLog:
     def _say(self, error: OSError, what: str) -> None:
         reason = error.strerror or type(error).__name__
         self._problem = f"The log {self.path} cannot be written ({reason}); the run goes on and {what}."
-        _warn(f"{self.path.parent}: {reason}", self._problem)
+        warn(f"{self.path.parent}: {reason}", self._problem)
 
 
 def _require(fd: int) -> None:
@@ -253,17 +266,18 @@ def lost_log(home: object, error: OSError) -> LostLog:
     log = LostLog(
         f"The log in {where} cannot be written ({reason}); the run goes on and is kept in memory only."
     )
-    _warn(f"{where}: {reason}", log.problem or "")
+    warn(f"{where}: {reason}", log.problem or "")
     return log
 
 
-def _warn(what: str, text: str) -> None:
+def warn(what: str, text: str) -> None:
+    """Log a warning, once for each `what`."""
     if what not in _warned:
         _warned.add(what)
         _logger.warning("%s", text)
 
 
-def _large_file(metadata: dict[str, Any]) -> bytes | None:
+def large_file(metadata: dict[str, Any]) -> bytes | None:
     """Return a file's bytes when they are too many for a line."""
     content = metadata.get("content")
     if isinstance(content, (bytes, bytearray)):
