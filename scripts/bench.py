@@ -22,7 +22,9 @@ SCRIPTS = ("import", "streaming", "graph", "concurrency", "paced", "durability")
 TARGETS: dict[tuple[str, str], dict[str, float]] = {
     ("import", "mesh_nb"): {"x_stdlib": 1.3},
     ("streaming", "chat"): {"cpu_x": 0.20, "ttft_add_ms": 1.0},
-    ("paced", ""): {"cpu_x": 0.30},
+    ("streaming", "responses"): {"cpu_x": 0.25, "ttft_add_ms": 1.0},
+    ("streaming", "anthropic"): {"cpu_x": 0.75, "ttft_add_ms": 1.0},
+    ("paced", ""): {"cpu_x": 0.30, "p99_add_ms": 20.0, "stalled": 0.0},
     ("graph", "chain"): {"cpu_x": 0.5, "growth": 1.2, "build_ms": 100.0},
     ("graph", "cycle"): {"cpu_x": 0.5, "growth": 1.2},
     ("graph", "fanout"): {"cpu_x": 2.0, "growth": 1.2},

@@ -23,7 +23,7 @@ from typing import TypeVar, cast
 TICK = 0.25
 """Seconds between two looks at the open reads."""
 
-HIGH_WATER = 1 << 20
+HIGH_WATER = 1 << 16
 """Bytes that may wait unread before the connection stops reading."""
 
 HAPPY_EYEBALLS_DELAY = 0.25

@@ -9,7 +9,7 @@ import hashlib
 import random
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, Protocol
 
 import orjson
@@ -31,6 +31,7 @@ _FIRST = DELTAS | {EventType.TOOL_CALL_START, EventType.REASONING_START}
 _SECRET_FIELDS = ("api_key", "apikey", "api-key", "authorization", "password", "secret", "access_token")
 _DRAIN = 0.1
 _LINGER = 1.0
+_SLICE = 4096
 
 
 class Translator(Protocol):
@@ -98,8 +99,7 @@ async def stream(call: ModelCall, exchange: Exchange) -> AsyncGenerator[Executio
                 except Exception as error:  # noqa: BLE001  explain() hands a bug back as it is
                     failure = _explain(error, exchange.target, pieces is not None, deadline)
                     break
-                chunks = decoder.finish() if data is None else decoder.feed(data)
-                for chunk in chunks:
+                for chunk in _chunks(decoder, data):
                     events = translator.feed(chunk)
                     for event in _with_native(events, chunk) if call.native else events:
                         delivered = True
@@ -140,6 +140,15 @@ async def _next(pieces: AsyncIterator[bytes], deadline: float | None) -> bytes |
         return await anext(pieces, None)
     async with asyncio.timeout_at(deadline):
         return await anext(pieces, None)
+
+
+def _chunks(decoder: Decoder, data: bytes | None) -> Iterator[Any]:
+    """Yield the values that these bytes complete, None being the end; a large read is never one list."""
+    if data is None:
+        yield from decoder.finish()
+        return
+    for at in range(0, len(data), _SLICE):
+        yield from decoder.feed(data[at : at + _SLICE])
 
 
 def _linger(deadline: float | None) -> float:

@@ -41,7 +41,8 @@ class Decoder:
         """Return the values of the events that these bytes complete."""
         if self._cr or b"\r" in data:
             data = self._newlines(data)
-        if b"\n" not in data:
+        across = data[:1] == b"\n" and bool(self._parts) and self._parts[-1].endswith(b"\n")
+        if not across and b"\n\n" not in data:
             if data:
                 self._parts.append(data)
             return []

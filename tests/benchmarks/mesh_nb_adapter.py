@@ -7,6 +7,7 @@ adding its function here: stream(url, model, api), sleep3(seconds), durable(n, p
 VENV = "mesh_nb"
 PACKAGES = ["mesh_nb"]
 IMPORTS = {"mesh_nb": "import mesh_nb", "mesh_nb StateGraph": "from mesh_nb import StateGraph, Executor"}
+APIS = ("chat", "responses", "anthropic")
 
 
 def stream(url, model, api="chat"):
@@ -15,8 +16,11 @@ def stream(url, model, api="chat"):
 
     import mesh_nb
 
+    where = {"provider": "anthropic"} if api == "anthropic" else {"provider": "openai", "api": api}
     graph = mesh_nb.StateGraph()
-    graph.add_node("llm", None, node_type="llm", model=model, base_url=url + "/v1", api_key="sk-mock")
+    graph.add_node(
+        "llm", None, node_type="llm", model=model, base_url=url + "/v1", api_key="sk-mock", **where
+    )
     compiled = graph.set_entry_point("llm").compile()
     backend = mesh_nb.FileBackend(tempfile.mkdtemp(prefix="mesh-bench-"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import traceback
 from collections.abc import AsyncGenerator
@@ -10,7 +11,7 @@ from contextlib import aclosing
 from typing import Any, cast
 
 import pytest
-from chat_streams import check_grammar, native, text, thoughts
+from chat_streams import check_grammar, delta, native, sse, text, thoughts
 from support import Replay, until
 
 from mesh_nb.core.errors import (
@@ -21,8 +22,12 @@ from mesh_nb.core.errors import (
     StreamTimeoutError,
 )
 from mesh_nb.core.events import ExecutionEvent
+from mesh_nb.providers import _wire
 from mesh_nb.providers._call import ModelCall
-from mesh_nb.providers._stream import call_key, redact
+from mesh_nb.providers._chat_translate import Translator
+from mesh_nb.providers._failures import Target
+from mesh_nb.providers._stream import Exchange, call_key, redact, stream
+from mesh_nb.providers._wire import parse
 from mesh_nb.providers.openai_chat import plugin
 
 KEY = "not-a-known-form-of-key-0123456789"
@@ -269,6 +274,29 @@ async def test_keys_are_in_no_event_message_or_traceback(replay: Replay) -> None
     _, error = await collect(ask(replay, "echo-sk-proj-somebody-elses"))
     assert error is not None
     assert "no case for 'echo-***'" in error.message
+
+
+async def test_a_burst_is_parsed_as_it_is_consumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[bytes] = []
+
+    def spy(text: bytes) -> Any:
+        parsed.append(text)
+        return parse(text)
+
+    class Reply:
+        async def iter_bytes(self) -> AsyncGenerator[bytes, None]:
+            yield sse(*(delta(content=f"tok{i} ") for i in range(5000)), delta(finish="stop"))
+
+    async def send() -> Any:
+        return contextlib.nullcontext(Reply())
+
+    monkeypatch.setattr(_wire, "parse", spy)
+    target = Target("openai", "m", "http://127.0.0.1", "OPENAI_API_KEY", 1.0)
+    exchange = Exchange(target, {}, send, lambda call_id: Translator(call_id=call_id, model="m"))
+    async with aclosing(stream(ModelCall("m", []), exchange)) as events:
+        said = [(e.content, len(parsed)) async for e in events if e.type == "token"]
+    assert said[0][1] < 100, "the first token waits for no more than what came with it"
+    assert "".join(word for word, _ in said) == words(5000)
 
 
 async def test_a_client_of_the_users_own(replay: Replay) -> None:
