@@ -22,12 +22,11 @@ from mesh_nb.core.errors import (
     StreamTimeoutError,
 )
 from mesh_nb.core.events import ExecutionEvent
-from mesh_nb.providers import _wire
 from mesh_nb.providers._call import ModelCall
 from mesh_nb.providers._chat_translate import Translator
 from mesh_nb.providers._failures import Target
 from mesh_nb.providers._stream import Exchange, call_key, redact, stream
-from mesh_nb.providers._wire import parse
+from mesh_nb.providers._wire import Decoder
 from mesh_nb.providers.openai_chat import plugin
 
 KEY = "not-a-known-form-of-key-0123456789"
@@ -277,11 +276,13 @@ async def test_keys_are_in_no_event_message_or_traceback(replay: Replay) -> None
 
 
 async def test_a_burst_is_parsed_as_it_is_consumed(monkeypatch: pytest.MonkeyPatch) -> None:
-    parsed: list[bytes] = []
+    parsed: list[Any] = []
+    feed = Decoder.feed
 
-    def spy(text: bytes) -> Any:
-        parsed.append(text)
-        return parse(text)
+    def spy(decoder: Decoder, data: bytes) -> list[Any]:
+        values = feed(decoder, data)
+        parsed.extend(values)
+        return values
 
     class Reply:
         async def iter_bytes(self) -> AsyncGenerator[bytes, None]:
@@ -290,7 +291,7 @@ async def test_a_burst_is_parsed_as_it_is_consumed(monkeypatch: pytest.MonkeyPat
     async def send() -> Any:
         return contextlib.nullcontext(Reply())
 
-    monkeypatch.setattr(_wire, "parse", spy)
+    monkeypatch.setattr(Decoder, "feed", spy)
     target = Target("openai", "m", "http://127.0.0.1", "OPENAI_API_KEY", 1.0)
     exchange = Exchange(target, {}, send, lambda call_id: Translator(call_id=call_id, model="m"))
     async with aclosing(stream(ModelCall("m", []), exchange)) as events:
