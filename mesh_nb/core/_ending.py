@@ -47,6 +47,8 @@ def preview(value: Any) -> Any:
         return {str(k): preview(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [preview(v) for v in value]
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
     return f"<{type(value).__name__}>"
 
 

@@ -118,6 +118,7 @@ class Runnable:
         *,
         session_id: str | None = None,
         variables: dict[str, Any] | None = None,
+        files: Any = None,
         backend: Any = None,
         display: bool | None = None,
         background: bool = False,
@@ -129,6 +130,9 @@ class Runnable:
         input : text, or a dict; the first node receives `{"input": text}` or the dict as it is.
         session_id : runs of one session share chat history and state.
         variables : values for `{{$vars.name}}`.
+        files : attachments, a list of paths, bytes, (name, bytes), PIL images, matplotlib figures or
+            DataFrames (sent as CSV), at most 20 MB in all. The first nodes get them as neutral parts under
+            `files` of their input; an llm node shows them to its model.
         backend : where the log goes; None logs to the project's `.mesh/` directory.
         display : False shows nothing; None shows the run where a notebook can.
         background : True keeps it running when the cell ends.
@@ -142,6 +146,7 @@ class Runnable:
             input,
             session_id=session_id,
             variables=variables,
+            files=files,
             backend=backend,
             display=display,
             background=background,
@@ -153,6 +158,7 @@ class Runnable:
         *,
         session_id: str | None = None,
         variables: dict[str, Any] | None = None,
+        files: Any = None,
         backend: Any = None,
         display: bool | None = None,
         nested: bool = False,
@@ -171,6 +177,7 @@ class Runnable:
             input,
             session_id=session_id,
             variables=variables,
+            files=files,
             backend=backend,
             display=display,
             nested=nested,

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from . import plugins
+from .attachments import files_of, with_files
 from .backend import Backend
 from .compiled import CompiledGraph
 from .context import ExecutionContext
@@ -13,6 +14,7 @@ from .events import ExecutionEvent
 from .execution import Execution
 from .graph import StateGraph
 from .run import new_run_id
+from .scheduler import START
 
 __all__ = ["Execution", "Executor"]
 
@@ -29,7 +31,12 @@ class Executor:
         self.backend: Backend = state_backend or plugins.find("backend", "memory")()
 
     def execute(
-        self, input: Any, context: ExecutionContext | None = None, *, run_id: str | None = None
+        self,
+        input: Any,
+        context: ExecutionContext | None = None,
+        *,
+        run_id: str | None = None,
+        files: Any = None,
     ) -> AsyncGenerator[ExecutionEvent, None]:
         """Run the graph and yield its events as they happen.
 
@@ -39,18 +46,35 @@ class Executor:
         context : the session; each run works on its own copy and, when it completes, writes its state back
             and appends question and answer to `chat_history`.
         run_id : the name of the run in the log; made up when None.
+        files : attachments, as for `graph.run`.
 
         Raises what a node's `check()` raises before anything is started, and NodeExecutionError out of the
         iterator when a node fails. Leaving the loop closes everything that is open.
         """
-        return self.start(input, context, run_id=run_id).events()
+        return self.start(input, context, run_id=run_id, files=files).events()
 
     def start(
-        self, input: Any, context: ExecutionContext | None = None, *, run_id: str | None = None
+        self,
+        input: Any,
+        context: ExecutionContext | None = None,
+        *,
+        run_id: str | None = None,
+        files: Any = None,
     ) -> Execution:
         """Return an Execution, which begins when it is iterated; parameters and errors as for `execute`."""
         for check in self.graph.checks:
             check()
+        if files is not None:
+            input = with_files(input, files)
+            self._check_files(input)
         return Execution(
             self.graph, self.backend, input, context or ExecutionContext(), run_id or new_run_id()
         )
+
+    def _check_files(self, input: Any) -> None:
+        """Let the nodes that the run begins with refuse its attachments, before anything is sent."""
+        found = files_of(input)
+        for index in self.graph.plan.targets[START] if found else ():
+            check = getattr(self.graph.by_index[index], "check_files", None)
+            if check is not None:
+                check(found)

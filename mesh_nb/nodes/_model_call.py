@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any, cast
 
@@ -125,6 +125,12 @@ class Answer:
         """Whether the provider broke a long turn off, to go on when the answer comes back to it."""
         return self.metadata.get("finish_reason") == "pause" and not self.calls
 
+    def step_complete(self, step: int) -> ExecutionEvent:
+        """Return the event that ends the round of this number."""
+        usage, finish = self.metadata.get("usage", {}), self.metadata.get("finish_reason")
+        metadata = {"step_index": step, "usage": usage, "finish_reason": finish}
+        return ExecutionEvent(EventType.STEP_COMPLETE, metadata=metadata)
+
     def message(self) -> Message:
         """Return the answer as the message that history needs."""
         calls = [{"id": c.id, "name": c.name, "arguments": c.arguments or {}} for c in self.calls]
@@ -137,13 +143,18 @@ class Answer:
 
 
 async def converse(
-    provider: Provider, call: ModelCall, max_steps: int = 10
+    provider: Provider,
+    call: ModelCall,
+    max_steps: int = 10,
+    check: Callable[[str, str | None], str | None] | None = None,
 ) -> AsyncGenerator[ExecutionEvent, None]:
     """Call the model, run the tools it asks for, and call it again until it asks for none.
 
     A turn that the provider pauses is continued in the same way: the answer so far goes back as it is.
 
-    Parameters: provider; call, with its tools; max_steps, how many model calls there may be.
+    Parameters: provider; call, with its tools; max_steps, how many model calls there may be; check, which
+    gets the text and the finish reason of the last answer and may return what to tell the model about it: it
+    then answers again, at max_steps too.
     Yields the grammar of each call, tool_call_complete of each tool as it finishes, and, when the call has
     tools, step_start and step_complete around each round; last node_complete with the output: content (the
     last round's text, with that of the pauses before it) and tool_calls. Raises ProviderError from the
@@ -154,7 +165,8 @@ async def converse(
     done: list[ToolCall] = []
     said = ""
     answer = Answer()
-    for step in range(max_steps):
+    step = -1
+    while (step := step + 1) < max_steps:
         if tools:
             yield ExecutionEvent(EventType.STEP_START, metadata={"step_index": step})
         answer = Answer()
@@ -162,25 +174,22 @@ async def converse(
             async for event in events:
                 answer.feed(event)
                 yield event
-        runnable = _prepare(answer.calls, tools, last=step + 1 == max_steps)
-        for refused in [c for c in answer.calls if c not in runnable]:
-            yield refused.complete()
-        async with aclosing(_run(runnable, tools)) as completions:
+        async with aclosing(_work(answer.calls, tools, last=step + 1 == max_steps)) as completions:
             async for event in completions:
                 yield event
         done += answer.calls
         if tools:
-            meta = answer.metadata
-            ended = {"usage": meta.get("usage", {}), "finish_reason": meta.get("finish_reason")}
-            yield ExecutionEvent(EventType.STEP_COMPLETE, metadata={"step_index": step, **ended})
+            yield answer.step_complete(step)
         said = said + answer.text
+        problem = None
         if not answer.paused and not (tools and answer.calls):
-            output = {"content": said, "tool_calls": [c.record() for c in done]}
-            yield ExecutionEvent(EventType.NODE_COMPLETE, output=output)
-            return
-        messages = [*call.messages, answer.message(), *(c.result() for c in answer.calls)]
-        # A forced choice holds for the first round only, or the model could never answer.
-        call = dataclasses.replace(call, messages=messages, tool_choice=_released(call.tool_choice))
+            problem = check(said, answer.metadata.get("finish_reason")) if check else None
+            if problem is None:
+                output = {"content": said, "tool_calls": [c.record() for c in done]}
+                yield ExecutionEvent(EventType.NODE_COMPLETE, output=output)
+                return
+            max_steps = max(max_steps, step + 2)
+        call = _continued(call, answer, problem)
         said = said if answer.paused else ""
     if answer.paused:
         raise ToolError(f"The provider paused its turn {max_steps} times in a row. Raise max_steps=.")
@@ -190,8 +199,26 @@ async def converse(
     )
 
 
-def _released(choice: Any) -> Any:
-    return choice if choice in (None, "auto", "none") else None
+def _continued(call: ModelCall, answer: Answer, problem: str | None) -> ModelCall:
+    """Return the call of the next round: the answer, what its tools returned, and what is wrong with it."""
+    messages = [*call.messages, answer.message(), *(c.result() for c in answer.calls)]
+    if problem is not None:
+        messages.append({"role": "user", "content": problem})
+    # A forced choice holds for the first round only, or the model could never answer.
+    choice = call.tool_choice if call.tool_choice in (None, "auto", "none") else None
+    return dataclasses.replace(call, messages=messages, tool_choice=choice)
+
+
+async def _work(
+    calls: list[ToolCall], tools: dict[str, Tool], *, last: bool
+) -> AsyncGenerator[ExecutionEvent, None]:
+    """Run what can be run of an answer's calls, and yield the completion of each: the refused ones first."""
+    runnable = _prepare(calls, tools, last=last)
+    for refused in [c for c in calls if c not in runnable]:
+        yield refused.complete()
+    async with aclosing(_run(runnable, tools)) as completions:
+        async for event in completions:
+            yield event
 
 
 def _prepare(calls: list[ToolCall], tools: dict[str, Tool], *, last: bool) -> list[ToolCall]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Literal, cast
 
@@ -81,6 +81,13 @@ class AgentNode(BaseNode):
         self.use_session = use_session
         self.input_mode = input_mode
         self.run_options = dict(run_options or {})
+
+    def check_files(self, files: Sequence[Any]) -> None:
+        """Raise InputError: no agent library takes attachments in one common form."""
+        raise InputError(
+            f"Node {self.id!r} is an agent, which gets text only, so {files[0]['name']!r} cannot be attached;"
+            " put an llm node before it, or hand the file to the agent's own library."
+        )
 
     async def run(self, input: Any, context: ExecutionContext) -> AsyncIterator[ExecutionEvent]:
         """Run the agent once and yield what it says as it says it."""

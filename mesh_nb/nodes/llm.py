@@ -10,14 +10,17 @@ from contextlib import aclosing
 from typing import Any
 
 from ..core import templates
+from ..core.attachments import FilePart, files_of
 from ..core.context import ExecutionContext, Message, as_text
 from ..core.errors import ConfigurationError, InputError, MeshError, UnknownNameError, shown
-from ..core.events import ExecutionEvent
+from ..core.events import EventType, ExecutionEvent
 from ..core.node import BaseNode
 from ..core.tools import Tool, as_tool
 from ..providers._call import ModelCall, Provider
 from ..providers._resolve import resolve
 from ._model_call import converse
+from ._structured import Reader
+from ._structured import output_type as read_type
 
 _CHOICES = ("auto", "none", "required")
 _KINDS: dict[str, tuple[str, Any]] = {
@@ -46,15 +49,18 @@ class LLMNode(BaseNode):
         "high") or the provider's own object.
     tools : functions, Tools, or names of tools that the provider runs.
     tool_choice : "auto", "none", "required" or a tool's name; it holds for the first round.
-    max_steps : how many model calls one run of the node may make.
+    output_type : a pydantic model, dataclass, TypedDict or list[...] of one: the answer is JSON of its
+        schema, validated, and sent back once when it does not fit. The object is under "parsed".
+    max_steps : how many model calls one run of the node may make, not counting that one.
     timeout : seconds for one model call; idle_timeout : seconds of silence that count as a failure.
     max_retries : how often a request is sent again before its first event (429, 5xx, no connection).
     think_tags : read a leading `<think>...</think>` in the answer as reasoning.
     use_native_events : deliver the provider's own chunks too, under `metadata["native"]`.
     extra : further fields for the request's body.
 
-    The node sends the session's chat history and its input. Its output is `{"content": text, "tool_calls":
-    [...]}`. Raises InputError, UnknownNameError or ToolError for options that cannot be meant.
+    The node sends the session's chat history and its input, with the attachments that the input has under
+    `files`. Its output is `{"content": text, "tool_calls": [...]}`, and "parsed" with an output_type. Raises
+    InputError, UnknownNameError or ToolError for options that cannot be meant.
     """
 
     kind = "llm"
@@ -75,6 +81,7 @@ class LLMNode(BaseNode):
         reasoning: str | dict[str, Any] | None = None,
         tools: Sequence[Callable[..., Any] | Tool | str] = (),
         tool_choice: str | dict[str, Any] | None = None,
+        output_type: Any = None,
         max_steps: int = 10,
         timeout: float | None = None,
         idle_timeout: float = 90.0,
@@ -88,6 +95,7 @@ class LLMNode(BaseNode):
         self.model, self.provider, self.api = model, provider, api
         self.system_prompt, self.max_steps = system_prompt, max_steps
         self.templates = (system_prompt,) if system_prompt else ()
+        self.output_type = None if output_type is None else read_type(id, output_type)
         own, named = _tools(id, tools)
         self._settings = ModelCall(
             model=model or "",
@@ -115,7 +123,13 @@ class LLMNode(BaseNode):
     def check(self) -> None:
         """Raise what would make a run fail: an unknown model, a missing key, options that do not fit."""
         provider, name = self._resolve()
-        provider.check(dataclasses.replace(self._settings, model=name))
+        provider.check(self._shaped(provider, dataclasses.replace(self._settings, model=name)))
+
+    def check_files(self, files: list[FilePart]) -> None:
+        """Raise InputError, before a run starts, for attachments that the provider does not take."""
+        provider, name = self._resolve()
+        asked: Message = {"role": "user", "content": list(files)}
+        provider.check(dataclasses.replace(self._settings, model=name, messages=[asked]))
 
     async def run(self, input: Any, context: ExecutionContext) -> AsyncIterator[ExecutionEvent]:
         """Ask the model; the last event is node_complete with the output."""
@@ -124,15 +138,32 @@ class LLMNode(BaseNode):
         call = dataclasses.replace(
             self._settings, model=name, system=system, messages=self._messages(input, context, system)
         )
-        async with aclosing(converse(provider, call, self.max_steps)) as events:
+        call = self._shaped(provider, call)
+        reader = None if self.output_type is None else Reader(self.output_type)
+        async with aclosing(converse(provider, call, self.max_steps, reader)) as events:
             async for event in events:
+                if reader is not None and event.type == EventType.NODE_COMPLETE:
+                    event.output["parsed"] = reader.value
                 yield event
 
+    def _shaped(self, provider: Provider, call: ModelCall) -> ModelCall:
+        """Return the call with the wanted schema: natively where provider and model can, else in words."""
+        wanted = self.output_type
+        if wanted is None:
+            return call
+        takes = getattr(provider, "takes_schema", None)
+        if wanted.strict is not None and takes is not None and takes(call):
+            return dataclasses.replace(call, output_schema=wanted.strict)
+        system = f"{call.system}\n\n{wanted.instructions}" if call.system else wanted.instructions
+        return dataclasses.replace(call, system=system)
+
     def _messages(self, input: Any, context: ExecutionContext, system: str | None) -> list[Message]:
-        text = as_text(input) or context.question
-        if not text and not system and not context.chat_history:
+        own = as_text(input)
+        text, files = own or context.question, files_of(input if own else context.input)
+        if not text and not files and not system and not context.chat_history:
             raise InputError(f"Node {self.id!r} has nothing to ask: its input is empty. Pass a question.")
-        return [*context.chat_history, *([{"role": "user", "content": text}] if text else [])]
+        content = [*files, *([{"type": "text", "text": text}] if text else [])] if files else text
+        return [*context.chat_history, *([{"role": "user", "content": content}] if content else [])]
 
     def _resolve(self) -> tuple[Provider, str]:
         model = self.model or os.environ.get("MESH_MODEL")

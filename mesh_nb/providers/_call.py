@@ -62,7 +62,9 @@ class Provider(Protocol):
     """A provider plug-in: the module-level `plugin` of `providers/x.py`.
 
     vendor is what events, prices and `provider=` call it ("openai"); api tells several APIs of one vendor
-    apart ("chat", "responses"); prefixes are the beginnings of model names that mean this vendor.
+    apart ("chat", "responses"); prefixes are the beginnings of model names that mean this vendor. One that
+    can hold an answer to ModelCall.output_schema also has `takes_schema(call) -> bool`; without it, it is
+    never given one.
     """
 
     vendor: str

@@ -25,7 +25,8 @@ def chat_body(call: ModelCall, *, own: bool) -> dict[str, Any]:
 
     Parameters: call; own, whether it goes to OpenAI itself, where the token limit has another name. Settings
     that are None are left out; `extra` comes last and may remove a field by None. Raises InputError for a
-    message without a usable role, UnknownNameError for a tool_choice that names no tool.
+    message without a usable role and a file of a kind that the API does not read, UnknownNameError for a
+    tool_choice that names no tool.
     """
     body: dict[str, Any] = {
         "model": call.model,
@@ -145,4 +146,8 @@ def _part(part: Any) -> Any:
     url = f"data:{mime};base64,{encoded}"
     if mime.startswith("image/"):
         return {"type": "image_url", "image_url": {"url": url}}
+    if mime != "application/pdf":
+        raise InputError(
+            f"The chat API cannot read {name!r} ({mime}): it takes text, images, PDF, WAV and MP3."
+        )
     return {"type": "file", "file": {"filename": name, "file_data": url}}

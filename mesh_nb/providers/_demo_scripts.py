@@ -156,15 +156,37 @@ _WORDS = (
 )
 
 
-def choose(name: str, messages: list[Message], tools: list[Tool]) -> Script:
+_DEPTH = 5
+_EXAMPLES = {
+    "date": "2026-01-31",
+    "time": "12:00:00Z",
+    "date-time": "2026-01-31T12:00:00Z",
+    "duration": "PT1H",
+    "email": "demo@example.org",
+    "hostname": "example.org",
+    "uri": "https://example.org/",
+    "ipv4": "192.0.2.1",
+    "ipv6": "2001:db8::1",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+}
+
+
+def choose(
+    name: str, messages: list[Message], tools: list[Tool], schema: dict[str, Any] | None = None
+) -> Script:
     """Return the script that fits: the one named by `demo/NAME`, a tool call when there are tools and none
-    has answered yet, else by words of the last question; the tour when nothing fits."""
+    has answered yet, JSON of the schema when one is asked for, else by words of the last question; the tour
+    when nothing fits."""
     if name in SCRIPTS:
         return SCRIPTS[name]
     last = messages[-1] if messages else {}
+    asked = next((m for m in reversed(messages) if m.get("role") == "user"), {})
+    if schema is not None and (not tools or last.get("role") == "tool"):
+        answer = fitting(schema, text_of(asked.get("content")))
+        return Script((("say", json.dumps(answer, ensure_ascii=False, indent=1)),))
     if last.get("role") == "tool":
         return _after_tools(messages)
-    question = _text(last.get("content"))
+    question = text_of(last.get("content"))
     if tools:
         return Script(
             (
@@ -181,7 +203,7 @@ def _after_tools(messages: list[Message]) -> Script:
     for message in reversed(messages):
         if message.get("role") != "tool":
             break
-        text = _text(message.get("content")).replace("```", "'''")
+        text = text_of(message.get("content")).replace("```", "'''")
         answers.append(f"The tool `{message.get('name', 'tool')}` answered:\n\n```\n{text[:2000]}\n```")
     body = "\n\n".join(reversed(answers))
     return Script((("say", f"{body}\n\n*(Put into words by the offline demo.)*"),))
@@ -189,19 +211,36 @@ def _after_tools(messages: list[Message]) -> Script:
 
 def arguments(tool: Tool, question: str) -> dict[str, Any]:
     """Make arguments that fit a tool's required properties, with names and numbers from the question."""
+    return fitting({**tool.schema, "type": "object"}, question)
+
+
+def fitting(schema: dict[str, Any], question: str) -> Any:
+    """Make a value that fits a JSON schema: its required properties, filled from words of the question."""
     words = re.findall(r"(?<!^)\b[A-Z][\w-]+", question) or re.findall(r"\w+", question)[-1:] or ["demo"]
     numbers = [float(n) for n in re.findall(r"-?\d+(?:\.\d+)?", question)] or [1.0]
-    required = tool.schema.get("required", [])
-    properties: dict[str, Any] = tool.schema.get("properties", {})
-    return {name: _value(properties.get(name, {}), words, numbers) for name in required}
+    return _value(schema, words, numbers, schema.get("$defs", {}))
 
 
-def _value(schema: dict[str, Any], words: list[str], numbers: list[float]) -> Any:
-    if "default" in schema:
-        return schema["default"]
+def _value(
+    schema: dict[str, Any], words: list[str], numbers: list[float], defs: dict[str, Any], depth: int = 0
+) -> Any:
+    def inside(part: Any) -> Any:
+        return _value(part, words, numbers, defs, depth + 1)
+
+    if "$ref" in schema:
+        schema = defs.get(str(schema["$ref"]).rpartition("/")[2], {})
+    for name in ("default", "const"):
+        if name in schema:
+            return schema[name]
     if schema.get("enum"):
         return schema["enum"][0]
+    choices: list[dict[str, Any]] = schema.get("anyOf") or schema.get("oneOf") or []
+    if choices:
+        empty = next((c for c in choices if c.get("type") == "null"), None)
+        return inside(empty if empty is not None and depth > _DEPTH else choices[0])
     kind = schema.get("type")
+    if kind == "null":
+        return None
     if kind == "integer":
         return int(numbers.pop(0)) if len(numbers) > 1 else int(numbers[0])
     if kind == "number":
@@ -209,14 +248,17 @@ def _value(schema: dict[str, Any], words: list[str], numbers: list[float]) -> An
     if kind == "boolean":
         return True
     if kind == "array":
-        return [_value(schema.get("items", {}), words, numbers)]
+        return [] if depth > _DEPTH else [inside(schema.get("items", {}))]
     if kind == "object":
         inner: dict[str, Any] = schema.get("properties", {})
-        return {name: _value(inner.get(name, {}), words, numbers) for name in schema.get("required", [])}
+        return {name: inside(inner.get(name, {})) for name in schema.get("required", [])}
+    if schema.get("format") in _EXAMPLES:
+        return _EXAMPLES[schema["format"]]
     return words.pop(0) if len(words) > 1 else words[0]
 
 
-def _text(content: Any) -> str:
+def text_of(content: Any) -> str:
+    """Return the words of a message; its files have none."""
     if isinstance(content, str):
         return content
     if isinstance(content, list):

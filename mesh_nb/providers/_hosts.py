@@ -26,6 +26,10 @@ _HOSTS = {
     "router.huggingface.co": ("huggingface", "HF_TOKEN"),
 }
 
+# Before structured outputs: https://developers.openai.com/api/docs/guides/structured-outputs
+_WITHOUT_SCHEMA = re.compile(r"gpt-3|gpt-4(?![o.]|-?1)|gpt-4o-2024-05-13|o1-(?:mini|preview)|chatgpt-4o")
+_ONLY_JSON = ("api.deepseek.com", "api.moonshot.ai")
+
 
 def openai_base_url(base_url: str | None) -> str:
     """Return where an OpenAI client goes: base_url, else OPENAI_BASE_URL, else OpenAI."""
@@ -83,3 +87,8 @@ def sendable(key: str | None, variable: str) -> str | None:
             f" {variable}, or into what you pass as api_key=."
         )
     return key
+
+
+def takes_schema(base_url: str, model: str) -> bool:
+    """Whether a server of OpenAI's format holds an answer to a JSON schema; unknown servers mostly do."""
+    return host(base_url) not in _ONLY_JSON and not _WITHOUT_SCHEMA.search(model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -21,6 +22,10 @@ from ._stream import Exchange, stream
 _HOME = "https://api.anthropic.com"
 _VARIABLE = "ANTHROPIC_API_KEY"
 _PLACEHOLDER = "not-needed"
+# https://platform.claude.com/docs/en/build-with-claude/structured-outputs
+_WITHOUT_SCHEMA = re.compile(
+    r"claude-(?:instant|[234]-|2)|(?:opus|sonnet|haiku)-4(?:[-@](?:[01](?!\d)|20\d{6})|$)"
+)
 
 
 class Anthropic:
@@ -57,6 +62,10 @@ class Anthropic:
                     ' api_key=), or try the offline demo: -m demo (model="demo").'
                 )
         messages_body(call)
+
+    def takes_schema(self, call: ModelCall) -> bool:
+        """Whether the model has JSON outputs: every one since Claude 4.5."""
+        return not _WITHOUT_SCHEMA.search(call.model)
 
     def request(self, call: ModelCall) -> dict[str, Any]:
         """Return the body that `stream` sends. Raises InputError when there is no message to send."""

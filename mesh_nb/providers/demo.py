@@ -16,7 +16,7 @@ from ..core.events import EventType, ExecutionEvent, Usage
 from ._blocks import Blocks, bytes_event
 from ._call import ModelCall
 from ._demo_image import bar_chart
-from ._demo_scripts import SCRIPTS, choose
+from ._demo_scripts import SCRIPTS, choose, text_of
 from ._stream import call_key
 
 _FIRST_MS = 350.0
@@ -50,6 +50,10 @@ class Demo:
                 " pass a function."
             )
         _speed()
+
+    def takes_schema(self, call: ModelCall) -> bool:
+        """Whether it can answer to a schema: it can, with words of the question."""
+        return True
 
     def stream(self, call: ModelCall) -> AsyncGenerator[ExecutionEvent, None]:
         """Play the answer. Raises ProviderError where the script says so, after everything before it."""
@@ -87,7 +91,9 @@ class _Player:
         yield ExecutionEvent(EventType.MODEL_CALL_START, metadata=metadata)
         await self._wait(_FIRST_MS)
         failure: ProviderError | None = None
-        for kind, payload in choose(_script_name(self.call.model), self.call.messages, self.call.tools).steps:
+        asked = self.call
+        script = choose(_script_name(asked.model), asked.messages, asked.tools, asked.output_schema)
+        for kind, payload in script.steps:
             if kind == "fail":
                 failure = ProviderError(
                     payload,
@@ -207,7 +213,7 @@ class _Player:
         return ExecutionEvent(EventType.RESPONSE_METADATA, metadata=metadata)
 
     def _asked(self) -> int:
-        said = [self.call.system or "", *(str(m.get("content") or "") for m in self.call.messages)]
+        said = [self.call.system or "", *(text_of(m.get("content")) for m in self.call.messages)]
         return sum(len(_pieces(text)) for text in said) + 8
 
     async def _wait(self, ms: float) -> None:
@@ -228,6 +234,8 @@ def _body(call: ModelCall) -> dict[str, Any]:
     body: dict[str, Any] = {"model": call.model, "messages": [*system, *call.messages]}
     if call.tools:
         body["tools"] = [{"name": t.name, "parameters": t.schema} for t in call.tools]
+    if call.output_schema is not None:
+        body["output_schema"] = call.output_schema
     return body
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,6 +16,9 @@ from ._failures import Target
 from ._gemini_request import gemini_body
 from ._gemini_translate import Translator
 from ._stream import Exchange, stream
+
+# "Function calling with a response mime type: 'application/json' is unsupported", the API says.
+_EITHER = re.compile(r"gemini-(?:robotics-er-)?[12]\.")
 
 
 class Gemini:
@@ -55,6 +59,10 @@ class Gemini:
                 " https://aistudio.google.com/apikey."
             )
         gemini_body(call)
+
+    def takes_schema(self, call: ModelCall) -> bool:
+        """Whether the model answers by a schema; up to Gemini 2.5 it cannot when it has tools."""
+        return not ((call.tools or call.builtin_tools) and _EITHER.search(call.model))
 
     def request(self, call: ModelCall) -> dict[str, Any]:
         """Return the body that `stream` sends; the model's name is in the URL."""

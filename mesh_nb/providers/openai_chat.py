@@ -61,6 +61,10 @@ class OpenAIChat:
             )
         chat_body(call, own=True)
 
+    def takes_schema(self, call: ModelCall) -> bool:
+        """Whether the server is known to hold an answer to a schema."""
+        return _hosts.takes_schema(_base_url(call), call.model)
+
     def request(self, call: ModelCall) -> dict[str, Any]:
         """Return the body that `stream` sends."""
         return chat_body(call, own=_hosts.is_openai(_base_url(call)))

@@ -55,6 +55,10 @@ class OpenAIResponses:
                 )
         responses_body(call)
 
+    def takes_schema(self, call: ModelCall) -> bool:
+        """Whether the model has structured outputs: every one since gpt-4o of August 2024."""
+        return _hosts.takes_schema(_base_url(call), call.model)
+
     def request(self, call: ModelCall) -> dict[str, Any]:
         """Return the body that `stream` sends."""
         return responses_body(call)
