@@ -229,16 +229,29 @@ async def _real_vel(base_url: str, model: str) -> AsyncIterator[Any]:
 
 
 @asynccontextmanager
-async def pydantic_agent(base_url: str, model: str, **options: Any) -> AsyncIterator[Any]:
-    """A real pydantic_ai.Agent on the replay server."""
-    from openai import AsyncOpenAI
+async def pydantic_agent(
+    base_url: str, model: str, *, api: str = "chat", **options: Any
+) -> AsyncIterator[Any]:
+    """A real pydantic_ai.Agent on the replay server: api is chat, responses or anthropic."""
     from pydantic_ai import Agent
-    from pydantic_ai.models.openai import OpenAIChatModel
+
+    options.setdefault("tools", [get_item])
+    if api == "anthropic":
+        from anthropic import AsyncAnthropic
+        from pydantic_ai.models.anthropic import AnthropicModel
+        from pydantic_ai.providers.anthropic import AnthropicProvider
+
+        url = base_url.removesuffix("/v1")
+        async with AsyncAnthropic(base_url=url, api_key="sk-test-0000", max_retries=0) as vendor:
+            yield Agent(AnthropicModel(model, provider=AnthropicProvider(anthropic_client=vendor)), **options)
+        return
+    from openai import AsyncOpenAI
+    from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
     from pydantic_ai.providers.openai import OpenAIProvider
 
+    kind = OpenAIChatModel if api == "chat" else OpenAIResponsesModel
     async with AsyncOpenAI(base_url=base_url, api_key="sk-test-0000", max_retries=0) as client:
-        options.setdefault("tools", [get_item])
-        yield Agent(OpenAIChatModel(model, provider=OpenAIProvider(openai_client=client)), **options)
+        yield Agent(kind(model, provider=OpenAIProvider(openai_client=client)), **options)
 
 
 REAL = {"vel": _real_vel, "openai_agents": openai_agent, "pydantic_ai": pydantic_agent}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..core.errors import AuthenticationError, MeshError, ProviderError, RateLimitError
+from ..core.errors import AuthenticationError, IncompleteStreamError, MeshError, ProviderError, RateLimitError
 
 _KEY = re.compile(r"\b(sk|key|gsk|xai|pk)-[\w*.-]{4,}", re.IGNORECASE)
 _TRANSPORTS = frozenset({"openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2"})
@@ -40,8 +40,7 @@ def from_exception(error: Exception, *, provider: str, model: str) -> Exception:
     if isinstance(error, MeshError):
         return error
     status: Any = getattr(error, "status_code", None)
-    body: Any = getattr(error, "body", None)
-    said = str((body.get("message") if isinstance(body, dict) else None) or error)
+    said = _said(getattr(error, "body", None)) or str(error)
     if isinstance(status, int):
         return from_status(said, status, provider=provider, model=model)
     if type(error).__module__.partition(".")[0] in _TRANSPORTS:
@@ -49,9 +48,25 @@ def from_exception(error: Exception, *, provider: str, model: str) -> Exception:
     return error
 
 
+def _said(body: Any) -> str:
+    """Return the message in the body of an HTTP failure: OpenAI's as its SDK hands it on, or Anthropic's."""
+    if not isinstance(body, dict):
+        return ""
+    inner: Any = body.get("error")
+    message: Any = body.get("message") or (inner.get("message") if isinstance(inner, dict) else None)
+    return message if isinstance(message, str) else ""
+
+
 def lost(text: str, *, provider: str, model: str) -> ProviderError:
     """Return the error for a model call that no HTTP status ended: no connection, a dropped one."""
     return ProviderError(_KEY.sub("***", text), provider=provider, model=model, retryable=True)
+
+
+def incomplete(*, provider: str, model: str) -> IncompleteStreamError:
+    """Return the error for an answer that stopped without its protocol's end."""
+    message = "The answer ended before it was complete"
+    hint = "What had arrived is kept; run it again."
+    return IncompleteStreamError(message, provider=provider, model=model, hint=hint, retryable=True)
 
 
 def vendor(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..core.context import ExecutionContext
 from ..core.errors import UnknownNameError
-from ..core.events import EventType, ExecutionEvent
+from ..core.events import EventType, ExecutionEvent, dumps
 from ..providers._chat_usage import finish_reason
 from . import _errors
 from ._fold import Events, Fold, plain, with_native
@@ -72,13 +72,29 @@ class _Reader:
     def __init__(self, fold: Fold) -> None:
         self.fold = fold
         self.output: Any = None
+        self.cut = False
+        self.by_tool = False
+        self.refused = False
         self._open = False
         self._settled = 0
         self._tools: dict[int, str] = {}
+        self._file: tuple[int, Any] | None = None
 
     def feed(self, event: Any, responses: list[Any]) -> Events:
         """Return what an event becomes; responses are those that the run has completed by now."""
         kind = event.event_kind
+        if self._file is not None and (kind != "part_start" or event.index != self._file[0]):
+            return [*self._file_done(), *self._feed(kind, event, responses)]
+        return self._feed(kind, event, responses)
+
+    def _file_done(self) -> Events:
+        """Return the file that is held back: until then, a later version of it may take its place."""
+        if self._file is None:
+            return []
+        content, self._file = self._file[1].content, None
+        return self.fold.file(content.data, mime_type=content.media_type)
+
+    def _feed(self, kind: str, event: Any, responses: list[Any]) -> Events:
         if kind == "part_delta":
             return self._delta(str(event.index), event.index, event.delta)
         if kind == "part_end":
@@ -88,6 +104,7 @@ class _Reader:
             return [*out, *self._begin(), *self._part_start(str(event.index), event.index, event.part)]
         if kind.endswith("tool_call"):
             part = event.part
+            self.by_tool |= kind == "output_tool_call"
             return [*out, *self.fold.tool_input(part.tool_call_id, part.tool_name, _arguments(part))]
         if kind.endswith("tool_result"):
             return [*out, *self._result(event.part)]
@@ -103,12 +120,17 @@ class _Reader:
 
     def settle(self, responses: list[Any], *, failed: bool = False) -> Events:
         """End the model calls whose responses are complete; a failure leaves the last one to `Fold.close`."""
-        out: Events = []
+        out = self._file_done() if failed else []
         for response in responses[self._settled :]:
             broken = failed and response.state != "complete"
             if broken and not self._open:
                 continue
+            details: dict[str, Any] = response.provider_details or {}
             out += self._begin()
+            if details.get("refusal"):
+                # The library keeps a refusal's words to itself, and raises.
+                self.refused = True
+                out += self.fold.text(str(details["refusal"]), "refusal", refusal=True)
             out += self.fold.metadata(
                 usage=_usage(response.usage),
                 model_id=response.model_name or "",
@@ -116,9 +138,12 @@ class _Reader:
             )
             if broken:
                 continue
-            raw = str((response.provider_details or {}).get("finish_reason") or response.finish_reason or "")
-            if raw:
-                self.fold.finish(finish_reason(response.finish_reason or raw) or raw, raw)
+            raw = str(details.get("finish_reason") or response.finish_reason or "")
+            self.cut = _is_cut(response, details)
+            reason = "error" if self.cut else finish_reason(response.finish_reason or raw)
+            # An answer of the Responses API that calls tools ends with "stop" as well.
+            derived = reason == "stop" or "refusal" in details
+            self.fold.finish("" if derived else reason or "", raw or None)
             out += self.fold.call_end()
             self._open, self._settled = False, self._settled + 1
         return out
@@ -148,7 +173,8 @@ class _Reader:
         if kind == "builtin-tool-return":
             return self._result(part)
         if kind == "file":
-            return fold.file(part.content.data, mime_type=part.content.media_type)
+            self._file = (index, part)
+            return []
         return fold.custom(plain(part), data_type="native")
 
     def _delta(self, block: str, index: int, delta: Any) -> Events:
@@ -181,6 +207,17 @@ class _Reader:
         said = part.content
         text = said if isinstance(said, str) else str(plain(said))
         return self.fold.tool_end(part.tool_call_id, error=text, status=status)
+
+
+def _is_cut(response: Any, details: Mapping[str, Any]) -> bool:
+    """Say whether an answer stopped without a finish reason; for a chat server's the library makes one up.
+
+    A model that is not on a network, such as TestModel, has no address and no reason.
+    """
+    said = details.get("finish_reason") or "refusal" in details
+    if said or not response.provider_url:
+        return False
+    return not response.finish_reason or response.provider_name == "openai"
 
 
 def _arguments(part: Any) -> Any:
@@ -288,13 +325,23 @@ class PydanticAIPlugin:
                 failure = _failure(sdk, error, provider, model)
                 for one in reader.settle(_responses(sdk, events, None), failed=True):
                     yield one
+                if reader.refused and type(error).__name__ == "ContentFilterError":
+                    failure = None
+        if failure is None and reader.cut:
+            failure = _errors.incomplete(provider=provider, model=model)
         for one in fold.close(failed=failure is not None):
             yield one
         if failure is not None:
             raise failure
-        output = reader.output
-        parsed = {} if output is None or isinstance(output, str) else {"parsed": plain(output)}
-        yield ExecutionEvent(EventType.NODE_COMPLETE, output=parsed)
+        yield ExecutionEvent(EventType.NODE_COMPLETE, output=_output(reader))
+
+
+def _output(reader: _Reader) -> dict[str, Any]:
+    """Return what the output is beyond its text; an object that came as a tool call is in no text."""
+    if reader.output is None or isinstance(reader.output, str):
+        return {}
+    parsed = plain(reader.output)
+    return {"parsed": parsed, **({"content": dumps(parsed).decode()} if reader.by_tool else {})}
 
 
 def _settings(agent: Any, options: Mapping[str, Any]) -> dict[str, Any]:
