@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -62,23 +61,34 @@ def matching(path: Path, needles: tuple[bytes, ...], size: int = 1 << 20) -> Ite
 
     Parameters: size, bytes to read at a time.
     """
-    found = re.compile(b"|".join(map(re.escape, needles)))
     with open(path, "rb") as file:
         rest = b""
         while chunk := file.read(size):
             block = rest + chunk
             end = block.rfind(b"\n") + 1
-            yield from _hits(block, end, found)
+            yield from _hits(block, end, needles)
             rest = block[end:]
-        yield from _hits(rest, len(rest), found)
+        yield from _hits(rest, len(rest), needles)
 
 
-def _hits(block: bytes, end: int, found: re.Pattern[bytes]) -> Iterator[bytes]:
+def _hits(block: bytes, end: int, needles: tuple[bytes, ...]) -> Iterator[bytes]:
+    """Yield the lines of a block that hold a needle, all without needles."""
+    if not needles:
+        yield from filter(None, block[:end].split(b"\n"))
+        return
+    # One search for each needle is several times faster than one regular expression for all.
+    found = {needle: block.find(needle, 0, end) for needle in needles}
+    found = {needle: hit for needle, hit in found.items() if hit >= 0}
     at = 0
-    while (hit := found.search(block, at, end)) is not None:
-        first = block.rfind(b"\n", at, hit.start()) + 1 or at
-        at = block.find(b"\n", hit.end(), end) + 1 or end
+    while found:
+        hit = min(found.values())
+        first = block.rfind(b"\n", at, hit) + 1 or at
+        at = block.find(b"\n", hit, end) + 1 or end
         yield block[first:at]
+        for needle in [n for n, place in found.items() if place < at]:
+            found[needle] = block.find(needle, at, end)
+            if found[needle] < 0:
+                del found[needle]
 
 
 def ends(path: Path, size: int = 65536) -> tuple[list[bytes], list[bytes]]:

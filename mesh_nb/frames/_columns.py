@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-TEXT, INTEGER, NUMBER, TIME, CATEGORY = "text", "integer", "number", "time", "category"
+from ..core.events import dumps
 
-_ARROW = {
+TEXT, INTEGER, NUMBER, TIME, CATEGORY, JSON = "text", "integer", "number", "time", "category", "json"
+
+_ARROW: dict[str, pa.DataType] = {
     TEXT: pa.string(),
     INTEGER: pa.int64(),
     NUMBER: pa.float64(),
     TIME: pa.timestamp("us", tz="UTC"),
-    CATEGORY: pa.string(),
+    CATEGORY: pa.dictionary(pa.int32(), pa.string()),
+    JSON: pa.string(),
 }
+BATCH = 20_000
+"""Rows that wait as Python values before they become Arrow arrays."""
+
+MAX_PROBLEMS = 20
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Column:
     """One column.
 
     Parameters: name; path, the key in a row's record, parts separated by dots; dtype, one of text, integer,
-    number, time (UTC), category; unit, "" for none; doc, one sentence.
+    number, time (UTC), category, json (any value, as JSON text); unit, "" for none; doc, one sentence.
     """
 
     name: str
@@ -41,32 +49,129 @@ class Column:
             if not isinstance(value, Mapping):
                 return None
             value = value.get(part)
-        return _fit(value, self.dtype)
+        return fit(value, self.dtype)
 
 
-def _fit(value: Any, dtype: str) -> Any:
-    """A log may hold anything; a value of another kind is missing rather than an error."""
-    if value is None or isinstance(value, bool):
+def fit(value: Any, dtype: str) -> Any:
+    """Return a value as the dtype has it, None when it is of another kind: a log may hold anything."""
+    if value is None:
+        return None
+    if dtype == JSON:
+        return dumps(value).decode()
+    if isinstance(value, bool):
         return None
     if dtype in (TEXT, CATEGORY):
-        return value if isinstance(value, str) else str(value)
+        return _clean(value if isinstance(value, str) else str(value))
     if not isinstance(value, (int, float)) or value != value:
         return None
     if dtype == INTEGER:
         return value if isinstance(value, int) and abs(value) < 2**63 else None
     if dtype == TIME:
         return int(value * 1e6) if abs(value) < 1e11 else None
-    return float(value)
+    return float(value) if abs(value) < 1e308 else None
+
+
+def _clean(text: str) -> str:
+    """Return text that UTF-8 can say: JSON can hold half a surrogate pair."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+class Table:
+    """Rows as they come, kept as Arrow columns.
+
+    Parameters: columns. `problems` collects what could not be read, one sentence each, for
+    `df.attrs["problems"]`.
+    """
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self.columns = columns
+        self.problems: list[str] = []
+        self._waiting: list[list[Any]] = []
+        self._chunks: list[list[pa.Array]] = [[] for _ in columns]
+
+    def values(self, record: Mapping[str, Any]) -> list[Any]:
+        """Return a record as a row: much smaller than the events it is made from."""
+        return [column.of(record) for column in self.columns]
+
+    def add(self, row: list[Any]) -> None:
+        """Take a row that `values` made."""
+        self._waiting.append(row)
+        if len(self._waiting) >= BATCH:
+            self._flush()
+
+    def block(self, values: Sequence[Sequence[Any]]) -> None:
+        """Take many rows, column by column; a value of a wrong kind becomes a missing one."""
+        self._flush()
+        for chunks, column, found in zip(self._chunks, self.columns, values, strict=True):
+            chunks.append(_array(found, column.dtype))
+
+    def _flush(self) -> None:
+        if self._waiting:
+            rows, self._waiting = self._waiting, []
+            for chunks, column, values in zip(
+                self._chunks, self.columns, zip(*rows, strict=True), strict=True
+            ):
+                chunks.append(_typed(values, column.dtype))
+
+    def arrow(self) -> pa.Table:
+        """Return an Arrow table."""
+        self._flush()
+        arrays = [
+            pa.chunked_array(chunks, type=_ARROW[column.dtype])
+            for chunks, column in zip(self._chunks, self.columns, strict=True)
+        ]
+        return pa.table(arrays, names=[c.name for c in self.columns])
+
+    def frame(self) -> pd.DataFrame:
+        """Return a DataFrame with every column, whatever the rows hold: Arrow dtypes, missing values NA."""
+        table, data = self.arrow(), {}
+        self._chunks = [[] for _ in self.columns]
+        for column in self.columns:
+            found = table.column(column.name)
+            data[column.name] = _categorical(found) if column.dtype == CATEGORY else _series(found)
+        frame = pd.DataFrame(data, copy=False)
+        frame.attrs["columns"] = {c.name: {"unit": c.unit, "doc": c.doc} for c in self.columns}
+        if len(self.problems) > MAX_PROBLEMS:
+            self.problems[MAX_PROBLEMS:] = [f"And {len(self.problems) - MAX_PROBLEMS} more of the kind."]
+        frame.attrs["problems"] = self.problems
+        return frame
 
 
 def build(records: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> pd.DataFrame:
-    """Return a DataFrame with every column, whatever the records hold: Arrow dtypes, missing values as NA."""
-    data: dict[str, Any] = {}
-    for column in columns:
-        kind = _ARROW[column.dtype]
-        array = pa.array([column.of(record) for record in records], type=kind)
-        series = pd.Series(pd.arrays.ArrowExtensionArray(array), name=column.name)
-        data[column.name] = series.astype("category") if column.dtype == CATEGORY else series
-    frame = pd.DataFrame(data, copy=False)
-    frame.attrs["columns"] = {c.name: {"unit": c.unit, "doc": c.doc} for c in columns}
-    return frame
+    """Return a DataFrame of records: each gives a row."""
+    table = Table(columns)
+    for record in records:
+        table.add(table.values(record))
+    return table.frame()
+
+
+def _typed(values: Sequence[Any], dtype: str) -> pa.Array:
+    if dtype == CATEGORY:
+        return pa.array(values, pa.string()).dictionary_encode()
+    return pa.array(values, _ARROW[dtype])
+
+
+def _array(values: Sequence[Any], dtype: str) -> pa.Array:
+    if dtype in (TEXT, CATEGORY, JSON):
+        try:
+            return _typed(values, dtype)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
+            pass
+    return _typed([fit(value, dtype) for value in values], dtype)
+
+
+def _series(found: pa.ChunkedArray) -> pd.Series:
+    return pd.Series(pd.arrays.ArrowExtensionArray(found), copy=False)
+
+
+def _categorical(found: pa.ChunkedArray) -> pd.Series:
+    """Make a categorical whose categories are sorted, so that reports do not depend on the order of runs."""
+    whole = found.unify_dictionaries().combine_chunks() if found.num_chunks else pa.array([], found.type)
+    encoded = cast("Any", whole)
+    names: list[str] = encoded.dictionary.to_pylist() if len(encoded) else []
+    ranked = sorted(range(len(names)), key=names.__getitem__)
+    place = np.full(len(names) + 1, -1, dtype=np.int32)
+    place[ranked] = np.arange(len(names), dtype=np.int32)
+    codes = place[encoded.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)]
+    categories = pd.Index(pd.arrays.ArrowExtensionArray(pa.array([names[i] for i in ranked], pa.string())))
+    return pd.Series(pd.Categorical.from_codes(codes, categories))

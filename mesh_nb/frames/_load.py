@@ -3,38 +3,141 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from ..core import plugins
 from ..core.errors import InputError, shown
-from ..core.events import ExecutionEvent, decode
+from ..core.events import ExecutionEvent, decode, loads
+from ._columns import Table
+
+HEADER = b'{"schema":'
+_ID_TIME = re.compile(r"(\d{8}T\d{6})\d{6}-")
+_AGE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 Part = tuple[str, Iterator[ExecutionEvent]]
 
 
+@dataclass(slots=True)
+class Log:
+    """One log, being read: `run_id` by its name, `events` once, in order.
+
+    `headers` has those met so far by run id (a log that was exported may hold several runs), `problems` what
+    could not be read so far.
+    """
+
+    run_id: str
+    events: Iterator[ExecutionEvent]
+    headers: dict[str, dict[str, Any]] = field(default_factory=dict[str, "dict[str, Any]"])
+    problems: list[str] = field(default_factory=list[str])
+
+
+class Fold(Protocol):
+    """What the events of one run add up to in a frame."""
+
+    def take(self, event: ExecutionEvent) -> None:
+        """Take in an event."""
+        ...
+
+    def rows(self, header: dict[str, Any]) -> Iterable[list[Any]]:
+        """Return the rows, at the end of the log."""
+        ...
+
+
+def fill(
+    table: Table,
+    source: Any,
+    types: tuple[str, ...],
+    fold: Callable[[str], Fold],
+    *,
+    since: Any = None,
+) -> None:
+    """Fill a table from the runs of a source.
+
+    Parameters: types, the event types that the fold takes, none for all; fold, makes that of a run by its id;
+    source and since as for `logs`.
+    """
+    for log in logs(source, *types, since=since):
+        folds: dict[str, Fold] = {}
+        for event in log.events:
+            run_id = event.run_id or log.run_id
+            taker = folds.get(run_id)
+            if taker is None:
+                taker = folds[run_id] = fold(run_id)
+            taker.take(event)
+        for run_id, taker in folds.items():
+            for row in taker.rows(log.headers.get(run_id, {})):
+                table.add(row)
+        table.problems += log.problems
+
+
 def parts(source: Any, *types: str) -> Iterator[Part]:
-    """Yield (run id, its events of these types in order) for each run of a source, oldest first.
+    """Yield (run id, its events of these types in order) for each log of a source, oldest first.
+
+    Parameters and errors as for `logs`.
+    """
+    return ((log.run_id, log.events) for log in logs(source, *types))
+
+
+def logs(source: Any, *types: str, since: Any = None) -> Iterator[Log]:
+    """Return the logs of a source, oldest first.
 
     Parameters: source, None for this project's `.mesh/`; a Run or a summary of one; a run id; the path of a
-    project, a `.mesh` folder or one `.jsonl` log; or an iterable of these. types, event types; other lines of
-    a log are not parsed.
-    Raises RunNotFoundError for an unknown id, InputError for a path that is not there and for other things.
+    project, a `.mesh` folder or one `.jsonl` log; or an iterable of these. types, event types, none for all;
+    other lines of a log are not parsed. since, the age ("7d", "12h", "30m", "2w") or time (a date, a
+    datetime, ISO text) of the oldest run that counts.
+    Raises RunNotFoundError for an unknown id, InputError for a path that is not there, for a since= that says
+    no time, and for other things.
     """
+    return _logs(source, types, moment(since))
+
+
+def moment(since: Any) -> float | None:
+    """Return what since= says in seconds since 1970. Raises InputError."""
+    if since is None:
+        return None
+    if isinstance(since, timedelta):
+        return datetime.now(UTC).timestamp() - since.total_seconds()
+    if isinstance(since, str):
+        age = _AGE.fullmatch(since)
+        if age is not None:
+            return datetime.now(UTC).timestamp() - float(age[1]) * _SECONDS[age[2]]
+        try:
+            since = datetime.fromisoformat(since.strip())
+        except ValueError:
+            since = None
+    elif hasattr(since, "year") and not isinstance(since, datetime):
+        since = datetime(since.year, since.month, since.day)
+    if not isinstance(since, datetime):
+        raise InputError('since= is an age such as "7d", "12h" or "30m", or a date: since="2026-11-01".')
+    # A time without a zone is the reader's own; days begin at the reader's midnight.
+    return since.timestamp()
+
+
+def _logs(source: Any, types: tuple[str, ...], since: float | None) -> Iterator[Log]:
     if source is None:
-        return _folder(None, types)
+        return _folder(None, types, since)
     if isinstance(source, (str, os.PathLike)):
-        return _named(cast("str | os.PathLike[str]", source), types)
+        return _named(cast("str | os.PathLike[str]", source), types, since)
     if isinstance(source, ExecutionEvent):
         raise InputError("A frame is made from a run, not from one event: pass the Run itself.")
     events = getattr(source, "events", None)
     if isinstance(events, list):
-        return iter([(str(source.id), _of(cast("list[ExecutionEvent]", events), types))])
+        if since is not None and source.started_at is not None and source.started_at.timestamp() < since:
+            return iter(())
+        header = dict(getattr(source, "header", None) or {})
+        return iter(
+            [Log(str(source.id), _of(cast("list[ExecutionEvent]", events), types), {source.id: header})]
+        )
     if hasattr(source, "load") and hasattr(source, "id"):
-        return _named(str(source.id), types)
+        return _named(str(source.id), types, since)
     if isinstance(source, Iterable):
-        return (part for item in cast("Iterable[Any]", source) for part in parts(item, *types))
+        return (log for item in cast("Iterable[Any]", source) for log in _logs(item, types, since))
     raise InputError(
         f"No runs in {type(source).__name__!r}: pass a Run, a run id, a path, or a list of these; nothing"
         " means this project's log."
@@ -42,45 +145,60 @@ def parts(source: Any, *types: str) -> Iterator[Part]:
 
 
 def _of(events: list[ExecutionEvent], types: tuple[str, ...]) -> Iterator[ExecutionEvent]:
-    return (event for event in list(events) if event.type in types)
+    kinds = frozenset(types)
+    return (event for event in list(events) if not kinds or event.type in kinds)
 
 
-def _named(source: str | os.PathLike[str], types: tuple[str, ...]) -> Iterator[Part]:
+def _named(source: str | os.PathLike[str], types: tuple[str, ...], since: float | None) -> Iterator[Log]:
     path = Path(source)
     if isinstance(source, str) and any(len(part) > 255 for part in path.parts):
         raise InputError(f"There is no log at {shown(source)}: no file has so long a name.")
     if isinstance(source, str) and path.suffix != ".jsonl" and len(path.parts) == 1 and not path.is_dir():
-        backend = _file_backend(None)
-        return iter([(source, _lines(backend, source, types, check=True))])
+        return iter([_read(file_backend(None), source, source, types)])
     if path.is_dir():
-        return _folder(path.parent if path.name == "runs" else path, types)
+        return _folder(path.parent if path.name == "runs" else path, types, since)
     if path.is_file():
-        return iter([(path.name.removesuffix(".jsonl"), _lines(_file_backend(None), path, types))])
+        name = path.name.removesuffix(".jsonl")
+        return iter([_read(file_backend(None), path, name, types)])
     raise InputError(
         f"There is no log at {shown(str(path))}: name a project, a .mesh folder or a .jsonl file."
     )
 
 
-def _folder(home: Path | None, types: tuple[str, ...]) -> Iterator[Part]:
-    backend = _file_backend(home)
-    return ((run, _lines(backend, run, types)) for run in reversed(list(backend.run_ids())))
+def _folder(home: Path | None, types: tuple[str, ...], since: float | None) -> Iterator[Log]:
+    backend = file_backend(home)
+    for run in reversed(list(backend.run_ids())):
+        if since is None or began(backend, run) >= since:
+            yield _read(backend, run, run, types)
 
 
-def _file_backend(home: Path | None) -> Any:
+def began(backend: Any, run_id: str) -> float:
+    """Return when a run of a file backend began, in seconds since 1970: its id says it, else its log."""
+    found = _ID_TIME.match(run_id)
+    if found is not None:
+        try:
+            return datetime.strptime(found[1] + "+0000", "%Y%m%dT%H%M%S%z").timestamp()
+        except ValueError:
+            pass
+    events = backend.summary(run_id).events
+    return events[0].timestamp if events and isinstance(events[0].timestamp, (int, float)) else 0.0
+
+
+def file_backend(home: Path | None) -> Any:
+    """Return the store of runs in a project, None for this one."""
     return plugins.find("backend", "file")(home)
 
 
-def _lines(
-    backend: Any, run: str | Path, types: tuple[str, ...], *, check: bool = False
-) -> Iterator[ExecutionEvent]:
+def _read(backend: Any, run: str | Path, name: str, types: tuple[str, ...]) -> Log:
     # A quote inside a JSON string is escaped, so these bytes are only ever a key and its value.
-    needles = [b'"type":"%b"' % name.encode() for name in types]
-    lines = backend.lines(run, *needles)
-    if check:
-        # An unknown run id is told when the frame is asked for, not as an empty frame.
-        first = next(lines, None)
-        lines = iter([]) if first is None else _chain(first, lines)
-    return _decoded(lines, types)
+    needles = [HEADER, *(b'"type":"%b"' % kind.encode() for kind in types)] if types else []
+    lines: Iterator[bytes] = backend.lines(run, *needles)
+    # An unknown run id is told when the frame is asked for, not as an empty frame.
+    first = next(lines, None)
+    log = Log(name, iter(()))
+    if first is not None:
+        log.events = decoded(_chain(first, lines), types, log)
+    return log
 
 
 def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
@@ -88,11 +206,64 @@ def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     yield from rest
 
 
-def _decoded(lines: Iterator[bytes], types: tuple[str, ...]) -> Iterator[ExecutionEvent]:
+def decoded(lines: Iterable[bytes], types: tuple[str, ...], log: Log) -> Iterator[ExecutionEvent]:
+    """Yield the events of lines; headers and what is no event are noted in the log."""
+    bad, kinds = 0, frozenset(types)
     for line in lines:
         try:
-            event = decode(line)
-        except (ValueError, AttributeError):
-            continue  # a torn or foreign line; Run.load(id).problems tells about it
-        if event.type in types and isinstance(cast("Any", event.metadata), dict):
+            event = _event(line, kinds, log)
+        except (ValueError, RecursionError):
+            bad += 1
+            continue
+        if event is not None:
             yield event
+    note(log, bad)
+
+
+def note(log: Log, bad: int) -> None:
+    """Tell that so many lines of a log were left out."""
+    if bad:
+        what = "1 line is no event and was" if bad == 1 else f"{bad} lines are no events and were"
+        log.problems.append(f"{log.run_id}: {what} left out.")
+
+
+def _event(line: bytes, kinds: frozenset[str], log: Log) -> ExecutionEvent | None:
+    """Return the event of a line, None for another line that belongs there. Raises ValueError for one that
+    does not, such as a torn one."""
+    if not line.strip():
+        return None
+    record: Any = loads(line)
+    if not isinstance(record, dict):
+        raise ValueError("not an event")
+    if take_header(cast("dict[str, Any]", record), log):
+        return None
+    if not isinstance(record.get("metadata") or {}, dict):
+        raise ValueError("not an event: its metadata is no object")
+    event = decode(cast("dict[str, Any]", record))
+    return sound(event) if not kinds or event.type in kinds else None
+
+
+def take_header(record: dict[str, Any], log: Log) -> bool:
+    """Say whether a record is no event although it belongs in a log; a header is kept."""
+    if "type" in record:
+        return False
+    if "schema" in record:
+        log.headers[str(record.get("run_id") or log.run_id)] = record
+        return True
+    return "seq" in record
+
+
+def sound(event: ExecutionEvent) -> ExecutionEvent:
+    """Return the event with a number as time and seq, and text as names, whatever the line said."""
+    at, seq, run_id, node = (
+        cast("Any", v) for v in (event.timestamp, event.seq, event.run_id, event.node_id)
+    )
+    if isinstance(at, bool) or not isinstance(at, (int, float)):
+        event.timestamp = 0.0
+    if isinstance(seq, bool) or not isinstance(seq, int):
+        event.seq = -1
+    if not isinstance(run_id, str):
+        event.run_id = ""
+    if not isinstance(node, str):
+        event.node_id = str(node)
+    return event

@@ -1,0 +1,106 @@
+"""The model calls of a run, which several frames are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from ..core.errors import InputError, shown
+from ..core.events import EventType, ExecutionEvent
+from ..core.prices import Price, billed, price_now
+
+TYPES = (
+    EventType.EXECUTION_START,
+    EventType.MODEL_CALL_START,
+    EventType.RESPONSE_METADATA,
+    EventType.CUSTOM_DATA,
+)
+RETRY = "data-retry"
+PRICES = ("current", "logged")
+
+
+def priced(price: str) -> Callable[[dict[str, Any], float | None], Price | None]:
+    """Return the function that prices a call. Raises InputError for another word than current or logged."""
+    if price not in PRICES:
+        raise InputError(f'price={shown(price)}: write price="current" or price="logged".')
+    return price_now if price == "current" else lambda known, _: billed(known)
+
+
+class Calls:
+    """Pairs the beginning and the end of each model call of one run.
+
+    Parameters: price, as for `priced`; done, called with the seq and the record of each call that has ended,
+    and by `close` of each that was cut off. A record has the metadata of both events and, beside them,
+    node_id, session_id, graph_id, started_at (seconds), attempt, visit, retries, price ({usd, source, date})
+    and tokens_per_second.
+    """
+
+    def __init__(self, price: str, done: Callable[[int, dict[str, Any]], None]) -> None:
+        self._price, self._done = priced(price), done
+        self._open: dict[Any, tuple[ExecutionEvent, int]] = {}
+        self._run: dict[str, Any] = {}
+
+    def take(self, event: ExecutionEvent) -> None:
+        """Take in an event of one of TYPES; others are passed over."""
+        kind, metadata = event.type, event.metadata
+        if kind == EventType.RESPONSE_METADATA:
+            begun, retries = self._open.pop(_key(event), (None, 0))
+            self._finish(event, begun, retries)
+        elif kind == EventType.MODEL_CALL_START:
+            self._open[_key(event)] = (event, 0)
+        elif kind == EventType.EXECUTION_START:
+            self._run = {key: metadata.get(key) or None for key in ("session_id", "graph_id")}
+        elif kind == EventType.CUSTOM_DATA and metadata.get("data_type") == RETRY:
+            here = (event.node_id, metadata.get("visit", 0))
+            for key, (begun, retries) in self._open.items():
+                if key[:2] == here:
+                    self._open[key] = (begun, retries + 1)
+
+    def close(self) -> None:
+        """Hand on the calls that never ended."""
+        for begun, retries in self._open.values():
+            self._finish(None, begun, retries)
+        self._open.clear()
+
+    def _finish(self, event: ExecutionEvent | None, begun: ExecutionEvent | None, retries: int) -> None:
+        found = cast("ExecutionEvent", begun or event)
+        known: dict[str, Any] = {
+            **(begun.metadata if begun else {}),
+            **(event.metadata if event else {"usage_status": "unknown"}),
+        }
+        duration = known.get("duration_ms")
+        started = found.timestamp
+        if begun is None and isinstance(duration, (int, float)):
+            started -= duration / 1000
+        known.setdefault("usage_status", "reported" if known.get("usage") else "unknown")
+        known["node_id"] = found.node_id
+        known["attempt"], known["visit"] = known.get("attempt", 0), known.get("visit", 0)
+        known["retries"], known["started_at"] = retries, started
+        known["price"] = self._cost(known, started) if event is not None else {}
+        known["tokens_per_second"] = _speed(known)
+        self._done(found.seq, {**known, **self._run})
+
+    def _cost(self, known: dict[str, Any], started: float) -> dict[str, Any]:
+        price = self._price(known, started)
+        if price is None:
+            return {}
+        cost: dict[str, Any] = {"usd": price.usd, "source": price.source}
+        if price.source == "genai-prices" and 0 < started < 1e11:
+            cost["date"] = datetime.fromtimestamp(started, UTC).date().isoformat()
+        return cost
+
+
+def _key(event: ExecutionEvent) -> Any:
+    metadata = event.metadata
+    return (event.node_id, metadata.get("visit", 0), str(metadata.get("call_id")))
+
+
+def _speed(known: dict[str, Any]) -> float | None:
+    usage = known.get("usage")
+    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    total, first = known.get("duration_ms"), known.get("time_to_first_token_ms")
+    if not isinstance(tokens, (int, float)) or not isinstance(total, (int, float)):
+        return None
+    seconds = (total - (first if isinstance(first, (int, float)) else 0)) / 1000
+    return tokens / seconds if seconds > 0 and tokens else None
