@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from . import templates
@@ -49,20 +49,89 @@ def check_endpoints(
     return problems
 
 
-def validate(graph: CompiledGraph) -> None:
-    """Raise one GraphValidationError with every problem of a graph whose endpoints exist, if it has any.
+def check(
+    nodes: Mapping[str, Any],
+    edges: Sequence[Edge],
+    branches: Sequence[Branch],
+    outputs: Sequence[str],
+    make: Callable[[Sequence[Edge], Sequence[Branch]], CompiledGraph],
+) -> CompiledGraph:
+    """Return the compiled graph that `make` makes of its edges and branches.
 
-    Raises CycleDetectedError when cycles are the only problem. Iterative, O(V+E).
+    Raises one GraphValidationError with every problem, also those of the rest of a graph whose edges name
+    what is not there; CycleDetectedError when cycles are the only problem. Iterative, O(V+E).
     """
+    entry = any(e.source == "START" for e in edges) or any(b.source == "START" for b in branches)
+    problems = check_endpoints(nodes, edges, branches, entry)
+    problems += [f"set_output({i!r}): {_no_node(i, nodes)}" for i in outputs if i not in nodes]
+    whole = not problems
+    if not whole:
+        edges = [e for e in edges if e.source in (*nodes, "START") and e.target in (*nodes, "END")]
+        known = [b for b in branches if b.source in (*nodes, "START")]
+        branches = [b for b in known if all(t in (*nodes, "END") for t in b.all_targets())]
+    graph = make(edges, branches)
     cycles = _cycles(graph)
-    problems = [*_loops(graph), *_unreachable(graph.plan)]
+    problems += [*cycles, *_loops(graph), *(_unreachable(graph.plan) if whole else ())]
+    problems += _templates(graph, whole and not cycles)
+    if cycles and len(problems) == len(cycles):
+        raise CycleDetectedError(cycles)
+    if problems:
+        raise GraphValidationError(problems)
+    return graph
+
+
+def _no_node(name: str, nodes: Mapping[str, Any]) -> str:
+    close = nearest(name, nodes)
+    guess = f" Did you mean {close!r}?" if close else ""
+    return f"{shown(name)} is not a node.{guess}"
+
+
+def _templates(graph: CompiledGraph, whole: bool) -> list[str]:
+    """Check the names in templates; with a whole graph also that what they name can have run before."""
+    problems: list[str] = []
+    named: dict[int, dict[str, str]] = {}
     for node_id, node in graph.nodes.items():
         for template in getattr(node, "templates", ()):
             problems += [f"Node {node_id!r}: {p}" for p in templates.check(template, graph.nodes)]
-    if cycles and not problems:
-        raise CycleDetectedError(cycles)
-    if cycles or problems:
-        raise GraphValidationError([*cycles, *problems])
+            for expression in templates.references(template):
+                if whole and (found := templates.node_in(expression, graph.nodes)) is not None:
+                    named.setdefault(graph.index[node_id], {}).setdefault(found, expression)
+    bits = {graph.index[i]: 1 << n for n, i in enumerate({i: 0 for names in named.values() for i in names})}
+    first, before = _before(graph.plan, bits) if named else ([], [])
+    awaited: dict[str, None] = {}
+    for node, names in named.items():
+        for found, expression in names.items():
+            bit = bits[graph.index[found]]
+            if not first[node] & bit:
+                awaited[found] = None
+            if not before[node] & bit:
+                problems.append(
+                    f"Node {graph.plan.ids[node]!r}: Template {{{{{expression}}}}} names {found!r}, which"
+                    f" cannot have run before it: no edge leads from {found!r} to {graph.plan.ids[node]!r}."
+                )
+    graph.awaited = tuple(awaited)
+    return problems
+
+
+def _before(plan: Plan, bits: Mapping[int, int]) -> tuple[list[int], list[int]]:
+    """Return, for each node, the bits of the nodes that may have run before its first visit, and before one
+    of its visits."""
+    before, order = [0] * len(plan.ids), sorted(range(len(plan.ids)), key=plan.rank.__getitem__)
+    first: list[int] = []
+    changed = True
+    while changed:  # Once, and once more for each depth of loops within loops.
+        for node in order:
+            seen = before[node] | bits.get(node, 0)
+            for target in plan.targets[node]:
+                before[target] |= seen
+        first = first or list(before)
+        changed = False
+        for source, target in plan.loops:
+            seen = before[source] | bits.get(source, 0)
+            if seen & ~before[target]:
+                before[target] |= seen
+                changed = True
+    return first, before
 
 
 def _listing(ids: Sequence[str]) -> str:

@@ -187,7 +187,9 @@ class Runnable:
 class CompiledGraph(Runnable):
     """A graph that was checked: made by `StateGraph.compile()`, run by an Executor or `run`.
 
-    `nodes` maps node ids to nodes, `plan` is its shape, the rest is by index into `plan.ids`.
+    `nodes` maps node ids to nodes, `plan` is its shape, the rest is by index into `plan.ids`. `outputs`
+    are the nodes that the run's output is of, none for all leaves; `awaited` those that templates may name
+    before they have run, in a loop's first round.
     """
 
     def __init__(
@@ -198,8 +200,11 @@ class CompiledGraph(Runnable):
         branches: Sequence[Branch],
         aggregators: dict[str, Callable[[dict[str, Any]], Any]],
         retries: dict[str, Retry],
+        outputs: tuple[str, ...] = (),
     ) -> None:
         self.graph_id = graph_id
+        self.outputs = outputs
+        self.awaited: tuple[str, ...] = ()
         self.nodes = nodes
         self.edges = edges
         self.branches = branches

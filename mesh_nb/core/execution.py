@@ -59,6 +59,7 @@ class Execution:
         self.tail: list[ExecutionEvent] = []
         self.context = context.for_run(run_id, input)
         self.context.graph_id = context.graph_id or graph.graph_id
+        self.context.outputs.update(dict.fromkeys(graph.awaited))
         self._caller = context
         self._round = self.context
         self._state = dict(context.state)
@@ -353,7 +354,8 @@ class Execution:
             events = [*self._node_error(visit, error), *self._recorder.close_blocks("cancelled")]
             text = str(NodeExecutionError(visit.node_id, error))
             return [*events, self._recorder.ending(EventType.EXECUTION_ERROR, status_of(error), error=text)]
-        output = final_output(self._scheduler.leaves())
+        named = {i: self.context.outputs.get(i) for i in self.graph.outputs}
+        output = final_output(named or self._scheduler.leaves())
         write_back(self._caller, self.context, self._state, output)
         return [self._recorder.ending(EventType.EXECUTION_COMPLETE, "completed", output=output)]
 

@@ -3,33 +3,44 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast, overload
 
+from ._cells import Ledger, Origin, origin
 from ._nodes import make_node
-from ._validate import check_endpoints, validate
+from ._validate import check
 from .compiled import Branch, CompiledGraph, Edge, Retry, Runnable
 from .errors import GraphValidationError, shown
 from .node import Node
 
 __all__ = ["CompiledGraph", "StateGraph"]
 
+T = TypeVar("T")
+
 RESERVED = ("START", "END")
+NodeRef = str | Callable[..., Any]
+"""A node in an edge: its id, or the function that was added under it."""
 
 
 class StateGraph(Runnable):
     """A graph under construction; builder methods return the graph.
 
     Parameters: graph_id, a name for logs and reports.
+
+    In a notebook a cell may be run again: what it had added to this graph the last time is replaced by what
+    it adds now. An id that another cell has taken, or that is taken twice in one cell, is refused.
     """
 
     def __init__(self, graph_id: str | None = None) -> None:
         self.graph_id = graph_id or "graph"
         self.nodes: dict[str, Node] = {}
         self._edges: dict[tuple[str, str, bool], Edge] = {}
-        self._branches: list[Branch] = []
+        self._branches: dict[Any, Branch] = {}
         self._aggregators: dict[str, Callable[[dict[str, Any]], Any]] = {}
         self._retries: dict[str, Retry] = {}
+        self._outputs: dict[str, bool] = {}
+        self._ids: dict[int, tuple[str, Any]] = {}
+        self._ledger = Ledger()
         self._compiled: CompiledGraph | None = None
 
     def add_node(
@@ -54,22 +65,45 @@ class StateGraph(Runnable):
             raise GraphValidationError(
                 f"{shown(name)} is not a node id: use text other than START and END, which every graph has."
             )
-        if node_id in self.nodes:
+        here = self._enter()
+        if node_id in self.nodes and not self._ledger.may_replace(here, self.nodes, node_id):
             raise GraphValidationError(
                 f"Node {node_id!r} is already in this graph. Give the new one another id, or run the cell"
                 " that makes the graph (StateGraph()) again."
             )
         node, retry = make_node(node_id, node_or_config, node_type, options)
-        self.nodes[node_id] = node
+        self._retries.pop(node_id, None)
+        self._put(here, self.nodes, node_id, node)
         if retry.max_retries:
-            self._retries[node_id] = retry
-        self._compiled = None
+            self._put(here, self._retries, node_id, retry)
+        if callable(node_or_config):
+            self._ids[id(node_or_config)] = node_id, node_or_config
         return self
+
+    @overload
+    def node(self, thing: T, /) -> T: ...
+    @overload
+    def node(self, node_id: str | None = None, /, **options: Any) -> Callable[[T], T]: ...
+    def node(self, thing: Any = None, /, **options: Any) -> Any:
+        """Add the function or the node class below: `@graph.node`, or `@graph.node("name", config={...})`.
+
+        Its id is the name given, else that of the function. The function stays as it is, to be called, tested
+        and named in `chain` and `add_edge`. Options and errors are those of `add_node`.
+        """
+
+        def add(made: T) -> T:
+            self.add_node(thing if isinstance(thing, str) else getattr(made, "__name__", ""), made, **options)
+            return made
+
+        if thing is None or isinstance(thing, str):
+            return add
+        thing, made = None, thing
+        return add(made)
 
     def add_edge(
         self,
-        source: str,
-        target: str,
+        source: NodeRef,
+        target: NodeRef,
         *,
         is_loop_edge: bool = False,
         loop_condition: Callable[..., Any] | None = None,
@@ -85,7 +119,8 @@ class StateGraph(Runnable):
 
         Raises GraphValidationError for an edge into START, out of END, or with bounds but no loop.
         """
-        _check_ids("Edge", source, target)
+        here = self._enter()
+        source, target = self._named("Edge", source), self._named("Edge", target)
         if source == "END" or target == "START":
             raise GraphValidationError(f"Edge {source!r} -> {target!r}: nothing leaves END or enters START.")
         if not is_loop_edge and (loop_condition is not None or max_iterations is not None):
@@ -104,8 +139,7 @@ class StateGraph(Runnable):
                 f"Edge {source!r} -> {target!r}: loop_condition is {shown(loop_condition)}, not a function."
             )
         edge = Edge(source, target, is_loop_edge, loop_condition, max_iterations)
-        self._edges[source, target, is_loop_edge] = edge
-        self._compiled = None
+        self._put(here, self._edges, (source, target, is_loop_edge), edge)
         return self
 
     def add_conditional_edges(
@@ -123,6 +157,7 @@ class StateGraph(Runnable):
         mapping : from keys to node ids, or node ids that are their own keys; "END" is one.
         default : the node for any other key; without it another key fails the node.
         """
+        here = self._enter()
         if not callable(fn):
             raise GraphValidationError(f"Conditional edges from {source!r}: {fn!r} is not a function.")
         label = f"Conditional edges from {shown(source)}"
@@ -139,14 +174,33 @@ class StateGraph(Runnable):
             raise GraphValidationError(
                 f"Conditional edges from {source!r}: nothing leaves END or enters START."
             )
-        self._branches.append(Branch(source, fn, targets, default))
-        self._compiled = None
+        key: Any = (source, getattr(fn, "__qualname__", ""), *targets.values(), default)
+        if not self._ledger.may_replace(here, self._branches, key):
+            while key in self._branches:
+                key = (*key, "")
+        self._put(here, self._branches, key, Branch(source, fn, targets, default))
         return self
 
     def add_sequence(self, node_ids: Iterable[str]) -> StateGraph:
         """Add an edge from each node to the next."""
         for source, target in itertools.pairwise(_list("add_sequence", node_ids)):
             self.add_edge(source, target)
+        return self
+
+    def chain(self, *nodes: NodeRef | Sequence[NodeRef]) -> StateGraph:
+        """Add edges along a row of nodes; a list stands for nodes that run side by side.
+
+        `graph.chain("START", load, [summarise, criticise], report)` runs load, then the two at the same time,
+        then report with both outputs. Each is a node id or a function that was added.
+
+        Raises GraphValidationError for a row of fewer than two, or a list without nodes.
+        """
+        row = [list(n) if isinstance(n, (list, tuple)) else [n] for n in cast("tuple[Any, ...]", nodes)]
+        if len(row) < 2 or not all(row):
+            raise GraphValidationError("chain() takes two nodes or more, and no empty list: chain('a', 'b').")
+        for sources, targets in itertools.pairwise(row):
+            for source, target in itertools.product(sources, targets):
+                self.add_edge(source, target)
         return self
 
     def add_parallel_edges(self, source: str, targets: Iterable[str]) -> StateGraph:
@@ -178,12 +232,46 @@ class StateGraph(Runnable):
         for source in ids:
             self.add_edge(source, target)
         if aggregator is not None:
-            self._aggregators[target] = aggregator
+            self._put(self._enter(), self._aggregators, target, aggregator)
         return self
 
-    def set_entry_point(self, node_id: str) -> StateGraph:
+    def set_entry_point(self, node_id: NodeRef) -> StateGraph:
         """Begin at this node: the same as `add_edge("START", node_id)`."""
         return self.add_edge("START", node_id)
+
+    def set_output(self, *node_ids: NodeRef) -> StateGraph:
+        """Name the nodes whose outputs are the run's output.
+
+        Without it these are all nodes that delivered to no other: one gives its output as it is, several give
+        `{node_id: output}` with their texts under "content".
+        """
+        here = self._enter()
+        for node_id in node_ids:
+            self._put(here, self._outputs, self._named("set_output", node_id), True)
+        return self
+
+    def _enter(self) -> Origin | None:
+        """Return the cell that is running; what an earlier run of it had added is taken back."""
+        here = origin()
+        self._ledger.enter(here)
+        return here
+
+    def _put(self, here: Origin | None, store: dict[Any, Any], key: Any, value: Any) -> None:
+        self._ledger.put(here, store, key, value)
+        self._compiled = None
+
+    def _named(self, label: str, node: Any) -> str:
+        """Return the id of a node that is given by its id or by its function."""
+        if callable(node):
+            node_id, _ = self._ids.get(id(node), ("", None))
+            if node_id not in self.nodes:
+                name = getattr(node, "__name__", type(node).__name__)
+                raise GraphValidationError(
+                    f"{label}: the function {name} is not a node of this graph: add it with @graph.node."
+                )
+            return node_id
+        _check_ids(label, node)
+        return node
 
     def compile(self) -> CompiledGraph:
         """Check the graph and return it ready to run; the graph may be changed and compiled again.
@@ -194,25 +282,37 @@ class StateGraph(Runnable):
         if self._compiled is not None:
             return self._compiled
         edges, branches = self._routed()
-        entry = any(e.source == "START" for e in edges) or any(b.source == "START" for b in branches)
-        problems = check_endpoints(self.nodes, edges, branches, entry)
-        if problems:
-            raise GraphValidationError(problems)
-        compiled = CompiledGraph(
-            self.graph_id, dict(self.nodes), edges, branches, dict(self._aggregators), dict(self._retries)
+        compiled = check(
+            self.nodes,
+            edges,
+            branches,
+            list(self._outputs),
+            lambda edges, branches: CompiledGraph(
+                self.graph_id,
+                dict(self.nodes),
+                edges,
+                branches,
+                {k: f for k, f in self._aggregators.items() if k in self.nodes},
+                {k: r for k, r in self._retries.items() if k in self.nodes},
+                outputs=tuple(self._outputs),
+            ),
         )
-        validate(compiled)
         self._compiled = compiled
         return compiled
 
     def _routed(self) -> tuple[list[Edge], list[Branch]]:
         """Return the edges and branches, nodes that choose included; a plain edge to a target that its source
         chooses is that choice, not another edge."""
-        edges, branches = dict(self._edges), list(self._branches)
+        edges, branches = dict(self._edges), list(self._branches.values())
         for node_id, node in self.nodes.items():
             routing = getattr(node, "routing", None)
             own = routing() if routing is not None else None
-            if own is not None:
+            if own is not None and own.back is not None:
+                edges[node_id, own.back, True] = Edge(
+                    node_id, own.back, True, own.back_condition, own.max_loop_count
+                )
+                edges.pop((node_id, own.back, False), None)
+            if own is not None and (own.targets or own.default is not None):
                 branch = Branch(node_id, own.choose, own.targets, own.default)
                 branches.append(branch)
                 for target in branch.all_targets():

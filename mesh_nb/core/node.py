@@ -25,12 +25,17 @@ class Routing:
 
     Parameters: choose, from the node's output to the chosen keys (one, or several), or None when the node
     itself names them in `metadata["route"]` of its node_complete; targets, from a key to a node id; default,
-    the node when no key fits. Only chosen targets run; the others are skipped.
+    the node when no key fits. Only chosen targets run; the others are skipped. back, a node id to go back to
+    before any of that, for as long as back_condition, `(output)` or `(state, output)`, holds and at most
+    max_loop_count times.
     """
 
-    choose: Callable[[Any], Any] | None
-    targets: Mapping[Any, str]
+    choose: Callable[[Any], Any] | None = None
+    targets: Mapping[Any, str] = dataclasses.field(default_factory=dict[Any, str])
     default: str | None = None
+    back: str | None = None
+    back_condition: Callable[..., Any] | None = None
+    max_loop_count: int | None = None
 
 
 @runtime_checkable

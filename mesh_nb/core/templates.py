@@ -61,12 +61,18 @@ def value_of(expression: str, context: ExecutionContext) -> Any:
     if root.startswith("$"):
         return _named(root, path, expression, context)
     outputs = context.outputs
-    for cut in range(len(path), -1, -1):
-        node_id = ".".join([root, *path[:cut]])
-        if node_id in outputs:
-            value = outputs[node_id]
-            return None if value is None else _walk(value, path[cut:], expression)
+    node_id = node_in(expression, outputs)
+    if node_id is not None:
+        value = outputs[node_id]
+        return None if value is None else _walk(value, path[node_id.count(".") :], expression)
     raise _missing(expression, root, [*outputs, *NAMES], "no node of that name has run before this one")
+
+
+def node_in(expression: str, node_ids: Mapping[str, Any]) -> str | None:
+    """Return the node that an expression names, the longest id that fits, or None."""
+    steps = expression.split(".")
+    ids = (".".join(steps[:cut]) for cut in range(len(steps), 0, -1))
+    return next((i for i in ids if i in node_ids), None)
 
 
 def check(template: str, node_ids: Mapping[str, Any]) -> list[str]:
@@ -74,9 +80,7 @@ def check(template: str, node_ids: Mapping[str, Any]) -> list[str]:
     problems: list[str] = []
     for expression in references(template):
         root = expression.partition(".")[0]
-        if root in NAMES or root in node_ids:
-            continue
-        if not root.startswith("$") and any(expression.startswith(i) for i in node_ids if "." in i):
+        if root in NAMES or (not root.startswith("$") and node_in(expression, node_ids) is not None):
             continue
         problems.append(
             _sentence(expression, root, [*node_ids, *NAMES], "the graph has no node of that name")

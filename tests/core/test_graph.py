@@ -8,7 +8,7 @@ import pytest
 
 import mesh_nb
 from mesh_nb import CycleDetectedError, Executor, GraphValidationError, InvalidNodeTypeError, StateGraph
-from mesh_nb.core import plugins
+from mesh_nb.core import plugins, templates
 from mesh_nb.core.errors import UnknownNameError
 
 
@@ -227,3 +227,102 @@ def test_a_graph_shows_itself_as_escaped_mermaid() -> None:
 def test_an_unfinished_graph_shows_its_problems() -> None:
     bundle = nodes("a")._repr_mimebundle_()
     assert "entry point" in bundle["text/plain"]
+
+
+async def test_nodes_by_decorator_and_rows_of_edges() -> None:
+    graph = StateGraph()
+
+    @graph.node
+    def load(input: Any) -> dict[str, Any]:
+        return {"content": "loaded"}
+
+    @graph.node("critic", config={"retry": {"max_retries": 1}})
+    def criticise(content: str) -> dict[str, Any]:
+        return {"content": f"critic of {content}"}
+
+    @graph.node
+    async def praise(content: str) -> dict[str, Any]:
+        return {"content": f"praise of {content}"}
+
+    @graph.node
+    class Report(mesh_nb.BaseNode):
+        async def execute(self, input: Any, context: Any) -> Any:
+            return {"content": " and ".join(input[name]["content"] for name in sorted(input))}
+
+    assert load("x") == {"content": "loaded"}
+    graph.chain("START", load, [criticise, "praise"], "Report", "END")
+    assert [*graph.nodes] == ["load", "critic", "praise", "Report"]
+    events = [e async for e in Executor(graph).execute("q")]
+    assert events[-1].output["content"] == "critic of loaded and praise of loaded"
+
+
+def test_rows_and_functions_that_cannot_be() -> None:
+    graph = nodes("a", "b")
+    for row in (["a"], [], ["a", []]):
+        with pytest.raises(GraphValidationError, match="two nodes or more"):
+            graph.chain(*row)
+    with pytest.raises(GraphValidationError, match=r"function errors_of is not a node.*@graph.node"):
+        graph.chain("a", errors_of)
+    with pytest.raises(GraphValidationError, match="3 is not a node id"):
+        graph.chain("a", 3)  # type: ignore[arg-type]
+
+
+async def test_the_output_of_a_fan_out_is_every_leaf_unless_nodes_are_named() -> None:
+    def build() -> StateGraph:
+        graph = StateGraph()
+        for name in ("a", "b", "c"):
+            graph.add_node(name, lambda input, name=name: {"content": name})
+        return graph.chain("START", "a", ["b", "c"])
+
+    async def output(graph: StateGraph) -> Any:
+        return [e async for e in Executor(graph).execute("q")][-1].output
+
+    leaves = await output(build())
+    assert leaves == {"b": {"content": "b"}, "c": {"content": "c"}, "content": "b\n\nc"}
+    assert await output(build().set_output("a")) == {"content": "a"}
+    assert (await output(build().set_output("a", "c")))["content"] == "a\n\nc"
+    assert errors_of(build().set_output("cc")) == ["set_output('cc'): 'cc' is not a node. Did you mean 'c'?"]
+
+
+async def test_two_conditional_edges_from_one_node_both_apply() -> None:
+    graph = nodes("a", "b", "c", "d").set_entry_point("a")
+    graph.add_conditional_edges("a", lambda o: "x", {"x": "b", "y": "c"})
+    graph.add_conditional_edges("a", lambda o: "y", {"x": "c", "y": "d"})
+    assert await ran(graph) == ["a", "b", "d"]
+
+
+def templated(text: str) -> type[Any]:
+    return type("Templated", (Nothing,), {"templates": (text,)})
+
+
+def test_templates_name_nodes_that_can_have_run_before() -> None:
+    graph = nodes("a", "b", "after").add_node("p", templated("{{a}} {{b.x}} {{after.0}} {{p}}"))
+    found = errors_of(graph.chain("START", "a", ["b", "p"], "after"))
+    assert len(found) == 3
+    assert "names 'b', which cannot have run before it: no edge leads from 'b' to 'p'" in found[0]
+    assert "names 'after'" in found[1]
+    assert "names 'p'" in found[2]
+
+
+async def test_what_a_loop_brings_is_empty_in_its_first_round() -> None:
+    seen: list[str] = []
+
+    class Writer(mesh_nb.BaseNode):
+        templates = ("{{critic.content}}",)
+
+        async def execute(self, input: Any, context: Any) -> Any:
+            seen.append(templates.resolve(self.templates[0], context))
+            return {"content": "draft"}
+
+    graph = StateGraph().add_node("writer", Writer).add_node("critic", lambda: {"content": "too long"})
+    graph.chain("START", "writer", "critic").add_edge("critic", "writer", is_loop_edge=True, max_iterations=1)
+    await ran(graph)
+    assert seen == ["", "too long"]
+
+
+def test_problems_of_every_kind_come_together() -> None:
+    graph = nodes("a", "b").add_node("p", templated("{{nobody}}")).chain("START", "a", "b", "a")
+    graph.add_edge("p", "ghost").set_output("z")
+    found = errors_of(graph)
+    assert [k in e for k, e in zip(("'ghost'", "set_output('z')", "Cycle a", "'nobody'"), found, strict=True)]
+    assert len(found) == 4
