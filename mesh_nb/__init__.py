@@ -37,11 +37,13 @@ if TYPE_CHECKING:
     from .core.tools import Tool, tool
     from .frames.calls import calls_df
     from .nodes.condition import Condition
+    from .notebook.compare import Comparison, compare
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
     "BaseNode": "core.node",
+    "Comparison": "notebook.compare",
     "CompiledGraph": "core.graph",
     "Condition": "nodes.condition",
     "CycleDetectedError": "core.errors",
@@ -62,6 +64,7 @@ _PUBLIC = {
     "StateGraph": "core.graph",
     "Tool": "core.tools",
     "calls_df": "frames.calls",
+    "compare": "notebook.compare",
     "last_run": "core.run",
     "register": "core.plugins",
     "runs": "core.run",
@@ -70,6 +73,7 @@ _PUBLIC = {
 
 __all__ = [
     "BaseNode",
+    "Comparison",
     "CompiledGraph",
     "Condition",
     "CycleDetectedError",
@@ -91,6 +95,7 @@ __all__ = [
     "Tool",
     "__version__",
     "calls_df",
+    "compare",
     "last_run",
     "register",
     "runs",

@@ -31,7 +31,7 @@ class NotebookHost:
         Parameters: run, a Run that is about to start, runs, or has ended. From the sixth run that starts in
         one cell on, one line counts them.
         """
-        cell = self._cell()
+        cell = self.cell()
         if cell is None:
             return
         cell.runs.add(run.id)
@@ -44,13 +44,14 @@ class NotebookHost:
     def display(self, run: Any) -> None:
         """Show a run that is a cell's value: nothing when this cell has shown it, else live while it runs and
         static output after its end."""
-        cell = self._cell()
+        cell = self.cell()
         if cell is None or run.id in cell.runs:
             return
         cell.runs.add(run.id)
         _show(run, cell)
 
-    def _cell(self) -> Cell | None:
+    def cell(self) -> Cell | None:
+        """Return the cell that is being executed, None outside a shell."""
         shell = current_shell()
         if shell is None:
             return None

@@ -18,6 +18,7 @@ _PLACES = {
     "header": "margin:0 0 10px;line-height:26px",
     "node": "margin:14px 0 4px",
     "caption": "margin:4px 0 2px",
+    "column": "text-align:left;vertical-align:top;background:none",
     "inset": f"margin:4px 0 4px 7px;padding-left:14px;border-left:1.5px solid {_HAIR}",
     "bad": f"margin:12px 0;padding:2px 0 2px 13px;border-left:2.5px solid {_BAD}",
     "soft": f"margin:12px 0;padding:2px 0 2px 13px;border-left:2.5px solid {_WARN}",

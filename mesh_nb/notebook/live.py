@@ -110,18 +110,26 @@ def wire_event(event: ExecutionEvent) -> dict[str, Any]:
 class LiveView:
     """Feeds one widget from one run.
 
-    Parameters: run, a Run; on_end, called once on the run's loop after the last event was sent.
+    Parameters: run, a Run; on_end, called once on the run's loop after the last event was sent; edit, what
+    changes an event before it is sent.
 
     The first event of a burst is sent at once, later ones at most every INTERVAL seconds with the deltas of
     each block joined. Messages from the page may arrive on any thread.
     """
 
-    def __init__(self, run: Any, on_end: Callable[[LiveView], None] | None = None) -> None:
+    def __init__(
+        self,
+        run: Any,
+        on_end: Callable[[LiveView], None] | None = None,
+        *,
+        edit: Callable[[ExecutionEvent], ExecutionEvent] | None = None,
+    ) -> None:
         open_hub()
         self.run = run
         self.widget = RunWidget(run_id=run.id, status=str(run.status))
         self.snapshots = 0
         self._on_end = on_end
+        self._wire = wire_event if edit is None else lambda event: wire_event(edit(event))
         self._pending = Coalescer()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -156,7 +164,7 @@ class LiveView:
         if not len(self._pending):
             return
         last = max(self._pending.last, self._sent_to)
-        events = [wire_event(e) for e in self._pending.drain()]
+        events = [self._wire(e) for e in self._pending.drain()]
         self.widget.send({"kind": "events", "from": self._sent_to + 1, "to": last, "events": events})
         self._sent_to = last
         if self._loop is not None:
@@ -184,7 +192,7 @@ class LiveView:
     def _snapshot(self) -> dict[str, Any]:
         events = list(self.run.events)
         last = max((e.seq for e in events[-1:]), default=-1)
-        return {"kind": "snapshot", "to": last, "events": [wire_event(e) for e in coalesce(events)]}
+        return {"kind": "snapshot", "to": last, "events": [self._wire(e) for e in coalesce(events)]}
 
     def _receive(self, widget: Any, content: Any, buffers: Any) -> None:
         kind = content.get("kind") if isinstance(content, dict) else None
