@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         MeshInterrupted,
         NodeExecutionError,
         ProviderError,
+        RejectedError,
     )
     from .core.events import EventType, ExecutionEvent
     from .core.executor import Executor
@@ -59,6 +60,7 @@ _PUBLIC = {
     "MeshInterrupted": "core.errors",
     "NodeExecutionError": "core.errors",
     "ProviderError": "core.errors",
+    "RejectedError": "core.errors",
     "Run": "core.run",
     "SQLiteBackend": "backends.sqlite",
     "StateGraph": "core.graph",
@@ -89,6 +91,7 @@ __all__ = [
     "MeshInterrupted",
     "NodeExecutionError",
     "ProviderError",
+    "RejectedError",
     "Run",
     "SQLiteBackend",
     "StateGraph",

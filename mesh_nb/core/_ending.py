@@ -8,9 +8,6 @@ from .context import ExecutionContext, as_text
 from .errors import BudgetExceededError, MeshError, ProviderError, told
 from .events import EventType, ExecutionEvent
 
-PREVIEW = 2000
-"""Characters of each text of the input that execution_start shows."""
-
 
 class Totals:
     """Usage and cost over the model calls of a run; the cost is known when that of every call is."""
@@ -35,21 +32,6 @@ class Totals:
         """Return usage, and cost_usd when every call's is known."""
         known = self.calls and self.cost is not None
         return {"usage": self.usage, "cost_usd": self.cost} if known else {"usage": self.usage}
-
-
-def preview(value: Any) -> Any:
-    """Return the run's input as execution_start shows it: texts cut, files and frames by type."""
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    if isinstance(value, str):
-        return value if len(value) <= PREVIEW else value[:PREVIEW] + "…"
-    if isinstance(value, dict):
-        return {str(k): preview(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [preview(v) for v in value]
-    if isinstance(value, bytes):
-        return f"<{len(value)} bytes>"
-    return f"<{type(value).__name__}>"
 
 
 def final_output(leaves: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from ._ending import error_text
 from .channel import close
 from .compiled import Retry
 from .context import ExecutionContext
-from .errors import MeshError
+from .errors import MeshError, RejectedError, Unanswered
 from .events import EventType, ExecutionEvent
 
 
@@ -86,6 +86,8 @@ async def retrying(
             async for event in source:
                 yield event
             return
+        except (Unanswered, RejectedError):
+            raise  # Asking again would not be another attempt.
         except Exception as error:
             if attempt == retry.max_retries:
                 raise

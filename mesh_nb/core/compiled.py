@@ -15,6 +15,8 @@ from .node import BaseNode, Node
 from .scheduler import Plan
 
 if TYPE_CHECKING:
+    from ._gate import Pause
+    from .interrupts import Policy
     from .run import Run
 
 
@@ -122,6 +124,7 @@ class Runnable:
         backend: Any = None,
         display: bool | None = None,
         background: bool = False,
+        on_no_answer: Policy | None = None,
     ) -> Run:
         """Start a run and return it at once: await it for its end, iterate it for its events.
 
@@ -136,6 +139,9 @@ class Runnable:
         backend : where the log goes; None logs to the project's `.mesh/` directory.
         display : False shows nothing; None shows the run where a notebook can.
         background : True keeps it running when the cell ends.
+        on_no_answer : what becomes of a question to a person that nobody answers: "wait" keeps the run open
+            for `run.approve()`, `run.reject()` and `run.edit()`; "stop" ends it as interrupted, so that the
+            answer resumes it; "deny" and "allow" answer it. None waits where there are buttons, else stops.
 
         Raises GraphValidationError, InputError or ConfigurationError before anything is started.
         """
@@ -150,6 +156,7 @@ class Runnable:
             backend=backend,
             display=display,
             background=background,
+            on_no_answer=on_no_answer,
         )
 
     def run_sync(
@@ -162,6 +169,7 @@ class Runnable:
         backend: Any = None,
         display: bool | None = None,
         nested: bool = False,
+        on_no_answer: Policy | None = None,
     ) -> Run:
         """Run to the end on a private event loop and return the finished Run; parameters as for `run`.
 
@@ -181,6 +189,7 @@ class Runnable:
             backend=backend,
             display=display,
             nested=nested,
+            on_no_answer=on_no_answer,
         )
 
 
@@ -201,6 +210,7 @@ class CompiledGraph(Runnable):
         aggregators: dict[str, Callable[[dict[str, Any]], Any]],
         retries: dict[str, Retry],
         outputs: tuple[str, ...] = (),
+        pauses: Mapping[str, tuple[Pause, ...]] | None = None,
     ) -> None:
         self.graph_id = graph_id
         self.outputs = outputs
@@ -213,6 +223,7 @@ class CompiledGraph(Runnable):
         self.by_index: list[Any] = [None, *nodes.values()]
         self.aggregators = {index[i]: f for i, f in aggregators.items()}
         self.retries = {index[i]: r for i, r in retries.items()}
+        self.pauses = {index[i]: p for i, p in (pauses or {}).items()}
         # What these nodes' run() would do, without a generator.
         self.direct: dict[int, Callable[[Any, Any], Any]] = {
             n: cast("Any", node).execute
@@ -221,6 +232,7 @@ class CompiledGraph(Runnable):
             and inspect.iscoroutinefunction(getattr(type(node), "execute", None))
             and n not in self.aggregators
             and n not in self.retries
+            and n not in self.pauses
         }
         self.checks = [c for c in map(_check_of, nodes.values()) if c is not None]
 

@@ -6,7 +6,11 @@ import dataclasses
 import uuid
 from typing import Any
 
+from .interrupts import Desk, Kind, Question, ask
+
 Message = dict[str, Any]
+PREVIEW = 2000
+"""Characters of each text that a preview shows."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -20,8 +24,9 @@ class ExecutionContext:
         its question and its answer.
     variables : values for `{{$vars.name}}`.
     state : values that nodes share; changed by state_update events.
-    outputs, input, iteration, run_id : set by the executor on the copy that it gives to nodes.
-        `outputs` maps a node id to its last output, `iteration` holds `$iteration` values inside loops.
+    outputs, input, iteration, run_id, desk, journal : set by the executor on the copy that it gives to
+        nodes. `outputs` maps a node id to its last output, `iteration` holds `$iteration` values inside
+        loops, `desk` has the run's questions, `journal` what an unfinished node of a resumed run did before.
 
     One context may serve several runs at once: each run works on its own copy, and writes its state and
     history back when it completes.
@@ -37,6 +42,8 @@ class ExecutionContext:
     input: Any = None
     iteration: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     run_id: str = ""
+    desk: Desk | None = dataclasses.field(default=None, repr=False)
+    journal: Any = dataclasses.field(default=None, repr=False)
 
     def for_run(self, run_id: str, input: Any) -> ExecutionContext:
         """Return the private copy that one run works on."""
@@ -51,6 +58,7 @@ class ExecutionContext:
             input,
             {},
             run_id,
+            self.desk,
         )
 
     def with_iteration(self, iteration: dict[str, Any]) -> ExecutionContext:
@@ -66,12 +74,44 @@ class ExecutionContext:
             self.input,
             iteration,
             self.run_id,
+            self.desk,
+            self.journal,
         )
 
     @property
     def question(self) -> str:
         """The run's input as text: `{{$question}}`."""
         return as_text(self.input)
+
+    def ask(
+        self,
+        kind: Kind,
+        message: str,
+        *,
+        data: Any = None,
+        tool_name: str | None = None,
+        tool_call_id: str | None = None,
+        arguments: Any = None,
+        timeout: float | None = None,
+    ) -> Question:
+        """Return a question to a person: yield its `event`, await its `answer()`, yield its `resolution`.
+
+        Parameters: kind, "approval", "tool" or "input"; message, what is asked; data, what it is about, as
+        JSON (never the whole state); tool_name, tool_call_id, arguments of a tool call; timeout in seconds,
+        after which the answer is "timeout".
+        Raises InputError outside a run. What `answer()` raises must leave the node.
+        """
+        return ask(
+            self.desk,
+            self.journal,
+            kind,
+            message,
+            data=data,
+            tool_name=tool_name,
+            tool_call_id=tool_call_id,
+            arguments=arguments,
+            timeout=timeout,
+        )
 
     def get_node_output(self, node_id: str, default: Any = None) -> Any:
         """Return the last output of a node, or `default` when it has not run."""
@@ -96,3 +136,18 @@ def as_text(value: Any) -> str:
     from .events import dumps
 
     return dumps(value).decode()
+
+
+def preview(value: Any) -> Any:
+    """Return a value as an event shows it: texts cut, files and frames by type."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, str):
+        return value if len(value) <= PREVIEW else value[:PREVIEW] + "…"
+    if isinstance(value, dict):
+        return {str(k): preview(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [preview(v) for v in value]
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    return f"<{type(value).__name__}>"

@@ -16,6 +16,8 @@ MeshError
 │   └── StreamTimeoutError        silent for longer than idle_timeout
 ├── ToolError                     .tool: a tool failed or was called wrongly
 ├── BudgetExceededError           .spent .limit
+├── RejectedError                 .reason: a person, a policy or a timeout said no
+├── Unanswered                    .interrupt_id: nobody answers here; ends the run as interrupted
 └── RunNotFoundError              .run_id
 MeshInterrupted (KeyboardInterrupt)   Stop or a kernel interrupt; .run keeps what was obtained
 """
@@ -212,6 +214,29 @@ class BudgetExceededError(MeshError):
     def __init__(self, message: str, *, spent: float, limit: float) -> None:
         self.spent, self.limit = spent, limit
         super().__init__(message)
+
+
+class RejectedError(MeshError):
+    """What a node asked for was refused: by a person, by on_no_answer="deny", or by a timeout.
+
+    Parameters: message; reason, in the person's words.
+    """
+
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+class Unanswered(MeshError):
+    """A question has no answer and the run does not wait for one: raised inside a node, never out of a run,
+    which ends with the status "interrupted".
+
+    Parameters: interrupt_id, the question.
+    """
+
+    def __init__(self, interrupt_id: str) -> None:
+        self.interrupt_id = interrupt_id
+        super().__init__(f"Question {interrupt_id!r} waits for an answer: resume the run with one.")
 
 
 class RunNotFoundError(MeshError, LookupError):

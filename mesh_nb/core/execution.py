@@ -11,38 +11,28 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from typing import Any
 
-from ._ending import error_text, final_output, node_failure, preview, status_of, write_back
-from ._recorder import Recorder
-from ._visit import Visit, Way, open_node, retrying
+from ._ending import error_text, final_output, status_of, write_back
+from ._visit import Visit
+from ._visits import Visits
 from .backend import Backend
 from .channel import Channel, Ended, close
 from .compiled import CompiledGraph
-from .context import ExecutionContext
-from .errors import MeshError, NodeExecutionError
+from .context import ExecutionContext, preview
+from .errors import NodeExecutionError
 from .events import DELTAS, EventType, ExecutionEvent
-from .scheduler import START, Scheduler
+from .interrupts import Policy
+from .scheduler import START
 
 _LEFT = (GeneratorExit, asyncio.CancelledError, KeyboardInterrupt)
 # Looking up a member of an enum costs as much as a call.
 _NODE_START, _NODE_COMPLETE = EventType.NODE_START, EventType.NODE_COMPLETE
-_OURS = frozenset({EventType.EXECUTION_START, EventType.EXECUTION_COMPLETE, EventType.EXECUTION_ERROR})
-_HANDLED = {
-    EventType.NODE_START,
-    EventType.NODE_COMPLETE,
-    EventType.NODE_ERROR,
-    EventType.NODE_RETRY,
-    EventType.STATE_UPDATE,
-    EventType.RESPONSE_METADATA,
-}
-_PLAIN = frozenset(EventType) - _HANDLED - _OURS
-"""Events that are only recorded."""
 
 
 def _is_last(event: Any) -> bool:
     return event.__class__ is ExecutionEvent and event.type is _NODE_COMPLETE
 
 
-class Execution:
+class Execution(Visits):
     """One run of a graph, iterated once: `async for event in execution.events()`.
 
     run_id : the name of the run in the log.
@@ -52,22 +42,20 @@ class Execution:
     """
 
     def __init__(
-        self, graph: CompiledGraph, backend: Backend, input: Any, context: ExecutionContext, run_id: str
+        self,
+        graph: CompiledGraph,
+        backend: Backend,
+        input: Any,
+        context: ExecutionContext,
+        run_id: str,
+        *,
+        on_no_answer: Policy = "stop",
     ) -> None:
-        self.graph = graph
-        self.run_id = run_id
+        super().__init__(graph, input, context, run_id, on_no_answer)
         self.tail: list[ExecutionEvent] = []
-        self.context = context.for_run(run_id, input)
-        self.context.graph_id = context.graph_id or graph.graph_id
-        self.context.outputs.update(dict.fromkeys(graph.awaited))
         self._caller = context
-        self._round = self.context
         self._state = dict(context.state)
         self._backend = backend
-        self._recorder = Recorder(run_id)
-        self._record = self._recorder.record
-        self._scheduler = Scheduler(graph.plan)
-        self._failure: tuple[Visit, BaseException] | None = None
         self._rest: Iterator[ExecutionEvent] = iter(())
 
     def __aiter__(self) -> AsyncIterator[ExecutionEvent]:
@@ -123,7 +111,7 @@ class Execution:
                         for recorded in self._handing(self._completed(visit)):
                             yield recorded
                 except Exception as error:  # noqa: BLE001  a node may raise anything: the run fails by it
-                    self._failure = visit, error
+                    self._fail(visit, error)
                 finally:
                     if source is not None:
                         await close(source)
@@ -200,121 +188,6 @@ class Execution:
         except Exception as error:  # noqa: BLE001  a routing function may raise anything
             item.error = error
 
-    def _received(self, visit: Visit, item: Any) -> Iterable[ExecutionEvent]:
-        """Record an item of a channel."""
-        try:
-            if item.__class__ is ExecutionEvent and item.type in DELTAS and visit.done is None:
-                return (self._record(item, visit.node_id, visit),)
-            if item.__class__ is not Ended:
-                return self._accept(visit, item)
-            error = item.error
-            if error is None and visit.index in self.graph.direct:
-                done = self._recorder.make(_NODE_COMPLETE, visit, item.at, item.last)
-                return (self._complete(visit, done),)
-            visit.done = visit.done or item.last
-            if error is None:
-                return self._completed(visit)
-        except Exception as e:  # noqa: BLE001  a node may raise anything: the run fails by it
-            error = e
-        if self._failure is None:
-            self._failure = visit, error
-            return ()
-        return self._node_error(visit, error)
-
-    def _context_of(self, number: int) -> ExecutionContext:
-        """Return the context for a node's visit of this number."""
-        if not self.graph.plan.loops:
-            return self.context
-        if self._round.iteration.get("index") != number:
-            self._round = self.context.with_iteration({"index": number})
-        return self._round
-
-    def _source(self, visit: Visit) -> AsyncIterator[Any]:
-        """Return the node's events. Raises what calling the node, or its aggregator, raises."""
-        graph, index = self.graph, visit.index
-        if index in graph.aggregators:
-            visit.input = graph.aggregators[index](visit.input)
-        context = self._context_of(visit.number)
-        if index in graph.retries:
-            return retrying(graph.by_index[index], visit.input, context, graph.retries[index])
-        return open_node(graph.by_index[index], visit.input, context)
-
-    def _accept(self, visit: Visit, event: Any) -> Iterable[ExecutionEvent]:
-        """Record an event of a node; node_complete is held until the generator has ended."""
-        if not isinstance(event, ExecutionEvent):
-            raise MeshError(f"it yielded {type(event).__name__}; a node yields ExecutionEvent objects.")
-        kind, before = event.type, list[ExecutionEvent]()
-        if kind in _PLAIN and visit.done is None:
-            pass
-        elif kind == EventType.NODE_RETRY:
-            before = self._recorder.close_blocks("error", visit)
-            visit.retry(event.metadata.get("attempt", visit.attempt + 1))
-        elif visit.done is not None:
-            raise MeshError(f"it yielded {kind} after node_complete, which must be its last event.")
-        elif kind == EventType.NODE_COMPLETE:
-            visit.done = event
-            return ()
-        elif kind == EventType.NODE_ERROR:
-            raise MeshError(event.error or "it reported an error.")
-        elif kind in _OURS or kind == EventType.NODE_START:
-            raise MeshError(f"it yielded {kind}, which only the executor records.")
-        elif kind == EventType.STATE_UPDATE:
-            self.context.state.update(event.output or {})
-        elif kind == EventType.RESPONSE_METADATA:
-            self._recorder.totals.add(event.metadata)
-        recorded = self._record(event, visit.node_id, visit)
-        if kind not in DELTAS:
-            self._recorder.balance.feed(recorded)
-        return (*before, recorded)
-
-    async def _decide(self, visit: Visit, output: Any) -> None:
-        """Ask the edges of a node that chooses where it goes; node_complete says so as `route`."""
-        visit.output, plan = output, self.graph.plan
-        choice = self.graph.choices[visit.index]
-        for loop, edge in choice.loops:
-            back = edge.goes_back(self.context.state, output, self._scheduler.taken(loop))
-            if back is True or (back is not False and await back):
-                visit.way = Way([plan.ids[plan.loops[loop][1]]], None, loop)
-                return
-        if not choice.branches:
-            return
-        index, targets = self.graph.index, list(choice.always)
-        named = visit.done.metadata.get("route") if visit.done else None
-        for branch in choice.branches:
-            for node_id in await branch.choose_from(output, named):
-                if node_id != "END" and index[node_id] not in targets:
-                    targets.append(index[node_id])
-        visit.way = Way([plan.ids[t] for t in targets], targets)
-
-    def _completed(self, visit: Visit) -> list[ExecutionEvent]:
-        """Close what a node has left open, and record its node_complete. Raises MeshError without one."""
-        closed = self._recorder.close_blocks("unfinished", visit) if self._recorder.balance.open else []
-        done = visit.done
-        if done is None:
-            raise MeshError("it ended without node_complete, which must be its last event.")
-        if visit.way is not None:
-            done.metadata = {**done.metadata, "route": visit.way.route}
-        return [*closed, self._complete(visit, self._record(done, visit.node_id, visit))]
-
-    def _complete(self, visit: Visit, done: ExecutionEvent) -> ExecutionEvent:
-        """Tell the scheduler where the node goes; return its node_complete."""
-        output = done.output
-        self.context.outputs[visit.node_id] = output
-        scheduler, way = self._scheduler, visit.way
-        if way is None:
-            scheduler.complete(visit.index, output)
-        else:
-            scheduler.complete(visit.index, output, way.targets, way.loop)
-        if scheduler.skipped:
-            self._empty_skipped()
-        return done
-
-    def _empty_skipped(self) -> None:
-        """A template that names a skipped node is empty there, not wrong."""
-        for skipped in self._scheduler.skipped:
-            self.context.outputs[self.graph.plan.ids[skipped]] = None
-        self._scheduler.skipped.clear()
-
     async def _leave_start(self) -> None:
         value = self.context.input
         first: dict[str, Any] = value if isinstance(value, dict) else {"input": value}
@@ -342,11 +215,6 @@ class Execution:
         }
         return ExecutionEvent(EventType.EXECUTION_START, metadata=metadata)
 
-    def _node_error(self, visit: Visit, error: BaseException) -> list[ExecutionEvent]:
-        closed = self._recorder.close_blocks("error", visit)
-        output = visit.done.output if visit.done else visit.output
-        return [*closed, self._record(node_failure(error, output), visit.node_id, visit)]
-
     def _end(self) -> list[ExecutionEvent]:
         """Record how the run ended."""
         if self._failure is not None:
@@ -354,6 +222,9 @@ class Execution:
             events = [*self._node_error(visit, error), *self._recorder.close_blocks("cancelled")]
             text = str(NodeExecutionError(visit.node_id, error))
             return [*events, self._recorder.ending(EventType.EXECUTION_ERROR, status_of(error), error=text)]
+        if self._suspended:
+            # What surrounds the open questions stays open in the log: the resumed run closes it.
+            return [self._recorder.ending(EventType.EXECUTION_COMPLETE, "interrupted")]
         named = {i: self.context.outputs.get(i) for i in self.graph.outputs}
         output = final_output(named or self._scheduler.leaves())
         write_back(self._caller, self.context, self._state, output)

@@ -13,6 +13,7 @@ from .context import ExecutionContext
 from .events import ExecutionEvent
 from .execution import Execution
 from .graph import StateGraph
+from .interrupts import Policy, check_policy
 from .run import new_run_id
 from .scheduler import START
 
@@ -37,6 +38,7 @@ class Executor:
         *,
         run_id: str | None = None,
         files: Any = None,
+        on_no_answer: Policy = "stop",
     ) -> AsyncGenerator[ExecutionEvent, None]:
         """Run the graph and yield its events as they happen.
 
@@ -47,11 +49,13 @@ class Executor:
             and appends question and answer to `chat_history`.
         run_id : the name of the run in the log; made up when None.
         files : attachments, as for `graph.run`.
+        on_no_answer : what becomes of a question to a person: "stop" ends with execution_complete of status
+            "interrupted", "wait" waits for `Execution.desk`, "deny" and "allow" answer it.
 
         Raises what a node's `check()` raises before anything is started, and NodeExecutionError out of the
         iterator when a node fails. Leaving the loop closes everything that is open.
         """
-        return self.start(input, context, run_id=run_id, files=files).events()
+        return self.start(input, context, run_id=run_id, files=files, on_no_answer=on_no_answer).events()
 
     def start(
         self,
@@ -60,6 +64,7 @@ class Executor:
         *,
         run_id: str | None = None,
         files: Any = None,
+        on_no_answer: Policy = "stop",
     ) -> Execution:
         """Return an Execution, which begins when it is iterated; parameters and errors as for `execute`."""
         for check in self.graph.checks:
@@ -68,7 +73,12 @@ class Executor:
             input = with_files(input, files)
             self._check_files(input)
         return Execution(
-            self.graph, self.backend, input, context or ExecutionContext(), run_id or new_run_id()
+            self.graph,
+            self.backend,
+            input,
+            context or ExecutionContext(),
+            run_id or new_run_id(),
+            on_no_answer=check_policy(on_no_answer),
         )
 
     def _check_files(self, input: Any) -> None:

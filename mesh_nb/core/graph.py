@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast, overload
 
 from ._cells import Ledger, Origin, origin
+from ._gate import Pause
 from ._nodes import make_node
+from ._pausing import Pausing
 from ._validate import check
 from .compiled import Branch, CompiledGraph, Edge, Retry, Runnable
 from .errors import GraphValidationError, shown
@@ -22,7 +24,7 @@ NodeRef = str | Callable[..., Any]
 """A node in an edge: its id, or the function that was added under it."""
 
 
-class StateGraph(Runnable):
+class StateGraph(Pausing, Runnable):
     """A graph under construction; builder methods return the graph.
 
     Parameters: graph_id, a name for logs and reports.
@@ -41,6 +43,7 @@ class StateGraph(Runnable):
         self._outputs: dict[str, bool] = {}
         self._ids: dict[int, tuple[str, Any]] = {}
         self._ledger = Ledger()
+        self._pauses: dict[tuple[str, str, str], Pause] = {}
         self._compiled: CompiledGraph | None = None
 
     def add_node(
@@ -108,6 +111,9 @@ class StateGraph(Runnable):
         is_loop_edge: bool = False,
         loop_condition: Callable[..., Any] | None = None,
         max_iterations: int | None = None,
+        interrupt_before: bool = False,
+        interrupt_after: bool = False,
+        interrupt_condition: Callable[..., Any] | None = None,
     ) -> StateGraph:
         """Add an edge; "START" and "END" always exist, and an edge to "END" may be left out.
 
@@ -116,6 +122,8 @@ class StateGraph(Runnable):
         is_loop_edge : the edge goes back. It is taken when its source completes and both bounds allow it.
         loop_condition : `(state, output)` or `(output)` of the source; true goes back once more.
         max_iterations : how often the edge may be taken.
+        interrupt_before, interrupt_after : ask a person before the target runs, or after the source has, as
+            `set_interrupt_before` and `set_interrupt_after` do; interrupt_condition is their condition.
 
         Raises GraphValidationError for an edge into START, out of END, or with bounds but no loop.
         """
@@ -138,6 +146,10 @@ class StateGraph(Runnable):
             raise GraphValidationError(
                 f"Edge {source!r} -> {target!r}: loop_condition is {shown(loop_condition)}, not a function."
             )
+        if interrupt_before:
+            self._pause(target, "before", source, interrupt_condition)
+        if interrupt_after:
+            self._pause(source, "after", target, interrupt_condition)
         edge = Edge(source, target, is_loop_edge, loop_condition, max_iterations)
         self._put(here, self._edges, (source, target, is_loop_edge), edge)
         return self
@@ -273,6 +285,9 @@ class StateGraph(Runnable):
         _check_ids(label, node)
         return node
 
+    def _keep_pause(self, key: tuple[str, str, str], pause: Pause) -> None:
+        self._put(self._enter(), self._pauses, key, pause)
+
     def compile(self) -> CompiledGraph:
         """Check the graph and return it ready to run; the graph may be changed and compiled again.
 
@@ -295,6 +310,7 @@ class StateGraph(Runnable):
                 {k: f for k, f in self._aggregators.items() if k in self.nodes},
                 {k: r for k, r in self._retries.items() if k in self.nodes},
                 outputs=tuple(self._outputs),
+                pauses=self._pauses_of(self.nodes),
             ),
         )
         self._compiled = compiled

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import plugins
+from ._answering import Answering
 from ._ending import error_text
 from ._feed import Feed
 from ._files import RunFile, save_all
@@ -33,7 +34,7 @@ def new_run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
 
 
-class Run:
+class Run(Answering):
     """One execution of a graph, made by `graph.run(...)`.
 
     `await run` waits for its end and returns it; `async for event in run` reads every event from the first,

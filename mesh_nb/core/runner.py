@@ -21,6 +21,7 @@ from . import plugins
 from .context import ExecutionContext
 from .errors import InputError, MeshInterrupted, shown
 from .executor import Executor
+from .interrupts import Policy, check_policy
 from .run import Run, new_run_id, remember
 
 TICK = 0.1
@@ -43,6 +44,7 @@ def start(
     backend: Any = None,
     display: bool | None = None,
     background: bool = False,
+    on_no_answer: Policy | None = None,
 ) -> Run:
     """Start a run of a compiled graph and return it; parameters as for `graph.run`.
 
@@ -59,8 +61,15 @@ def start(
     context = _context(graph, session_id, variables)
     run_id = new_run_id()
     store = backend if backend is not None else default_backend()
-    execution = Executor(graph, store).start(input, context, run_id=run_id, files=files)
+    policy = _policy(on_no_answer, display)
+    execution = Executor(graph, store).start(input, context, run_id=run_id, files=files, on_no_answer=policy)
     run = Run(run_id, graph=graph, session_id=context.session_id)
+    return _started(run, execution, loop, display)
+
+
+def _started(run: Run, execution: Any, loop: asyncio.AbstractEventLoop | None, display: bool | None) -> Run:
+    """Let a run begin on this thread's loop, or on the private one when there is none."""
+    run._desk = execution.desk
     run._loop = loop or private_loop()
     remember(run)
     _show(run, display)
@@ -81,6 +90,7 @@ def run_sync(
     backend: Any = None,
     display: bool | None = None,
     nested: bool = False,
+    on_no_answer: Policy | None = None,
 ) -> Run:
     """Run a compiled graph to its end while this thread waits; parameters as for `graph.run`.
 
@@ -100,6 +110,7 @@ def run_sync(
         "files": files,
         "backend": backend,
         "display": display,
+        "on_no_answer": on_no_answer,
     }
     if nested:
         return _run_nested(graph, input, options)
@@ -161,6 +172,14 @@ def host_name(display: bool | None) -> str:
     if display is False or shell is None or not shell.InteractiveShell.initialized():
         return "plain"
     return "notebook" if getattr(shell.InteractiveShell.instance(), "kernel", None) is not None else "plain"
+
+
+def _policy(given: Policy | None, display: bool | None) -> Policy:
+    """Return on_no_answer: by default a run waits where its host has a way to answer, else it stops."""
+    if given is not None:
+        return check_policy(given)
+    answers = getattr(plugins.find("host", host_name(display)), "answers", None)
+    return "wait" if answers is not None and answers() else "stop"
 
 
 def _show(run: Run, display: bool | None) -> None:

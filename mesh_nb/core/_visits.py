@@ -1,0 +1,197 @@
+"""What becomes of the events of a run's nodes: each is checked, recorded and acted upon here."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+from ._ending import node_failure
+from ._gate import gated
+from ._recorder import Recorder
+from ._visit import Visit, Way, open_node, retrying
+from .channel import Ended
+from .compiled import CompiledGraph
+from .context import ExecutionContext
+from .errors import MeshError, Unanswered
+from .events import DELTAS, EventType, ExecutionEvent
+from .interrupts import Desk, Policy
+from .scheduler import Scheduler
+
+# Looking up a member of an enum costs as much as a call.
+_NODE_COMPLETE = EventType.NODE_COMPLETE
+_OURS = frozenset({EventType.EXECUTION_START, EventType.EXECUTION_COMPLETE, EventType.EXECUTION_ERROR})
+_HANDLED = {
+    EventType.NODE_START,
+    EventType.NODE_COMPLETE,
+    EventType.NODE_ERROR,
+    EventType.NODE_RETRY,
+    EventType.STATE_UPDATE,
+    EventType.RESPONSE_METADATA,
+    EventType.INTERRUPT,
+}
+_PLAIN = frozenset(EventType) - _HANDLED - _OURS
+"""Events that are only recorded."""
+
+
+class Visits:
+    """The nodes of one run as they are visited; `Execution` says when.
+
+    context : the run's own copy of the caller's context. desk : the run's open questions.
+    """
+
+    def __init__(
+        self, graph: CompiledGraph, input: Any, context: ExecutionContext, run_id: str, on_no_answer: Policy
+    ) -> None:
+        self.graph = graph
+        self.run_id = run_id
+        self.context = context.for_run(run_id, input)
+        self.context.graph_id = context.graph_id or graph.graph_id
+        self.context.outputs.update(dict.fromkeys(graph.awaited))
+        if self.context.desk is None:
+            self.context.desk = Desk(on_no_answer)
+        self.desk: Desk = self.context.desk
+        self._round = self.context
+        self._recorder = Recorder(run_id)
+        self._record = self._recorder.record
+        self._scheduler = Scheduler(graph.plan)
+        self._failure: tuple[Visit, BaseException] | None = None
+        self._suspended = False
+
+    def _fail(self, visit: Visit, error: BaseException) -> None:
+        """Take note of what ended a node: a failure is the run's, a missing answer is not."""
+        if isinstance(error, Unanswered):
+            self._suspended = True
+        else:
+            self._failure = visit, error
+
+    def _context_of(self, number: int) -> ExecutionContext:
+        """Return the context for a node's visit of this number."""
+        if not self.graph.plan.loops:
+            return self.context
+        if self._round.iteration.get("index") != number:
+            self._round = self.context.with_iteration({"index": number})
+        return self._round
+
+    def _source(self, visit: Visit) -> AsyncIterator[Any]:
+        """Return the node's events. Raises what calling the node, or its aggregator, raises."""
+        graph, index = self.graph, visit.index
+        if index in graph.aggregators:
+            visit.input = graph.aggregators[index](visit.input)
+        context = self._context_of(visit.number)
+        if index in graph.pauses:
+            opened = functools.partial(self._open, index, context)
+            return gated(visit.node_id, opened, visit.input, context, graph.pauses[index])
+        return self._open(index, context, visit.input)
+
+    def _open(self, index: int, context: ExecutionContext, input: Any) -> AsyncIterator[Any]:
+        node, retries = self.graph.by_index[index], self.graph.retries
+        if index in retries:
+            return retrying(node, input, context, retries[index])
+        return open_node(node, input, context)
+
+    def _accept(self, visit: Visit, event: Any) -> Iterable[ExecutionEvent]:
+        """Record an event of a node; node_complete is held until the generator has ended."""
+        if not isinstance(event, ExecutionEvent):
+            raise MeshError(f"it yielded {type(event).__name__}; a node yields ExecutionEvent objects.")
+        kind, before = event.type, list[ExecutionEvent]()
+        if kind in _PLAIN and visit.done is None:
+            pass
+        elif kind == EventType.NODE_RETRY:
+            before = self._recorder.close_blocks("error", visit)
+            visit.retry(event.metadata.get("attempt", visit.attempt + 1))
+        elif visit.done is not None:
+            raise MeshError(f"it yielded {kind} after node_complete, which must be its last event.")
+        elif kind == EventType.NODE_COMPLETE:
+            visit.done = event
+            return ()
+        elif kind == EventType.NODE_ERROR:
+            raise MeshError(event.error or "it reported an error.")
+        elif kind in _OURS or kind == EventType.NODE_START:
+            raise MeshError(f"it yielded {kind}, which only the executor records.")
+        elif kind == EventType.STATE_UPDATE:
+            self.context.state.update(event.output or {})
+        elif kind == EventType.RESPONSE_METADATA:
+            self._recorder.totals.add(event.metadata)
+        elif kind == EventType.INTERRUPT:
+            event.metadata = {**event.metadata, **self._recorder.totals.metadata()}
+        recorded = self._record(event, visit.node_id, visit)
+        if kind not in DELTAS:
+            self._recorder.balance.feed(recorded)
+            if kind == EventType.INTERRUPT:
+                self.desk.register(recorded)
+        return (*before, recorded)
+
+    def _received(self, visit: Visit, item: Any) -> Iterable[ExecutionEvent]:
+        """Record an item of a channel."""
+        try:
+            if item.__class__ is ExecutionEvent and item.type in DELTAS and visit.done is None:
+                return (self._record(item, visit.node_id, visit),)
+            if item.__class__ is not Ended:
+                return self._accept(visit, item)
+            error = item.error
+            if error is None and visit.index in self.graph.direct:
+                done = self._recorder.make(_NODE_COMPLETE, visit, item.at, item.last)
+                return (self._complete(visit, done),)
+            visit.done = visit.done or item.last
+            if error is None:
+                return self._completed(visit)
+        except Exception as e:  # noqa: BLE001  a node may raise anything: the run fails by it
+            error = e
+        if self._failure is None or isinstance(error, Unanswered):
+            self._fail(visit, error)
+            return ()
+        return self._node_error(visit, error)
+
+    async def _decide(self, visit: Visit, output: Any) -> None:
+        """Ask the edges of a node that chooses where it goes; node_complete says so as `route`."""
+        visit.output, plan = output, self.graph.plan
+        choice = self.graph.choices[visit.index]
+        for loop, edge in choice.loops:
+            back = edge.goes_back(self.context.state, output, self._scheduler.taken(loop))
+            if back is True or (back is not False and await back):
+                visit.way = Way([plan.ids[plan.loops[loop][1]]], None, loop)
+                return
+        if not choice.branches:
+            return
+        index, targets = self.graph.index, list(choice.always)
+        named = visit.done.metadata.get("route") if visit.done else None
+        for branch in choice.branches:
+            for node_id in await branch.choose_from(output, named):
+                if node_id != "END" and index[node_id] not in targets:
+                    targets.append(index[node_id])
+        visit.way = Way([plan.ids[t] for t in targets], targets)
+
+    def _completed(self, visit: Visit) -> list[ExecutionEvent]:
+        """Close what a node has left open, and record its node_complete. Raises MeshError without one."""
+        closed = self._recorder.close_blocks("unfinished", visit) if self._recorder.balance.open else []
+        done = visit.done
+        if done is None:
+            raise MeshError("it ended without node_complete, which must be its last event.")
+        if visit.way is not None:
+            done.metadata = {**done.metadata, "route": visit.way.route}
+        return [*closed, self._complete(visit, self._record(done, visit.node_id, visit))]
+
+    def _complete(self, visit: Visit, done: ExecutionEvent) -> ExecutionEvent:
+        """Tell the scheduler where the node goes; return its node_complete."""
+        output = done.output
+        self.context.outputs[visit.node_id] = output
+        scheduler, way = self._scheduler, visit.way
+        if way is None:
+            scheduler.complete(visit.index, output)
+        else:
+            scheduler.complete(visit.index, output, way.targets, way.loop)
+        if scheduler.skipped:
+            self._empty_skipped()
+        return done
+
+    def _empty_skipped(self) -> None:
+        """A template that names a skipped node is empty there, not wrong."""
+        for skipped in self._scheduler.skipped:
+            self.context.outputs[self.graph.plan.ids[skipped]] = None
+        self._scheduler.skipped.clear()
+
+    def _node_error(self, visit: Visit, error: BaseException) -> list[ExecutionEvent]:
+        closed = self._recorder.close_blocks("error", visit)
+        output = visit.done.output if visit.done else visit.output
+        return [*closed, self._record(node_failure(error, output), visit.node_id, visit)]
