@@ -56,6 +56,20 @@ afterEach(() => {
   document.body.replaceChildren();
 });
 
+describe("a view", () => {
+  it("shows what came right after its first drawing", () => {
+    const model = new MockModel();
+    const feed = new Feed(model, []);
+    const el = document.body.appendChild(document.createElement("div"));
+    render(<RunView feed={feed} />, el);
+    model.receive(batch(events([...START, ["token", "llm", { content: "early" }]] as never)));
+    vi.advanceTimersToNextFrame();
+    vi.advanceTimersToNextFrame();
+    act(() => void vi.advanceTimersByTime(1000));
+    expect(el.textContent).toContain("early");
+  });
+});
+
 describe("reasoning", () => {
   const details = (s: Stage) => s.find<HTMLDetailsElement>("details.reasoning")!;
 

@@ -1,4 +1,4 @@
-import { useEffect, useReducer, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useReducer, useRef, useState } from "preact/hooks";
 import type { Feed } from "../core/feed";
 import { count, cost, duration, tokens, words } from "../core/format";
 import { answer, type NodeState, type RunState, type RunStatus } from "../core/state";
@@ -25,7 +25,8 @@ const NAMED = 30;
 
 export function RunView({ feed }: { feed: Feed }) {
   const [, redraw] = useReducer((n: number) => n + 1, 0);
-  useEffect(() => feed.subscribe(() => redraw(undefined)), [feed]);
+  // Before the browser paints: what comes between a first drawing and a later effect would be seen by nobody.
+  useLayoutEffect(() => feed.subscribe(() => redraw(undefined)), [feed]);
   const root = useRef<HTMLElement>(null);
   const { run } = feed;
   const live = run.status === "pending" || run.status === "running";
