@@ -14,6 +14,7 @@ from ..core.errors import InputError, UnknownNameError
 from ..core.events import loads
 from ._anthropic_thinking import max_tokens, thinking
 from ._call import ModelCall
+from ._kinds import is_text, refused
 from ._text import clean
 
 STATE = "messages"
@@ -37,7 +38,6 @@ _DATED = re.compile(
 _CHOICES = {"auto": "auto", "none": "none", "required": "any"}
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
-_TEXT_TYPES = ("application/json", "application/xml", "application/x-ndjson", "application/yaml")
 _ODD_ID = re.compile(r"[^a-zA-Z0-9_-]")
 
 
@@ -194,12 +194,10 @@ def _part(part: Any) -> list[Any]:
         return [{"type": "image", "source": _base64(mime, data)}]
     if mime == "application/pdf":
         return [{"type": "document", "source": _base64(mime, data), "title": clean(name)}]
-    if mime.startswith("text/") or mime in _TEXT_TYPES or mime.endswith(("+xml", "+json")):
+    if is_text(mime):
         source = {"type": "text", "media_type": "text/plain", "data": data.decode("utf-8", "replace")}
         return [{"type": "document", "source": source, "title": clean(name)}]
-    raise InputError(
-        f"Anthropic cannot read {name!r} ({mime}): it takes PNG, JPEG, GIF and WebP images, PDF and text."
-    )
+    raise refused(name, mime, "Anthropic", "PNG, JPEG, GIF and WebP images, PDF and text")
 
 
 def _base64(mime: str, data: bytes) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from ..core.context import Message, as_text
 from ..core.errors import InputError, UnknownNameError
 from ..core.events import dumps
 from ._call import ModelCall
+from ._kinds import is_text, refused
 from ._text import clean
 
 _AUDIO = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
-_TEXT_TYPES = ("application/json", "application/xml", "application/x-ndjson", "application/yaml")
 _CHOICES = ("auto", "none", "required")
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
@@ -138,7 +138,7 @@ def _part(part: Any) -> Any:
         return part
     data: bytes = part["data"]
     mime, name = str(part.get("mime_type") or "application/octet-stream"), str(part.get("name") or "file")
-    if mime.startswith("text/") or mime in _TEXT_TYPES or mime.endswith(("+xml", "+json")):
+    if is_text(mime):
         return {"type": "text", "text": f"File {name}:\n\n{data.decode('utf-8', 'replace')}"}
     encoded = base64.b64encode(data).decode()
     if mime in _AUDIO:
@@ -147,7 +147,5 @@ def _part(part: Any) -> Any:
     if mime.startswith("image/"):
         return {"type": "image_url", "image_url": {"url": url}}
     if mime != "application/pdf":
-        raise InputError(
-            f"The chat API cannot read {name!r} ({mime}): it takes text, images, PDF, WAV and MP3."
-        )
+        raise refused(name, mime, "The chat API", "text, images, PDF, WAV and MP3")
     return {"type": "file", "file": {"filename": name, "file_data": url}}

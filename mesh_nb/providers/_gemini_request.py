@@ -13,6 +13,7 @@ from ..core.context import Message, as_text
 from ..core.errors import InputError, UnknownNameError
 from ._call import ModelCall
 from ._gemini_translate import STATE
+from ._kinds import is_text, refused
 from ._text import clean
 
 BUILTIN_TOOLS = {
@@ -24,8 +25,8 @@ BUILTIN_TOOLS = {
 }
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-_TEXT_TYPES = ("application/json", "application/xml", "application/x-ndjson", "application/yaml")
-_BINARY = ("image/", "audio/", "video/", "application/pdf")
+_IMAGES = ("image/png", "image/jpeg", "image/webp", "image/heic", "image/heif")
+_BINARY = ("audio/", "video/", "application/pdf")
 # Gemini 2.5 counts thought in tokens, later models name a level: https://ai.google.dev/gemini-api/docs/thinking
 _BUDGETS = {"none": 0, "minimal": 512, "low": 1024, "medium": 8192, "high": 24_576}
 _LEVELS = {"none": "minimal", "minimal": "minimal", "low": "low", "medium": "medium", "high": "high"}
@@ -212,10 +213,9 @@ def _part(part: Any) -> dict[str, Any]:
         return part
     data: bytes = part["data"]
     mime, name = str(part.get("mime_type") or "application/octet-stream"), str(part.get("name") or "file")
-    if mime.startswith("text/") or mime in _TEXT_TYPES or mime.endswith(("+xml", "+json")):
+    if is_text(mime):
         return {"text": f"File {name}:\n\n{data.decode('utf-8', 'replace')}"}
-    if not mime.startswith(_BINARY):
-        raise InputError(
-            f"Gemini cannot read {name!r} ({mime}): send text, an image, sound, a video or a PDF."
-        )
+    if mime not in _IMAGES and not mime.startswith(_BINARY):
+        takes = "text, PNG, JPEG, WebP, HEIC and HEIF images, sound, video and PDF"
+        raise refused(name, mime, "Gemini", takes)
     return {"inlineData": {"mimeType": mime, "data": base64.b64encode(data).decode()}}

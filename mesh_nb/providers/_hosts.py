@@ -57,13 +57,18 @@ def is_openai(base_url: str) -> bool:
     return name == "openai.com" or name.endswith((".openai.com", ".openai.azure.com"))
 
 
+def is_azure(base_url: str) -> bool:
+    """Whether an address is a resource of Azure OpenAI, whose deployments have names of the user's own."""
+    return host(base_url).endswith(".openai.azure.com")
+
+
 def vendor(base_url: str) -> tuple[str, str]:
     """Return the vendor at an address and the environment variable that holds its key.
 
     An address that is not known counts as OpenAI's: its server speaks for OpenAI's format, with its keys.
     """
     name = host(base_url)
-    if name.endswith(".openai.azure.com"):
+    if is_azure(base_url):
         return "azure", "AZURE_OPENAI_API_KEY"
     if name.endswith(".openai.com"):
         return _HOSTS["api.openai.com"]

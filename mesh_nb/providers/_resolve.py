@@ -73,7 +73,11 @@ def _fits(model: str, prefix: str) -> bool:
 
 
 def _of_vendor(vendor: str, api: str | None, base_url: str | None) -> Any:
-    """Choose among a vendor's APIs; chat is the default wherever the server is not OpenAI's own."""
+    """Choose among a vendor's APIs; chat is the default wherever the server is not OpenAI's own.
+
+    Azure's is not: its Responses API is offered in some regions only, and not under the older API versions.
+    https://learn.microsoft.com/azure/foundry/openai/how-to/responses
+    """
     offered = {p.api: p for p in _plugins() if p.vendor == vendor}
     if not offered and vendor in plugins.names("provider"):
         named = plugins.find("provider", vendor)
@@ -84,7 +88,8 @@ def _of_vendor(vendor: str, api: str | None, base_url: str | None) -> Any:
         if api not in offered:
             raise UnknownNameError(f"api of provider {vendor!r}", api, offered)
         return offered[api]
-    own = vendor != "openai" or _hosts.is_openai(_hosts.openai_base_url(base_url))
+    address = _hosts.openai_base_url(base_url)
+    own = vendor != "openai" or (_hosts.is_openai(address) and not _hosts.is_azure(address))
     order = ("responses", "chat") if own else ("chat", "responses")
     return next((offered[a] for a in order if a in offered), next(iter(offered.values())))
 

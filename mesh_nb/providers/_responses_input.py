@@ -11,11 +11,11 @@ from typing import Any, cast
 from ..core.context import Message, as_text
 from ..core.errors import InputError
 from ..core.events import dumps
+from ._kinds import is_text
 from ._text import clean
 
 Item = dict[str, Any]
 
-_TEXT_TYPES = ("application/json", "application/xml", "application/x-ndjson", "application/yaml")
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 # Items that the server looks up by their id where nothing was stored, and does not find.
 _LOOKED_UP = frozenset({"message", "reasoning", "function_call", "custom_tool_call", "web_search_call"})
@@ -161,7 +161,7 @@ def _part(part: Any) -> Any:
 
 
 def _file(data: bytes, mime: str, name: str) -> Item:
-    if mime == "image/svg+xml" or mime.startswith("text/") or mime in _TEXT_TYPES:
+    if is_text(mime):
         return {"type": "input_text", "text": f"File {name}:\n\n{data.decode('utf-8', 'replace')}"}
     if mime.startswith(("audio/", "video/")):
         raise InputError(

@@ -18,8 +18,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import mesh_nb as mesh
+from mesh_nb.core.attachments import read_files
 from mesh_nb.core.errors import InputError
 from mesh_nb.core.events import ExecutionEvent, encode
+from mesh_nb.nodes.llm import LLMNode
 
 mpl.use("agg")
 PDF = b"%PDF-1.7 the rest of it"
@@ -319,6 +321,50 @@ async def test_a_kind_that_an_api_does_not_take(
         await ask(server, api, [(name, data)])
         return
     assert f"{name!r}" in await refused(server, [(name, data)], api)
+
+
+OPENAI = "https://api.openai.com/v1"
+DEEPSEEK = "https://api.deepseek.com"
+TIFF, GIF = ("scan.tiff", b"II*\0\xff"), ("move.gif", b"GIF89a\0\xff")
+
+
+@pytest.mark.parametrize(
+    ("api", "options", "file", "says"),
+    [
+        (
+            "chat",
+            {"model": "gpt-3.5-turbo"},
+            ("a.png", png()),
+            "'gpt-3.5-turbo' cannot read 'a.png' (image/png)",
+        ),
+        ("responses", {"model": "gpt-4-0613"}, ("a.png", png()), "it takes text only"),
+        ("responses", {"model": "o3-mini"}, ("a.pdf", PDF), "'o3-mini' cannot read 'a.pdf'"),
+        ("chat", {"model": "deepseek-chat", "base_url": DEEPSEEK}, ("a.png", png()), "it takes text only"),
+        ("chat", {"model": "gpt-5"}, TIFF, "OpenAI cannot read 'scan.tiff' (image/tiff): it takes PNG, JPEG"),
+        ("responses", {"model": "gpt-5"}, TIFF, "A PIL image is sent as PNG."),
+        ("anthropic", {}, TIFF, "Anthropic cannot read 'scan.tiff'"),
+        ("gemini", {}, GIF, "Gemini cannot read 'move.gif' (image/gif): it takes text, PNG"),
+    ],
+)
+async def test_a_kind_that_a_model_is_known_not_to_take(
+    server: AnswerServer, api: str, options: dict[str, Any], file: Any, says: str
+) -> None:
+    if api in ("chat", "responses"):
+        options = {"base_url": OPENAI, **options}
+    assert says in await refused(server, [file], api, **options)
+
+
+@pytest.mark.parametrize(
+    ("model", "file"), [("gpt-4o", GIF), ("gpt-3.5-turbo", ("a.csv", b"a,b")), ("o3", ("a.pdf", PDF))]
+)
+def test_a_kind_that_a_model_takes_passes_the_check(model: str, file: Any) -> None:
+    node = LLMNode("llm", model=model, base_url=OPENAI, api_key="a-key")
+    node.check_files(read_files([file]))
+
+
+async def test_a_server_that_is_not_known_is_sent_what_it_may_take(server: AnswerServer) -> None:
+    [part, _] = await ask(server, "chat", [TIFF], model="gpt-3.5-turbo")
+    assert part == image_part("chat", "image/tiff", TIFF[1])
 
 
 async def test_an_agent_gets_no_attachments() -> None:

@@ -108,3 +108,10 @@ def test_resolving_imports_no_sdk() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("address", ["https://mine.openai.azure.com/openai/v1/", "https://x.example/v1"])
+def test_azure_and_foreign_servers_are_asked_through_chat(address: str) -> None:
+    assert resolve("gpt-5", base_url=address)[0].api == "chat"
+    assert resolve("gpt-5", api="responses", base_url=address)[0].api == "responses"
+    assert resolve("gpt-5", base_url="https://eu.api.openai.com/v1")[0].api == "responses"

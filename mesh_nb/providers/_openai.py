@@ -1,0 +1,111 @@
+"""What OpenAI's two APIs share: where a call goes, with which key, and how it is sent."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from ..core import prices
+from ..core.errors import ConfigurationError, InputError
+from ..core.events import ExecutionEvent
+from . import _clients, _hosts
+from ._call import ModelCall
+from ._failures import Target
+from ._kinds import check_files
+from ._stream import Exchange, Translator, stream
+
+VENDOR = "openai"
+PREFIXES = ("gpt-", "o1", "o3", "o4", "chatgpt-", "codex-", "computer-use-", "ft:gpt-")
+
+_PLACEHOLDER = "not-needed"
+
+
+def preload() -> None:
+    """Import the SDK and the price data, which takes seconds. Safe to call from any thread, and again."""
+    _clients.preload("openai")
+    usage = dict.fromkeys(prices.COUNTERS, 1)
+    prices.price_now({"provider": "openai", "model_id": "gpt-4o", "usage": usage})
+
+
+def base_url(call: ModelCall) -> str:
+    """Return the address that a call goes to."""
+    if call.client is not None:
+        return str(getattr(call.client, "base_url", ""))
+    return _hosts.openai_base_url(call.base_url)
+
+
+def check(call: ModelCall, api: str) -> None:
+    """Raise ConfigurationError for a missing key, InputError for a client, address or file that will not do.
+
+    Parameters: call; api, the attribute of an SDK client that has the API.
+    """
+    address = base_url(call)
+    if call.client is not None:
+        _check_client(call.client, api)
+    else:
+        if not _hosts.host(address):
+            shown = _hosts.without_secrets(address)
+            raise InputError(f"base_url {shown!r} is not an address; write it like http://localhost:8000/v1.")
+        key = _hosts.find_key(address, call.api_key)
+        if not key and _hosts.is_openai(address):
+            raise ConfigurationError(
+                f"{_hosts.vendor(address)[1]} is not set, so {call.model!r} cannot be asked. Set it (or pass"
+                ' api_key=), or try the offline demo: -m demo (model="demo").'
+            )
+    check_files(call, address)
+
+
+def takes_schema(call: ModelCall) -> bool:
+    """Whether the server is known to hold an answer to a schema: OpenAI's do since August 2024."""
+    return _hosts.takes_schema(base_url(call), call.model)
+
+
+def send(
+    call: ModelCall,
+    body: dict[str, Any],
+    create: Callable[[Any], Any],
+    translate: Callable[[str], Translator],
+    **needed: Any,
+) -> AsyncIterator[ExecutionEvent]:
+    """Make a call and yield its events. Raises ProviderError after everything that had arrived.
+
+    Parameters: call; body, the request; create, which takes an SDK client and returns the streaming method;
+    translate, as in Exchange; needed, what the method demands although the body says it.
+    """
+    address = base_url(call)
+    check_files(call, address)
+    provider, variable = _hosts.vendor(address)
+    key = None if call.client is not None else _hosts.find_key(address, call.api_key) or _PLACEHOLDER
+    secrets = tuple(s for s in (key, getattr(call.client, "api_key", None)) if isinstance(s, str))
+    target = Target(provider, call.model, address, variable, call.idle_timeout, call.timeout, secrets)
+
+    async def prepare() -> None:
+        await _clients.ensure_imported("openai")
+
+    async def open_stream() -> contextlib.AbstractAsyncContextManager[Any]:
+        if call.client is not None:
+            client = call.client.with_options(max_retries=0)
+        else:
+            client = _clients.client("openai", base_url=address, api_key=key)
+        # extra_body carries the request as it is: the typed parameters would be walked and transformed.
+        return create(client)(
+            model=call.model,
+            stream=True,
+            extra_body=body,
+            timeout=_clients.timeout(read=call.idle_timeout),
+            **needed,
+        )
+
+    return stream(call, Exchange(target, body, open_stream, translate, prepare))
+
+
+def _check_client(client: Any, api: str) -> None:
+    name = type(client).__name__
+    if not hasattr(client, api) or not hasattr(client, "with_options"):
+        has = "no chat completions" if api == "chat" else f"no {api} API"
+        raise InputError(f"client= is a {name}, which has {has}: pass an openai.AsyncOpenAI.")
+    if not hasattr(client, "__aenter__"):
+        raise InputError(
+            f"client= is a {name}, which blocks the event loop: pass openai.Async{name} instead."
+        )
