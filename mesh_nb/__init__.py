@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .core.events import EventType, ExecutionEvent
     from .core.executor import Executor
     from .core.graph import CompiledGraph, StateGraph
+    from .core.modes import DebugInfo, StateUpdate, StateValue, StreamMessage, StreamMode
     from .core.node import BaseNode
     from .core.plugins import register
     from .core.run import Run, last_run, runs
@@ -48,6 +49,7 @@ _PUBLIC = {
     "CompiledGraph": "core.graph",
     "Condition": "nodes.condition",
     "CycleDetectedError": "core.errors",
+    "DebugInfo": "core.modes",
     "EventType": "core.events",
     "ExecutionContext": "core.context",
     "ExecutionEvent": "core.events",
@@ -64,6 +66,10 @@ _PUBLIC = {
     "Run": "core.run",
     "SQLiteBackend": "backends.sqlite",
     "StateGraph": "core.graph",
+    "StateUpdate": "core.modes",
+    "StateValue": "core.modes",
+    "StreamMessage": "core.modes",
+    "StreamMode": "core.modes",
     "Tool": "core.tools",
     "calls_df": "frames.calls",
     "compare": "notebook.compare",
@@ -79,6 +85,7 @@ __all__ = [
     "CompiledGraph",
     "Condition",
     "CycleDetectedError",
+    "DebugInfo",
     "EventType",
     "ExecutionContext",
     "ExecutionEvent",
@@ -95,6 +102,10 @@ __all__ = [
     "Run",
     "SQLiteBackend",
     "StateGraph",
+    "StateUpdate",
+    "StateValue",
+    "StreamMessage",
+    "StreamMode",
     "Tool",
     "__version__",
     "calls_df",

@@ -9,6 +9,7 @@ from typing import Any, cast
 from . import plugins
 from .compiled import Retry
 from .errors import GraphValidationError, InvalidNodeTypeError, UnknownNameError, shown
+from .modes import take_event_mode
 from .node import BaseNode, Node
 from .tools import Tool
 
@@ -20,19 +21,27 @@ def make_node(node_id: str, thing: Any, node_type: str | None, options: dict[str
     the thing cannot be a node.
     """
     options, retry = _settings(node_id, options)
+    mode = take_event_mode(node_id, options)
+    node = _node(node_id, thing, node_type, options)
+    if mode != "full":
+        cast("Any", node).event_mode = mode
+    return node, retry
+
+
+def _node(node_id: str, thing: Any, node_type: str | None, options: dict[str, Any]) -> Node:
     if node_type is not None:
-        return _of_type(node_id, thing, node_type, options), retry
+        return _of_type(node_id, thing, node_type, options)
     if isinstance(thing, type) and issubclass(cast("type[Any]", thing), BaseNode):
-        return _construct(node_id, f"node {thing.__name__}", thing, None, options), retry
+        return _construct(node_id, f"node {thing.__name__}", thing, None, options)
     if not isinstance(thing, type) and hasattr(thing, "id") and callable(getattr(thing, "run", None)):
         if options:
             raise GraphValidationError(
                 f"Node {node_id!r} is an instance, which takes no options here: pass"
                 f" {', '.join(map(repr, options))} where it is made."
             )
-        return cast("Node", thing), retry
+        return cast("Node", thing)
     if callable(thing) or isinstance(thing, Tool):
-        return _of_type(node_id, thing, "tool", options), retry
+        return _of_type(node_id, thing, "tool", options)
     if thing is None:
         raise GraphValidationError(
             f"Node {node_id!r} is empty: pass a function or a node, or node_type= one of"

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import inspect
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from ._mermaid import mermaid
@@ -192,6 +192,22 @@ class Runnable:
             on_no_answer=on_no_answer,
         )
 
+    def stream(self, input: Any, mode: str = "values", **options: Any) -> AsyncGenerator[Any, None]:
+        """Run the graph and yield what a stream mode makes of it; leaving the loop cancels the run.
+
+        Parameters
+        ----------
+        mode : "values" yields a StateValue after the start and after each node; "updates" a StateUpdate for
+            each node; "messages" a StreamMessage for each piece of answer text, and one for the whole;
+            "events" every ExecutionEvent; "debug" a DebugInfo for each event. Or a member of StreamMode.
+        options : parameters of `run`.
+
+        Raises UnknownNameError for another mode, and out of the iterator what `run` raises.
+        """
+        from .modes import streamed
+
+        return streamed(self, input, mode, options)
+
 
 class CompiledGraph(Runnable):
     """A graph that was checked: made by `StateGraph.compile()`, run by an Executor or `run`.
@@ -242,9 +258,12 @@ class CompiledGraph(Runnable):
 
     @functools.cached_property
     def outline(self) -> dict[str, Any]:
-        """The graph as JSON values: nodes with id and kind, edges with source, target and, where it has one,
-        kind (conditional, loop) and label."""
+        """The graph as JSON values: nodes with id, kind and an event_mode other than "full"; edges with
+        source, target and, where it has one, kind (conditional, loop) and label."""
         nodes = [{"id": i, "kind": getattr(n, "kind", "node")} for i, n in self.nodes.items()]
+        for record, node in zip(nodes, self.nodes.values(), strict=True):
+            if (mode := getattr(node, "event_mode", "full")) != "full":
+                record["event_mode"] = mode
         edges: list[dict[str, Any]] = []
         for edge in self.edges:
             record: dict[str, Any] = {"source": edge.source, "target": edge.target}

@@ -14,6 +14,7 @@ from .events import ExecutionEvent
 from .execution import Execution
 from .graph import StateGraph
 from .interrupts import Policy, check_policy
+from .modes import EventModes, StreamMode, adapted, stream_mode
 from .run import new_run_id
 from .scheduler import START
 
@@ -29,6 +30,7 @@ class Executor:
 
     def __init__(self, graph: StateGraph | CompiledGraph, state_backend: Backend | None = None) -> None:
         self.graph = graph.compile()
+        self._modes = EventModes(self.graph.outline)
         self.backend: Backend = state_backend or plugins.find("backend", "memory")()
 
     def execute(
@@ -55,7 +57,24 @@ class Executor:
         Raises what a node's `check()` raises before anything is started, and NodeExecutionError out of the
         iterator when a node fails. Leaving the loop closes everything that is open.
         """
-        return self.start(input, context, run_id=run_id, files=files, on_no_answer=on_no_answer).events()
+        events = self.start(input, context, run_id=run_id, files=files, on_no_answer=on_no_answer).events()
+        return self._modes.over(events) if self._modes else events
+
+    def stream(
+        self,
+        input: Any,
+        context: ExecutionContext | None = None,
+        mode: str = StreamMode.VALUES,
+        **options: Any,
+    ) -> AsyncGenerator[Any, None]:
+        """Run the graph and yield what a stream mode makes of it.
+
+        Parameters: mode, a member of StreamMode or its name, as for `graph.stream`; options, of `execute`.
+        Raises UnknownNameError for another mode, else as `execute`.
+        """
+        chosen = stream_mode(mode)
+        events = self.start(input, context, **options).events()
+        return adapted(events, chosen, context.state if context is not None else None)
 
     def start(
         self,

@@ -22,6 +22,7 @@ from ._summary import RunList, RunSummary, line
 from .backend import Backend, StoredRun
 from .errors import MeshError, MeshInterrupted, NodeExecutionError, RunNotFoundError, is_interrupt, told
 from .events import ENDINGS, EventType, ExecutionEvent, Source
+from .modes import Lens
 
 YIELD_SECONDS = 0.005
 
@@ -250,9 +251,10 @@ class Run(Answering):
     async def __aiter__(self) -> AsyncIterator[ExecutionEvent]:
         from .runner import awake
 
+        lens = Lens()
         with awake():
             async for batch in self._feed.batches():
-                for event in batch:
+                for event in lens(batch):
                     yield event
 
     async def _wait(self) -> Run:
