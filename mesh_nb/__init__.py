@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .backends.file import FileBackend
     from .backends.memory import MemoryBackend
     from .backends.sqlite import SQLiteBackend
+    from .core import prices
     from .core.context import ExecutionContext
     from .core.errors import (
         CycleDetectedError,
@@ -38,6 +39,12 @@ if TYPE_CHECKING:
     from .core.run import Run, last_run, runs
     from .core.tools import Tool, tool
     from .frames.calls import calls_df
+    from .frames.costs import costs_df
+    from .frames.events import events_df
+    from .frames.messages import messages_df
+    from .frames.nodes import nodes_df
+    from .frames.runs import runs_df
+    from .frames.tools import tools_df
     from .nodes.condition import Condition
     from .notebook.compare import Comparison, compare
 
@@ -72,6 +79,12 @@ _PUBLIC = {
     "StreamMode": "core.modes",
     "Tool": "core.tools",
     "calls_df": "frames.calls",
+    "costs_df": "frames.costs",
+    "events_df": "frames.events",
+    "messages_df": "frames.messages",
+    "nodes_df": "frames.nodes",
+    "runs_df": "frames.runs",
+    "tools_df": "frames.tools",
     "compare": "notebook.compare",
     "last_run": "core.run",
     "register": "core.plugins",
@@ -110,19 +123,29 @@ __all__ = [
     "__version__",
     "calls_df",
     "compare",
+    "costs_df",
+    "events_df",
     "last_run",
+    "messages_df",
+    "nodes_df",
+    "prices",
     "register",
     "runs",
+    "runs_df",
     "tool",
+    "tools_df",
 ]
 
 
 _ROOMS = ("backends", "nodes", "streaming")
+_MODULES = {"prices": "core.prices"}
 
 
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return importlib.import_module(f"{__name__}.{name}")
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{_MODULES[name]}")
     if name in _PUBLIC:
         value = getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
         globals()[name] = value

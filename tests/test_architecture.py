@@ -38,6 +38,7 @@ ANYWHERE, IN_FUNCTIONS = "anywhere", "in functions"
 HOMES: dict[str, dict[str, str]] = {
     "pandas": {"frames/": ANYWHERE, "backends/": IN_FUNCTIONS},
     "pyarrow": {"frames/": ANYWHERE, "backends/": IN_FUNCTIONS},
+    "numpy": {"frames/": ANYWHERE},
     "openai": {"providers/_clients.py": ANYWHERE},
     "anthropic": {"providers/_clients.py": ANYWHERE},
     "httpx2": {"providers/": ANYWHERE},

@@ -45,7 +45,7 @@ class Calls:
         """Take in an event of one of TYPES; others are passed over."""
         kind, metadata = event.type, event.metadata
         if kind == EventType.RESPONSE_METADATA:
-            begun, retries = self._open.pop(_key(event), (None, 0))
+            begun, retries = self._open.pop(self._begin_of(event), (None, 0))
             self._finish(event, begun, retries)
         elif kind == EventType.MODEL_CALL_START:
             self._open[_key(event)] = (event, 0)
@@ -56,6 +56,13 @@ class Calls:
             for key, (begun, retries) in self._open.items():
                 if key[:2] == here:
                     self._open[key] = (begun, retries + 1)
+
+    def _begin_of(self, event: ExecutionEvent) -> Any:
+        """Return the key of the call that an event ends; without an id it is the oldest of its node."""
+        key = _key(event)
+        if event.metadata.get("call_id") is None:
+            return next((known for known in self._open if known[:2] == key[:2]), key)
+        return key
 
     def close(self) -> None:
         """Hand on the calls that never ended."""

@@ -57,7 +57,7 @@ def fit(value: Any, dtype: str) -> Any:
     if value is None:
         return None
     if dtype == JSON:
-        return dumps(value).decode()
+        return as_json_text(value)
     if isinstance(value, bool):
         return None
     if dtype in (TEXT, CATEGORY):
@@ -69,6 +69,11 @@ def fit(value: Any, dtype: str) -> Any:
     if dtype == TIME:
         return int(value * 1e6) if abs(value) < 1e11 else None
     return float(value) if abs(value) < 1e308 else None
+
+
+def as_json_text(value: Any) -> str | None:
+    """Return any value as JSON text, None for None."""
+    return None if value is None else dumps(value).decode()
 
 
 def _clean(text: str) -> str:
@@ -152,12 +157,20 @@ def _typed(values: Sequence[Any], dtype: str) -> pa.Array:
 
 
 def _array(values: Sequence[Any], dtype: str) -> pa.Array:
-    if dtype in (TEXT, CATEGORY, JSON):
-        try:
+    try:
+        if dtype != TIME:
             return _typed(values, dtype)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
-            pass
-    return _typed([fit(value, dtype) for value in values], dtype)
+        seconds = pa.array(values, pa.float64())
+        missing = seconds.is_null().to_numpy(zero_copy_only=False)
+        numbers = seconds.fill_null(0.0).to_numpy()
+        with np.errstate(invalid="ignore"):
+            missing = missing | ~(np.abs(numbers) < 1e11)
+            micros = np.where(missing, 0.0, numbers * 1e6).astype(np.int64)
+        return pa.array(micros, pa.int64(), mask=missing).cast(_ARROW[TIME])
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
+        # Something that the log should not hold: it costs its block a slower way.
+        kind = TEXT if dtype == JSON else dtype  # these are texts already
+        return _typed([fit(value, kind) for value in values], dtype)
 
 
 def _series(found: pa.ChunkedArray) -> pd.Series:

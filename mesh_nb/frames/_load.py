@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,10 @@ from ..core import plugins
 from ..core.errors import InputError, shown
 from ..core.events import ExecutionEvent, decode, loads
 from ._columns import Table
+
+BATCH = 5000
+"""Lines that are parsed at once."""
+
 
 HEADER = b'{"schema":'
 _ID_TIME = re.compile(r"(\d{8}T\d{6})\d{6}-")
@@ -28,13 +33,20 @@ class Log:
     """One log, being read: `run_id` by its name, `events` once, in order.
 
     `headers` has those met so far by run id (a log that was exported may hold several runs), `problems` what
-    could not be read so far.
+    could not be read so far. `status` says whether a run without an ending is running or interrupted. `lines`
+    are what the events are made from, None for a run in memory: use either.
     """
 
     run_id: str
     events: Iterator[ExecutionEvent]
     headers: dict[str, dict[str, Any]] = field(default_factory=dict[str, "dict[str, Any]"])
     problems: list[str] = field(default_factory=list[str])
+    status: Callable[[], str] = lambda: "interrupted"
+    lines: Iterator[bytes] | None = None
+
+    def header(self, run_id: str) -> dict[str, Any]:
+        """Return the header of a run of this log, empty when it has none."""
+        return self.headers.get(run_id, {})
 
 
 class Fold(Protocol):
@@ -44,8 +56,8 @@ class Fold(Protocol):
         """Take in an event."""
         ...
 
-    def rows(self, header: dict[str, Any]) -> Iterable[list[Any]]:
-        """Return the rows, at the end of the log."""
+    def rows(self, log: Log) -> Iterable[list[Any]]:
+        """Return the rows, at the end of the run's log."""
         ...
 
 
@@ -70,8 +82,8 @@ def fill(
             if taker is None:
                 taker = folds[run_id] = fold(run_id)
             taker.take(event)
-        for run_id, taker in folds.items():
-            for row in taker.rows(log.headers.get(run_id, {})):
+        for taker in folds.values():
+            for row in taker.rows(log):
                 table.add(row)
         table.problems += log.problems
 
@@ -95,6 +107,56 @@ def logs(source: Any, *types: str, since: Any = None) -> Iterator[Log]:
     no time, and for other things.
     """
     return _logs(source, types, moment(since))
+
+
+def batches(source: Any, *, since: Any = None) -> Iterator[tuple[Log, list[Any]]]:
+    """Yield all events of each log of a source, some thousands at a time: as events where a run has them in
+    memory, else as the records that its lines are, each with a type. An empty batch ends a log.
+
+    Parameters and errors as for `logs`.
+    """
+    for log in _logs(source, (), moment(since)):
+        if log.lines is not None:
+            for records in _records(log.lines, log):
+                yield log, records
+        else:
+            while batch := list(itertools.islice(log.events, BATCH)):
+                yield log, batch
+        yield log, []
+
+
+def _records(lines: Iterator[bytes], log: Log) -> Iterator[list[dict[str, Any]]]:
+    bad = 0
+    while batch := list(itertools.islice(lines, BATCH)):
+        try:
+            # One document is parsed faster than as many lines.
+            values: list[Any] = loads(b"[" + b",".join(batch) + b"]")
+            if len(values) != len(batch):
+                raise ValueError("a line that is two values")
+        except (ValueError, RecursionError):
+            values = [_value(line) for line in batch]
+        records = [value for value in values if _is_event(value)]
+        for value in values if len(records) < len(values) else ():
+            if not _is_event(value) and not (isinstance(value, dict) and take_header(value, log)):
+                bad += 1
+        if records:
+            yield records
+    note(log, bad)
+
+
+def _is_event(value: Any) -> bool:
+    return (
+        value.__class__ is dict
+        and value.get("type").__class__ is str
+        and (value.get("metadata") or {}).__class__ is dict
+    )
+
+
+def _value(line: bytes) -> Any:
+    try:
+        return loads(line)
+    except (ValueError, RecursionError):
+        return None
 
 
 def moment(since: Any) -> float | None:
@@ -131,9 +193,8 @@ def _logs(source: Any, types: tuple[str, ...], since: float | None) -> Iterator[
         if since is not None and source.started_at is not None and source.started_at.timestamp() < since:
             return iter(())
         header = dict(getattr(source, "header", None) or {})
-        return iter(
-            [Log(str(source.id), _of(cast("list[ExecutionEvent]", events), types), {source.id: header})]
-        )
+        found = _of(cast("list[ExecutionEvent]", events), types)
+        return iter([Log(str(source.id), found, {source.id: header}, status=lambda: str(source.status))])
     if hasattr(source, "load") and hasattr(source, "id"):
         return _named(str(source.id), types, since)
     if isinstance(source, Iterable):
@@ -195,10 +256,17 @@ def _read(backend: Any, run: str | Path, name: str, types: tuple[str, ...]) -> L
     lines: Iterator[bytes] = backend.lines(run, *needles)
     # An unknown run id is told when the frame is asked for, not as an empty frame.
     first = next(lines, None)
-    log = Log(name, iter(()))
+    log = Log(name, iter(()), status=lambda: _state(backend, run))
     if first is not None:
-        log.events = decoded(_chain(first, lines), types, log)
+        log.lines = _chain(first, lines)
+        log.events = decoded(log.lines, types, log)
     return log
+
+
+def _state(backend: Any, run: str | Path) -> str:
+    if isinstance(run, Path):
+        return "interrupted"
+    return "running" if backend.summary(run).live else "interrupted"
 
 
 def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

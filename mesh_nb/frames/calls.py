@@ -10,7 +10,7 @@ import pandas as pd
 from ..core.events import ExecutionEvent
 from ._calls import TYPES, Calls, priced
 from ._columns import CATEGORY, INTEGER, NUMBER, TEXT, TIME, Column, Table, fit
-from ._load import fill
+from ._load import Log, fill
 
 COLUMNS = (
     Column("run_id", "run_id", TEXT, "", "The run."),
@@ -85,8 +85,9 @@ class _Fold:
     def take(self, event: ExecutionEvent) -> None:
         self._calls.take(event)
 
-    def rows(self, header: dict[str, Any]) -> Iterable[list[Any]]:
+    def rows(self, log: Log) -> Iterable[list[Any]]:
         self._calls.close()
+        header = log.header(self._run_id)
         self._rows.sort(key=lambda row: row[0])
         for order, (_, row) in enumerate(self._rows):
             row[_ORDER] = order

@@ -1,0 +1,84 @@
+"""One row for each model call, about its money: what it cost, who says so, what the cache saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+from ..core.events import ExecutionEvent
+from ..core.prices import saved_usd, why_unpriced
+from . import _calls
+from ._columns import CATEGORY, INTEGER, NUMBER, TEXT, TIME, Column, Table
+from ._load import Log, fill
+
+COLUMNS = (
+    Column("run_id", "run_id", TEXT, "", "The run."),
+    Column("order", "order", INTEGER, "", "Position of the call among the calls of its run, from 0."),
+    Column("notebook", "header.notebook", CATEGORY, "", "The notebook whose cell started the run."),
+    Column("cell", "header.cell", CATEGORY, "", "The cell that started the run."),
+    Column("session_id", "session_id", CATEGORY, "", "The session of the run."),
+    Column("graph_id", "graph_id", CATEGORY, "", "The graph of the run."),
+    Column("node_id", "node_id", CATEGORY, "", "The node that made the call."),
+    Column("provider", "provider", CATEGORY, "", "The provider that was called."),
+    Column("model", "model", CATEGORY, "", "The model that answered; where none did, the one asked for."),
+    Column("day", "day", CATEGORY, "UTC", "The day of the call."),
+    Column("started_at", "started_at", TIME, "UTC", "When the request was made."),
+    Column("prompt_tokens", "usage.prompt_tokens", INTEGER, "tokens", "Input, cached tokens included."),
+    Column("completion_tokens", "usage.completion_tokens", INTEGER, "tokens", "Output, reasoning included."),
+    Column("total_tokens", "usage.total_tokens", INTEGER, "tokens", "Input and output."),
+    Column("cached_tokens", "usage.cached_tokens", INTEGER, "tokens", "Input read from the cache."),
+    Column("cost_usd", "price.usd", NUMBER, "USD", "What the call cost; NA when that is not known, never 0."),
+    Column("saved_usd", "saved_usd", NUMBER, "USD", "What the provider's cache saved; NA: not known."),
+    Column("cost_source", "price.source", CATEGORY, "", "Who says so: wire, custom or genai-prices."),
+    Column("price_date", "price.date", TEXT, "UTC", "The day whose prices of genai-prices were used."),
+    Column("unpriced", "unpriced", CATEGORY, "", "What is missing where there is no cost."),
+)
+
+
+def costs_df(source: Any = None, *, since: Any = None, price: str = "current") -> pd.DataFrame:
+    """Return a DataFrame with one row for each model call and the columns that reports group by.
+
+    Parameters: as for `calls_df`. Columns: see `mesh_nb.frames.costs.COLUMNS`, also in
+    `df.attrs["columns"]`. Raises RunNotFoundError for an unknown run id, InputError for what is not a run, a
+    path or a time.
+    """
+    _calls.priced(price)
+    table = Table(COLUMNS)
+    fill(table, source, _calls.TYPES, lambda run_id: _Fold(run_id, price, table), since=since)
+    return table.frame()
+
+
+class _Fold:
+    def __init__(self, run_id: str, price: str, table: Table) -> None:
+        self._run_id, self._table = run_id, table
+        self._rows: list[tuple[int, dict[str, Any]]] = []
+        self._calls = _calls.Calls(price, self._done)
+
+    def _done(self, seq: int, record: dict[str, Any]) -> None:
+        at = record["started_at"]
+        usage = record.get("usage")
+        cached = isinstance(usage, dict) and (usage.get("cached_tokens") or usage.get("cache_write_tokens"))
+        kept = {name: record.get(name) for name in _KEPT}
+        kept["model"] = record.get("model_id") or record.get("requested_model")
+        kept["day"] = datetime.fromtimestamp(at, UTC).date().isoformat() if 0 < at < 1e11 else None
+        kept["saved_usd"] = saved_usd(record, at) if cached else None
+        kept["unpriced"] = None if record["price"] else why_unpriced(record)
+        self._rows.append((seq, kept))
+
+    def take(self, event: ExecutionEvent) -> None:
+        self._calls.take(event)
+
+    def rows(self, log: Log) -> Iterable[list[Any]]:
+        self._calls.close()
+        self._rows.sort(key=lambda row: row[0])
+        whose = {"run_id": self._run_id, "header": log.header(self._run_id)}
+        for order, (_, kept) in enumerate(self._rows):
+            yield self._table.values({**kept, **whose, "order": order})
+
+
+_KEPT = ("node_id", "session_id", "graph_id", "provider", "started_at", "usage", "price")
+
+plugin = costs_df
