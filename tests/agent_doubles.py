@@ -254,5 +254,49 @@ async def pydantic_agent(
         yield Agent(kind(model, provider=OpenAIProvider(openai_client=client)), **options)
 
 
-REAL = {"vel": _real_vel, "openai_agents": openai_agent, "pydantic_ai": pydantic_agent}
+@asynccontextmanager
+async def chat_model(base_url: str, model: str, *, api: str = "chat", **options: Any) -> AsyncIterator[Any]:
+    """A real langchain_openai.ChatOpenAI on the replay server."""
+    import httpx2
+    from langchain_openai import ChatOpenAI
+
+    options = {"max_retries": 0, "stream_usage": True, "use_responses_api": api == "responses", **options}
+    # Its own clients are never closed.
+    async with httpx2.AsyncClient() as client:
+        yield ChatOpenAI(
+            model=model, base_url=base_url, api_key="sk-test-0000", http_async_client=client, **options
+        )
+
+
+@asynccontextmanager
+async def langgraph_agent(
+    base_url: str, model: str, *, api: str = "chat", tools: Any = (get_item,), checkpointer: Any = None
+) -> AsyncIterator[Any]:
+    """A real compiled graph: a model node, a tool node, and the edges between them."""
+    from langchain_core.tools import tool
+    from langgraph.graph import START, MessagesState, StateGraph
+    from langgraph.prebuilt import ToolNode, tools_condition
+
+    made = [tool(t) if callable(t) and not hasattr(t, "ainvoke") else t for t in tools]
+
+    async def ask(state: Any) -> Any:
+        return {"messages": [await bound.ainvoke(state["messages"])]}
+
+    graph: Any = StateGraph(MessagesState)
+    graph.add_node("model", ask)
+    graph.add_node("tools", ToolNode(made))
+    graph.add_edge(START, "model")
+    graph.add_conditional_edges("model", tools_condition)
+    graph.add_edge("tools", "model")
+    async with chat_model(base_url, model, api=api) as llm:
+        bound = llm.bind_tools(made) if made else llm
+        yield graph.compile(checkpointer=checkpointer)
+
+
+REAL = {
+    "vel": _real_vel,
+    "openai_agents": openai_agent,
+    "pydantic_ai": pydantic_agent,
+    "langgraph": langgraph_agent,
+}
 """How to make a real agent of each plug-in's library on the replay server, with the tool get_item."""

@@ -43,7 +43,7 @@ def from_exception(error: Exception, *, provider: str, model: str) -> Exception:
     said = _said(getattr(error, "body", None)) or str(error)
     if isinstance(status, int):
         return from_status(said, status, provider=provider, model=model)
-    if type(error).__module__.partition(".")[0] in _TRANSPORTS:
+    if _TRANSPORTS & _packages(error):
         return lost(said or type(error).__name__, provider=provider, model=model)
     return error
 
@@ -70,6 +70,10 @@ def incomplete(*, provider: str, model: str) -> IncompleteStreamError:
 
 
 def vendor(error: BaseException) -> str:
-    """Return the provider whose SDK raised, or one of its base classes; "agent" when none did."""
-    roots = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
-    return next((name for name in ("openai", "anthropic") if name in roots), "agent")
+    """Return the provider whose SDK raised; "agent" when none did."""
+    return next((name for name in ("openai", "anthropic") if name in _packages(error)), "agent")
+
+
+def _packages(error: BaseException) -> set[str]:
+    """Return the packages of an exception's class and of those that it is derived from."""
+    return {kind.__module__.partition(".")[0] for kind in type(error).__mro__}

@@ -124,11 +124,13 @@ class Fold:
         return [*out, ExecutionEvent(T.STEP_COMPLETE, metadata=metadata)]
 
     # ---- one model call
-    def call_start(self, *, model_id: str = "", response_id: str = "") -> Events:
+    def call_start(
+        self, *, model_id: str = "", response_id: str = "", started: float | None = None
+    ) -> Events:
         """Begin a model call, in a step; a call that has said something already is ended first."""
         out = [*self.call_end(), *self._open_step()]
         fresh = not self._step_finish
-        self._call = call = _Call(self._step_started if fresh else time.time())
+        self._call = call = _Call(started or (self._step_started if fresh else time.time()))
         call.model_id, call.response_id = model_id, response_id
         metadata = {"call_id": call.call_id, "provider": self.provider, "requested_model": self.model}
         return [*out, ExecutionEvent(T.MODEL_CALL_START, metadata=metadata)]
@@ -236,10 +238,11 @@ class Fold:
         return [*out, ExecutionEvent(T.TOKEN, content=delta, metadata=shared)]
 
     def reasoning_start(self, block: str = "", kind: str = "full") -> Events:
-        """Begin a reasoning block."""
+        """Begin a reasoning block; one that was not ended ends here."""
         if block in self._reasoning:
             return []
         call, out = self._speak()
+        out += self._close_reasoning()
         shared = {"block_id": self._block_id(call), "kind": kind}
         self._reasoning[block] = shared
         return [*out, ExecutionEvent(T.REASONING_START, metadata=shared)]
