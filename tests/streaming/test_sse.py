@@ -32,6 +32,7 @@ def serving(app: Any) -> Iterator[str]:
     """Serve an ASGI app on a free port until the block is left."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
+    listener.listen()  # a client that comes before uvicorn does waits instead of being refused
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=5)
     )
