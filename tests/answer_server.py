@@ -23,8 +23,8 @@ MODELS = {"chat": "gpt-5", "responses": "gpt-5", "anthropic": "claude-opus-4-6",
 class AnswerServer:
     """Answers POST requests with `answers` in turn; `requests` are (method, path, headers, body)."""
 
-    def __init__(self, *answers: str) -> None:
-        self.answers = list(answers)
+    def __init__(self, *answers: str | bytes) -> None:
+        self.answers: list[Any] = list(answers)
         self.files: dict[str, tuple[int, str, bytes]] = {}
         self.requests: list[tuple[str, str, dict[str, str], Any]] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -92,8 +92,10 @@ def options(api: str, url: str) -> dict[str, Any]:
     return {**common, "provider": api, "base_url": url}
 
 
-def stream(path: str, said: str) -> bytes:
-    """The body of one streamed answer, by the path that was asked."""
+def stream(path: str, said: str | bytes) -> bytes:
+    """The body of one streamed answer, by the path that was asked; bytes are one already."""
+    if isinstance(said, bytes):
+        return said
     if path.endswith("/chat/completions"):
         return _chat(said)
     if path.endswith("/responses"):
@@ -101,7 +103,8 @@ def stream(path: str, said: str) -> bytes:
     return _messages(said) if path.endswith("/messages") else _gemini(said)
 
 
-def _sse(*chunks: dict[str, Any]) -> bytes:
+def sse(*chunks: dict[str, Any]) -> bytes:
+    """A body of these chunks, each named by its type where it has one."""
     named = [(f"event: {c['type']}\n" if "type" in c else "") + f"data: {json.dumps(c)}\n\n" for c in chunks]
     return "".join(named).encode()
 
@@ -111,7 +114,7 @@ def _chat(said: str) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
         return {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "m", "choices": [choice]}
 
-    return _sse(chunk({"content": said}), chunk({}, "stop")) + b"data: [DONE]\n\n"
+    return sse(chunk({"content": said}), chunk({}, "stop")) + b"data: [DONE]\n\n"
 
 
 def _responses(said: str) -> bytes:
@@ -120,7 +123,7 @@ def _responses(said: str) -> bytes:
     part = {"type": "output_text", "text": said, "annotations": []}
     item = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [part]}
     done = {**response, "status": "completed", "output": [item]}
-    return _sse(
+    return sse(
         {"type": "response.created", "response": response},
         {"type": "response.output_item.added", "output_index": 0, "item": {**item, "content": []}},
         {"type": "response.output_text.delta", **at, "delta": said},
@@ -131,7 +134,7 @@ def _responses(said: str) -> bytes:
 
 def _messages(said: str) -> bytes:
     message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": []}
-    return _sse(
+    return sse(
         {"type": "message_start", "message": {**message, "usage": {"input_tokens": 1}}},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
         {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": said}},
@@ -143,4 +146,4 @@ def _messages(said: str) -> bytes:
 
 def _gemini(said: str) -> bytes:
     content = {"role": "model", "parts": [{"text": said}]}
-    return _sse({"candidates": [{"content": content, "finishReason": "STOP"}], "modelVersion": "m"})
+    return sse({"candidates": [{"content": content, "finishReason": "STOP"}], "modelVersion": "m"})

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import dataclasses
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from . import plugins
+from .errors import InputError
 
 MAX_NAME_BYTES = 200
 _SUFFIXES = {
@@ -34,16 +39,62 @@ _UNSAFE = re.compile(r'[<>:"|?*]')
 
 
 @dataclasses.dataclass(slots=True)
+class StoredAt:
+    """Where a file without bytes lies: provider, file_id, and container_id where it is in one."""
+
+    provider: str
+    file_id: str
+    container_id: str | None = None
+
+
+@dataclasses.dataclass(slots=True)
 class RunFile:
     """A file that a run produced.
 
-    Parameters: name, as the model gave it; mime_type; data, its bytes; node_id, the node it came from.
+    Parameters: name, as the model gave it; mime_type; data, its bytes; node_id, the node it came from;
+    stored_at, where `fetch` gets the bytes of one that the provider kept, None otherwise.
     """
 
     name: str
     mime_type: str
-    data: bytes = dataclasses.field(repr=False)
+    data: bytes = dataclasses.field(default=b"", repr=False)
     node_id: str = ""
+    stored_at: StoredAt | None = None
+    _graph: Any = dataclasses.field(default=None, repr=False, compare=False)
+
+    @property
+    def missing(self) -> bool:
+        """Whether its bytes are still with the provider: `fetch` gets them."""
+        return self.stored_at is not None
+
+    async def fetch(self, *, api_key: str | None = None, base_url: str | None = None) -> RunFile:
+        """Get the bytes from the provider's Files API, once, and return the file; nothing is logged.
+
+        Parameters: api_key and base_url, for a run of another process: one of this process is asked for as
+        whoever ran it; None takes the provider's environment variables.
+        Raises ProviderError when it is there no more, ConfigurationError without a key.
+        """
+        at = self.stored_at
+        if at is None:
+            return self
+        found = await _fetcher(self._graph, self.node_id, at)(at, api_key=api_key, base_url=base_url)
+        self.data, self.stored_at = found.data, None
+        self.name, self.mime_type = found.name or self.name, found.mime_type or self.mime_type
+        return self
+
+    def of(self, graph: Any) -> RunFile:
+        """Return the file, with the graph whose node made it: fetching asks as that node."""
+        self._graph = graph
+        return self
+
+    def fetch_sync(self, *, api_key: str | None = None, base_url: str | None = None) -> RunFile:
+        """Get the bytes as `fetch` does, where there is no `await`; parameters and errors as there."""
+        from .runner import private_loop
+
+        if asyncio._get_running_loop() is private_loop():
+            raise InputError("fetch_sync() would wait for its own loop here: write `await file.fetch()`.")
+        job = self.fetch(api_key=api_key, base_url=base_url)
+        return asyncio.run_coroutine_threadsafe(job, private_loop()).result()
 
     @property
     def size(self) -> int:
@@ -53,8 +104,11 @@ class RunFile:
     def save(self, directory: str | os.PathLike[str]) -> Path:
         """Write the file into a directory, made if need be, under a safe name, and return its path.
 
-        A name that is taken gets " (2)", " (3)", ...; nothing is overwritten. Raises OSError.
+        A name that is taken gets " (2)", " (3)", ...; nothing is overwritten. Raises OSError, and InputError
+        for a file that was not fetched.
         """
+        if self.stored_at is not None:
+            raise InputError(f"{self._lies()}: fetch it first, with `await file.fetch()`.")
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
         stem, suffix = os.path.splitext(safe_name(self.name, self.mime_type))
@@ -70,7 +124,13 @@ class RunFile:
                 continue
             return path
 
+    def _lies(self) -> str:
+        where = "" if self.stored_at is None else self.stored_at.provider
+        return f"The bytes of {self.name!r} are with {where}"
+
     def __repr__(self) -> str:
+        if self.stored_at is not None:
+            return f"<RunFile {self.name!r}, not fetched from {self.stored_at.provider}>"
         return f"<RunFile {self.name!r} {self.mime_type}, {self.size:,} bytes>"
 
 
@@ -93,8 +153,15 @@ def safe_name(name: str, mime_type: str = "") -> str:
 
 
 def file_of(metadata: Mapping[str, Any], node_id: str) -> RunFile | None:
-    """Return the file of a file event, None when its content is not there."""
-    content = metadata.get("content")
+    """Return the file of a file event, None when its content is not there and no provider has it."""
+    content, id = metadata.get("content"), metadata.get("file_id")
+    name, mime = metadata.get("name"), metadata.get("mime_type")
+    name, mime = name if isinstance(name, str) else "", mime if isinstance(mime, str) else ""
+    if content is None and isinstance(id, str) and id:
+        inside = metadata.get("container_id")
+        provider = str(metadata.get("provider") or "")
+        at = StoredAt(provider, id, inside if isinstance(inside, str) else None)
+        return RunFile(name or id, mime, b"", node_id, at)
     if isinstance(content, (bytes, bytearray)):
         data = bytes(content)
     elif isinstance(content, str):
@@ -104,13 +171,31 @@ def file_of(metadata: Mapping[str, Any], node_id: str) -> RunFile | None:
             data = content.encode("utf-8", "replace")
     else:
         return None
-    name, mime = metadata.get("name"), metadata.get("mime_type")
-    return RunFile(
-        name if isinstance(name, str) else "", mime if isinstance(mime, str) else "", data, node_id
-    )
+    return RunFile(name, mime, data, node_id)
 
 
 def save_all(files: Iterable[RunFile], directory: str | os.PathLike[str]) -> list[Path]:
-    """Save every file and return the paths, in order. Raises OSError."""
+    """Save every file and return the paths, in order; warns of what was not fetched. Raises OSError."""
     Path(directory).mkdir(parents=True, exist_ok=True)
-    return [file.save(directory) for file in files]
+    every = list(files)
+    for number, file in enumerate(every):
+        if file.missing:
+            how = f"`await run.files[{number}].fetch()` gets them."
+            warnings.warn(f"{file._lies()}, so it is not saved; {how}", stacklevel=3)
+    return [file.save(directory) for file in every if not file.missing]
+
+
+def _fetcher(graph: Any, node_id: str, at: StoredAt) -> Callable[..., Awaitable[Any]]:
+    """Return what gets a file: the node that made it, with its own key and address, else its provider."""
+    node = getattr(graph, "nodes", {}).get(node_id)
+    own = getattr(node, "fetch_file", None)
+    if own is not None:
+        return own
+    for name in plugins.names("provider"):
+        plugin = plugins.find("provider", name)
+        if plugin.vendor == at.provider and hasattr(plugin, "fetch_file"):
+            return plugin.fetch_file
+    raise InputError(
+        f"The file {at.file_id!r} lies with {at.provider or 'a provider that the log does not name'}, from"
+        " which files cannot be fetched."
+    )

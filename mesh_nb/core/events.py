@@ -71,10 +71,15 @@ class Usage(TypedDict, total=False):
 
 
 class Source(TypedDict, total=False):
-    """One citation or search result; offsets are half-open, in the unit that `offset_unit` names."""
+    """One citation or search result; offsets are half-open, in the unit that `offset_unit` names.
+
+    One of a file at the provider has file_id, and container_id where it lies in one.
+    """
 
     url: str
     title: str
+    file_id: str
+    container_id: str
     cited_text: str
     start: int
     end: int
@@ -171,13 +176,19 @@ class SourceMetadata(TypedDict):
 
 
 class FileMetadata(TypedDict, total=False):
-    """Metadata of file; content is base64, or, in a log, a blob named by content_ref."""
+    """Metadata of file; content is base64, or, in a log, a blob named by content_ref.
+
+    Without content it lies with a provider, under file_id, and in container_id where that is given.
+    """
 
     name: str
     mime_type: str
     content: str
     content_ref: str
     size: int
+    provider: str
+    file_id: str
+    container_id: str
 
 
 class StepMetadata(TypedDict, total=False):

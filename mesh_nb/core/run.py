@@ -137,8 +137,8 @@ class Run(Answering):
 
     @property
     def files(self) -> list[RunFile]:
-        """Files that the run produced so far."""
-        return list(self._fold.now().files)
+        """Files that the run produced so far; `await file.fetch()` gets one that the provider kept."""
+        return [file.of(self.graph) for file in self._fold.now().files]
 
     @property
     def sources(self) -> list[Source]:
@@ -223,7 +223,7 @@ class Run(Answering):
         """Save the run's files into a directory and return their paths.
 
         Names are made safe and stay inside the directory; a taken name gets " (2)"; nothing is overwritten.
-        Raises OSError.
+        One that was not fetched is not saved, and a warning says so. Raises OSError.
         """
         return save_all(self.files, directory)
 

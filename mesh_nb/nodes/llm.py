@@ -131,6 +131,19 @@ class LLMNode(BaseNode):
         asked: Message = {"role": "user", "content": list(files)}
         provider.check(dataclasses.replace(self._settings, model=name, messages=[asked]))
 
+    async def fetch_file(self, at: Any, **other: Any) -> Any:
+        """Return a file that the provider kept, asked for with the key and address of this node.
+
+        Parameters: at, where it is; other, api_key and base_url to be used instead. Raises InputError for a
+        provider that keeps no files, and what its plug-in raises.
+        """
+        provider = self._resolve()[0]
+        fetch: Any = getattr(provider, "fetch_file", None)
+        if fetch is None:
+            raise InputError(f"Provider {provider.vendor!r} has no files to be fetched ({provider.api}).")
+        given = {name: value for name, value in other.items() if value is not None}
+        return await fetch(at, call=dataclasses.replace(self._settings, model=at.file_id, **given))
+
     async def run(self, input: Any, context: ExecutionContext) -> AsyncIterator[ExecutionEvent]:
         """Ask the model; the last event is node_complete with the output."""
         provider, name = self._resolve()

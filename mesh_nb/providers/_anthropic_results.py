@@ -159,4 +159,4 @@ def _document(source: dict[str, Any], fetched: dict[str, Any], number: int) -> l
 def stored_file(file_id: str) -> ExecutionEvent:
     """Return a file event for what lies with the Files API, to be fetched by its id."""
     metadata = {"name": file_id, "mime_type": "application/octet-stream", "file_id": file_id}
-    return ExecutionEvent(EventType.FILE, metadata=metadata)
+    return ExecutionEvent(EventType.FILE, metadata={**metadata, "provider": "anthropic"})

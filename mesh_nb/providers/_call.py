@@ -64,7 +64,7 @@ class Provider(Protocol):
     vendor is what events, prices and `provider=` call it ("openai"); api tells several APIs of one vendor
     apart ("chat", "responses"); prefixes are the beginnings of model names that mean this vendor. One that
     can hold an answer to ModelCall.output_schema also has `takes_schema(call) -> bool`; without it, it is
-    never given one.
+    never given one. One that keeps files has `fetch_file(at, *, api_key, base_url, call)`.
     """
 
     vendor: str

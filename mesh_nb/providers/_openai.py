@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from ..core.events import ExecutionEvent
 from . import _clients, _hosts
 from ._call import ModelCall
 from ._failures import Target
+from ._fetch import TIMEOUT, Fetched, Stored, fetch
 from ._kinds import check_files
 from ._stream import Exchange, Translator, stream
 
@@ -73,12 +75,8 @@ def send(
     Parameters: call; body, the request; create, which takes an SDK client and returns the streaming method;
     translate, as in Exchange; needed, what the method demands although the body says it.
     """
-    address = base_url(call)
-    check_files(call, address)
-    provider, variable = _hosts.vendor(address)
-    key = None if call.client is not None else _hosts.find_key(address, call.api_key) or _PLACEHOLDER
-    secrets = tuple(s for s in (key, getattr(call.client, "api_key", None)) if isinstance(s, str))
-    target = Target(provider, call.model, address, variable, call.idle_timeout, call.timeout, secrets)
+    target, key = _target(call)
+    check_files(call, target.endpoint)
 
     async def prepare() -> None:
         await _clients.ensure_imported("openai")
@@ -87,7 +85,7 @@ def send(
         if call.client is not None:
             client = call.client.with_options(max_retries=0)
         else:
-            client = _clients.client("openai", base_url=address, api_key=key)
+            client = _clients.client("openai", base_url=target.endpoint, api_key=key)
         # extra_body carries the request as it is: the typed parameters would be walked and transformed.
         return create(client)(
             model=call.model,
@@ -98,6 +96,37 @@ def send(
         )
 
     return stream(call, Exchange(target, body, open_stream, translate, prepare))
+
+
+async def fetch_file(call: ModelCall, at: Stored) -> Fetched:
+    """Return a file of the code interpreter's, or of the Files API. Raises ProviderError.
+
+    https://platform.openai.com/docs/api-reference/container-files/retrieveContainerFileContent
+    """
+    await _clients.ensure_imported("openai")
+    target, key = _target(call)
+    client: Any = call.client or _clients.client("openai", base_url=target.endpoint, api_key=key)
+    wait = _clients.timeout(read=TIMEOUT)
+
+    async def get() -> Fetched:
+        if at.container_id:
+            content = client.containers.files.content
+            found = await content.retrieve(at.file_id, container_id=at.container_id, timeout=wait)
+            return Fetched(found.content)
+        about = await client.files.retrieve(at.file_id, timeout=wait)
+        return Fetched((await client.files.content(at.file_id, timeout=wait)).content, about.filename)
+
+    return await fetch(dataclasses.replace(target, model=at.file_id), at, get)
+
+
+def _target(call: ModelCall) -> tuple[Target, str | None]:
+    """Return whom a call goes to, and with which key; a client of the user's own has its key itself."""
+    address = base_url(call)
+    provider, variable = _hosts.vendor(address)
+    key = None if call.client is not None else _hosts.find_key(address, call.api_key) or _PLACEHOLDER
+    secrets = tuple(s for s in (key, getattr(call.client, "api_key", None)) if isinstance(s, str))
+    target = Target(provider, call.model, address, variable, call.idle_timeout, call.timeout, secrets)
+    return target, key
 
 
 def _check_client(client: Any, api: str) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import mimetypes
 from typing import Any, cast
 
 from ._text import clean
 
 _FILE_CITATIONS = ("file_citation", "container_file_citation", "file_path")
+_MADE_FILES = ("container_file_citation", "file_path")
 _MIME = {"svg": "image/svg+xml", "jpg": "image/jpeg"}
 _PLAIN_CALL = ("type", "id", "status", "name", "arguments", "call_id")
 
@@ -36,6 +38,22 @@ def annotation_source(annotation: dict[str, Any], base: int) -> dict[str, Any] |
     if isinstance(start, int) and isinstance(end, int) and (end > start or "index" in annotation):
         source |= {"start": base + start, "end": base + end, "offset_unit": "code_point"}
     return source
+
+
+def stored_file(annotation: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the metadata of the file that an annotation tells of: the model made it, OpenAI keeps it."""
+    id = annotation.get("file_id")
+    if annotation.get("type") not in _MADE_FILES or not isinstance(id, str) or not id:
+        return None
+    name, inside = annotation.get("filename"), annotation.get("container_id")
+    name = clean(name) if isinstance(name, str) and name else id
+    return {
+        "name": name,
+        "mime_type": mimetypes.guess_type(name)[0] or "application/octet-stream",
+        "provider": "openai",
+        "file_id": id,
+        "container_id": inside if isinstance(inside, str) else None,
+    }
 
 
 def found_sources(item: dict[str, Any]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any, cast
 from ..core.events import EventType, ExecutionEvent
 from ._blocks import Blocks, file_event, native_event
 from ._chat_usage import wire_cost
-from ._responses_items import annotation_source, found_sources, images, kept_items, mended
+from ._responses_items import annotation_source, found_sources, images, kept_items, mended, stored_file
 from ._responses_tools import ToolCalls
 from ._responses_usage import finish_reason, normalise
 from ._text import ThinkTags, clean
@@ -350,6 +350,10 @@ class Translator:
         if source is None:
             return False
         self._add_sources(out, [source])
+        made = stored_file(annotation)
+        if made is not None and (made["container_id"], made["file_id"]) not in self._sources:
+            self._sources.add((made["container_id"], made["file_id"]))
+            out.append(ExecutionEvent(EventType.FILE, metadata={k: v for k, v in made.items() if v}))
         return True
 
     def _add_sources(self, out: list[ExecutionEvent], found: list[dict[str, Any]]) -> None:

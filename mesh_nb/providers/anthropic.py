@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import re
 from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ from ._anthropic_thinking import MAX_TOKENS
 from ._anthropic_translate import Translator
 from ._call import ModelCall
 from ._failures import Target
+from ._fetch import TIMEOUT, Fetched, Stored, fetch
 from ._stream import Exchange, stream
 
 _HOME = "https://api.anthropic.com"
@@ -48,6 +50,10 @@ class Anthropic:
 
     def check(self, call: ModelCall) -> None:
         """Raise ConfigurationError for a missing key, InputError for what cannot be sent."""
+        self._check_access(call)
+        messages_body(call)
+
+    def _check_access(self, call: ModelCall) -> None:
         if call.client is not None:
             _check_client(call.client)
         else:
@@ -61,7 +67,6 @@ class Anthropic:
                     f"{_VARIABLE} is not set, so {call.model!r} cannot be asked. Set it (or pass"
                     ' api_key=), or try the offline demo: -m demo (model="demo").'
                 )
-        messages_body(call)
 
     def takes_schema(self, call: ModelCall) -> bool:
         """Whether the model has JSON outputs: every one since Claude 4.5."""
@@ -74,15 +79,38 @@ class Anthropic:
             raise InputError("Claude needs a message to answer: the input is empty. Pass a question.")
         return body
 
+    async def fetch_file(
+        self,
+        at: Stored,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        call: ModelCall | None = None,
+    ) -> Fetched:
+        """Return a file that code execution made. Raises ProviderError, and ConfigurationError without a key.
+
+        Parameters: at, where it is; api_key, base_url, None takes the environment; call, the settings of the
+        node that made it, which go before. https://platform.claude.com/docs/en/api/files/download
+        """
+        asked = call or ModelCall(at.file_id, [], api_key=api_key, base_url=base_url)
+        self._check_access(asked)
+        await _clients.ensure_imported("anthropic")
+        target, key = _target(asked)
+        client: Any = asked.client or _clients.client("anthropic", base_url=target.endpoint, api_key=key)
+        files: Any = getattr(client, "files", None) or client.beta.files
+        wait = _clients.timeout(read=TIMEOUT)
+
+        async def get() -> Fetched:
+            about = await files.retrieve_metadata(at.file_id, timeout=wait)
+            response = await files.download(at.file_id, timeout=wait)
+            return Fetched(await response.read(), about.filename, about.mime_type)
+
+        return await fetch(dataclasses.replace(target, model=at.file_id), at, get)
+
     def stream(self, call: ModelCall) -> AsyncIterator[ExecutionEvent]:
         """Make the call and yield its events. Raises ProviderError after everything that had arrived."""
-        base_url, body = _base_url(call), self.request(call)
-        key = None if call.client is not None else _key(call) or _PLACEHOLDER
-        own = (getattr(call.client, name, None) for name in ("api_key", "auth_token"))
-        secrets = tuple(s for s in (key, *own) if isinstance(s, str))
-        target = Target(
-            "anthropic", call.model, base_url, _VARIABLE, call.idle_timeout, call.timeout, secrets
-        )
+        body = self.request(call)
+        target, key = _target(call)
         # Clients for other clouds build the address from these and take them out of what they send.
         rest = {k: v for k, v in body.items() if k not in ("model", "stream")}
 
@@ -93,7 +121,7 @@ class Anthropic:
             if call.client is not None:
                 client = call.client.with_options(max_retries=0)
             else:
-                client = _clients.client("anthropic", base_url=base_url, api_key=key)
+                client = _clients.client("anthropic", base_url=target.endpoint, api_key=key)
             # extra_body carries the request as it is: the typed parameters would be walked and transformed.
             return client.messages.with_streaming_response.create(
                 model=body.get("model", call.model),
@@ -108,6 +136,15 @@ class Anthropic:
             return Translator(call_id=call_id, model=call.model, native=call.native)
 
         return stream(call, Exchange(target, body, send, translate, prepare))
+
+
+def _target(call: ModelCall) -> tuple[Target, str | None]:
+    """Return whom a call goes to, and with which key; a client of the user's own has its key itself."""
+    key = None if call.client is not None else _key(call) or _PLACEHOLDER
+    own = (getattr(call.client, name, None) for name in ("api_key", "auth_token"))
+    secrets = tuple(s for s in (key, *own) if isinstance(s, str))
+    address, silence = _base_url(call), call.idle_timeout
+    return Target("anthropic", call.model, address, _VARIABLE, silence, call.timeout, secrets), key
 
 
 def _base_url(call: ModelCall) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from ..core.events import ExecutionEvent
 from . import _openai
 from ._call import ModelCall
+from ._fetch import Fetched, Stored
 from ._responses_request import responses_body
 from ._responses_translate import Translator
 
@@ -53,6 +54,23 @@ class OpenAIResponses:
             return client.responses.with_streaming_response.create
 
         return _openai.send(call, self.request(call), create, translate, input="")
+
+    async def fetch_file(
+        self,
+        at: Stored,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        call: ModelCall | None = None,
+    ) -> Fetched:
+        """Return a file that OpenAI kept. Raises ProviderError, and ConfigurationError without a key.
+
+        Parameters: at, where it is; api_key, base_url, None takes the environment; call, the settings of the
+        node that made it, which go before.
+        """
+        asked = call or ModelCall(at.file_id, [], api_key=api_key, base_url=base_url)
+        _openai.check(asked, "responses")
+        return await _openai.fetch_file(asked, at)
 
 
 plugin = OpenAIResponses()

@@ -496,10 +496,11 @@ def test_fetched_pdf_and_stored_files(size: int) -> None:
     )
     events = read(body, size)
     check_grammar(events)
+    kept = {"mime_type": "application/octet-stream", "provider": "anthropic"}
     assert of(events, "file") == [
         {"name": "paper.pdf", "mime_type": "application/pdf", "content": data, "size": 8},
-        {"name": "file_1", "mime_type": "application/octet-stream", "file_id": "file_1"},
-        {"name": "file_2", "mime_type": "application/octet-stream", "file_id": "file_2"},
+        {"name": "file_1", **kept, "file_id": "file_1"},
+        {"name": "file_2", **kept, "file_id": "file_2"},
     ]
     [page] = sources(events, "result")
     assert page == {"kind": "result", "url": "https://x.org/a/paper.pdf?v=1", "title": "Paper"}

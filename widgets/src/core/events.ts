@@ -58,10 +58,12 @@ export interface Usage {
   reasoning_tokens?: number;
 }
 
-/** One citation or search result; offsets are half-open, in the unit that `offset_unit` names. */
+/** One citation or search result; offsets are half-open, in the unit that `offset_unit` names. One of a file at the provider has file_id, and container_id where it lies in one. */
 export interface Source {
   url?: string;
   title?: string;
+  file_id?: string;
+  container_id?: string;
   cited_text?: string;
   start?: number;
   end?: number;
@@ -148,13 +150,16 @@ export interface SourceMetadata {
   sources: Source[];
 }
 
-/** Metadata of file; content is base64, or, in a log, a blob named by content_ref. */
+/** Metadata of file; content is base64, or, in a log, a blob named by content_ref. Without content it lies with a provider, under file_id, and in container_id where that is given. */
 export interface FileMetadata {
   name?: string;
   mime_type?: string;
   content?: string;
   content_ref?: string;
   size?: number;
+  provider?: string;
+  file_id?: string;
+  container_id?: string;
 }
 
 /** Metadata of step_start and step_complete. */
