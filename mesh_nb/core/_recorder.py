@@ -14,18 +14,21 @@ from .balance import Balance, Reason
 from .context import ExecutionContext
 from .errors import InputError
 from .events import EventType, ExecutionEvent
+from .origin import origin
 
 
 class Recorder:
     """Stamps and logs the events of one run.
 
-    balance : what is open. totals : usage and cost so far. ended : whether the run's ending was recorded.
+    header : what the log begins with. balance : what is open. totals : usage and cost so far. ended : whether
+    the run's ending was recorded.
     """
 
     def __init__(self, run_id: str) -> None:
         self.balance = Balance()
         self.totals = Totals()
         self.ended = False
+        self.header: dict[str, Any] = {}
         self._run_id = run_id
         self._log: RunLog | None = None
         self._append: Callable[[ExecutionEvent], None]
@@ -42,8 +45,9 @@ class Recorder:
         """Open the log of the context's run. Raises InputError the second time."""
         if self._log is not None:
             raise InputError("An execution is iterated once; start another one.")
-        header = {name: getattr(context, name) for name in ("graph_id", "session_id", "trace_id")}
-        self._log = backend.open(self._run_id, header)
+        self.header.update({name: getattr(context, name) for name in ("graph_id", "session_id", "trace_id")})
+        self.header.update(origin())
+        self._log = backend.open(self._run_id, self.header)
         self._append = self._log.append
         self._began = time.monotonic()
 

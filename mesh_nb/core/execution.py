@@ -66,6 +66,11 @@ class Execution(Visits):
         """One sentence when events could not be kept, else None."""
         return self._recorder.problem
 
+    @property
+    def header(self) -> dict[str, Any]:
+        """What the log begins with; empty before the run."""
+        return self._recorder.header
+
     async def events(self) -> AsyncGenerator[ExecutionEvent, None]:
         """Run, and yield every event after it was recorded."""
         # This object must not refer to the generator: the cycle would keep a stream open after a break.

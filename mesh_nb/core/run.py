@@ -47,6 +47,7 @@ class Run(Answering):
         self.id = run_id
         self.graph = graph
         self.problems: list[str] = []
+        self.header: dict[str, Any] = {}
         self.exception: BaseException | None = None
         self._session_id = session_id
         self._feed = Feed()
@@ -77,7 +78,7 @@ class Run(Answering):
         run._feed = Feed(stored.events, done=True)
         run._fold = Fold(stored.events)
         run._unfinished = "running" if stored.live else "interrupted"
-        run.problems = list(stored.problems)
+        run.problems, run.header = list(stored.problems), dict(stored.header)
         run._session_id = str(stored.header.get("session_id") or "")
         return run
 

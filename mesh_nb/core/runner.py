@@ -70,6 +70,7 @@ def start(
 def _started(run: Run, execution: Any, loop: asyncio.AbstractEventLoop | None, display: bool | None) -> Run:
     """Let a run begin on this thread's loop, or on the private one when there is none."""
     run._desk = execution.desk
+    run.header = execution.header
     run._loop = loop or private_loop()
     remember(run)
     _show(run, display)

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from typing import Any
 
 from ..core.events import ENDINGS, ExecutionEvent
-from ..notebook._cell import Cell, cell_id, current_shell
+from ..notebook._cell import Cell, cell_id, current_shell, origin
 from ..notebook.freeze import freeze
 
 LIVE_PER_CELL = 5
@@ -49,6 +49,11 @@ class NotebookHost:
             return
         cell.runs.add(run.id)
         _show(run, cell)
+
+    def origin(self) -> dict[str, str]:
+        """Return the notebook and the cell that is being executed."""
+        shell = current_shell()
+        return {} if shell is None else origin(shell)
 
     def cell(self) -> Cell | None:
         """Return the cell that is being executed, None outside a shell."""

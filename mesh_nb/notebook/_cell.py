@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import functools
 import importlib.resources
 import os
+from pathlib import Path
 from typing import Any
 
 from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.getipython import get_ipython
+
+from ..backends._project import project_root
 
 _OFF = {"0", "false", "no", "off"}
 
@@ -49,6 +53,35 @@ def cell_id(shell: Any) -> str:
     kernel = getattr(shell, "kernel", None)
     parent = kernel.get_parent() if kernel is not None else {}
     return str(parent.get("header", {}).get("msg_id") or f"execution {shell.execution_count}")
+
+
+def origin(shell: Any) -> dict[str, str]:
+    """Return which notebook and cell are executed here, for the header of a run's log.
+
+    `notebook` is its path, below the project's root where it lies there, as Jupyter and VS Code tell it; else
+    the kernel's id, which is another one after a restart. `cell` is the cell's own id, else "In [n]".
+    """
+    kernel = getattr(shell, "kernel", None)
+    if kernel is None:
+        return {}
+    metadata = kernel.get_parent().get("metadata") or {}
+    # While a cell runs, execution_count may be the next one's already.
+    cell = metadata.get("cellId") or f"In [{len(shell.history_manager.input_hist_parsed) - 1}]"
+    return {"notebook": notebook_name(shell), "cell": str(cell)}
+
+
+def notebook_name(shell: Any) -> str:
+    """Return what names the notebook of a kernel, "" outside one."""
+    kernel = getattr(shell, "kernel", None)
+    if kernel is None:
+        return ""
+    path = os.environ.get("JPY_SESSION_NAME") or shell.user_ns.get("__vsc_ipynb_file__")
+    if isinstance(path, str) and path:
+        with contextlib.suppress(OSError, ValueError):
+            return Path(path).relative_to(project_root()).as_posix()
+        return path
+    connection = getattr(getattr(kernel, "parent", None), "connection_file", "") or f"kernel-{os.getpid()}"
+    return Path(connection).stem
 
 
 def may_be_live(shell: Any) -> bool:
