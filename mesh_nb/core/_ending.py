@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .context import ExecutionContext, as_text
-from .errors import BudgetExceededError, MeshError, ProviderError, told
+from .errors import BudgetExceededError, InnerFailure, MeshError, ProviderError, told
 from .events import EventType, ExecutionEvent
 
 
@@ -79,4 +79,5 @@ def node_failure(error: BaseException, output: Any) -> ExecutionEvent:
 
 def status_of(error: BaseException) -> str:
     """Return the status of a run that this error ended."""
-    return "budget" if isinstance(error, BudgetExceededError) else "failed"
+    cause = error.cause if isinstance(error, InnerFailure) else error
+    return "budget" if isinstance(cause, BudgetExceededError) else "failed"

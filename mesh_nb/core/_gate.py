@@ -54,7 +54,7 @@ async def gated(
                 if done is not None:
                     yield done  # It was not the last one after all: the executor says what is wrong.
                     done = None
-                if isinstance(event, ExecutionEvent) and event.type == EventType.NODE_COMPLETE:
+                if event.__class__ is ExecutionEvent and event.type == EventType.NODE_COMPLETE:
                     done = event
                 else:
                     yield event

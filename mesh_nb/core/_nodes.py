@@ -7,7 +7,7 @@ import inspect
 from typing import Any, cast
 
 from . import plugins
-from .compiled import Retry
+from .compiled import Retry, Runnable
 from .errors import GraphValidationError, InvalidNodeTypeError, UnknownNameError, shown
 from .modes import take_event_mode
 from .node import BaseNode, Node
@@ -40,6 +40,8 @@ def _node(node_id: str, thing: Any, node_type: str | None, options: dict[str, An
                 f" {', '.join(map(repr, options))} where it is made."
             )
         return cast("Node", thing)
+    if isinstance(thing, Runnable):
+        return _of_type(node_id, thing, "subgraph", options)
     if callable(thing) or isinstance(thing, Tool):
         return _of_type(node_id, thing, "tool", options)
     if thing is None:

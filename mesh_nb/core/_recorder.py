@@ -73,6 +73,11 @@ class Recorder:
         self._append(event)
         return event
 
+    def passed(self, event: ExecutionEvent) -> ExecutionEvent:
+        """Record an event of a node that another node runs; it has its node id and its numbers."""
+        event.__class__ = ExecutionEvent
+        return self.record(event, event.node_id)
+
     def make(self, kind: EventType, visit: Visit, at: float, output: Any = None) -> ExecutionEvent:
         """Make an event of the executor's own, at a time in seconds since the epoch, and record it: in one
         step, for it happens twice for each node."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from . import templates
+from ._hosting import Hosting, host
 from .compiled import Branch, CompiledGraph, Edge
 from .errors import CycleDetectedError, GraphValidationError, nearest, shown
 from .scheduler import START, Plan
@@ -54,10 +55,12 @@ def check(
     edges: Sequence[Edge],
     branches: Sequence[Branch],
     outputs: Sequence[str],
-    make: Callable[[Sequence[Edge], Sequence[Branch]], CompiledGraph],
+    make: Callable[[Hosting], CompiledGraph],
+    alone: Callable[[str], CompiledGraph],
 ) -> CompiledGraph:
-    """Return the compiled graph that `make` makes of its edges and branches.
+    """Return the compiled graph that `make` makes of nodes, edges and branches.
 
+    Parameters: alone, from a node id to a graph of that node only, for nodes that other nodes run.
     Raises one GraphValidationError with every problem, also those of the rest of a graph whose edges name
     what is not there; CycleDetectedError when cycles are the only problem. Iterative, O(V+E).
     """
@@ -69,10 +72,13 @@ def check(
         edges = [e for e in edges if e.source in (*nodes, "START") and e.target in (*nodes, "END")]
         known = [b for b in branches if b.source in (*nodes, "START")]
         branches = [b for b in known if all(t in (*nodes, "END") for t in b.all_targets())]
-    graph = make(edges, branches)
+    hosting = host(nodes, edges, branches, alone)
+    problems += hosting.problems
+    whole = whole and not hosting.problems
+    graph = make(hosting)
     cycles = _cycles(graph)
     problems += [*cycles, *_loops(graph), *(_unreachable(graph.plan) if whole else ())]
-    problems += _templates(graph, whole and not cycles)
+    problems += _templates(graph, nodes, hosting.hosts, whole and not cycles)
     if cycles and len(problems) == len(cycles):
         raise CycleDetectedError(cycles)
     if problems:
@@ -86,28 +92,33 @@ def _no_node(name: str, nodes: Mapping[str, Any]) -> str:
     return f"{shown(name)} is not a node.{guess}"
 
 
-def _templates(graph: CompiledGraph, whole: bool) -> list[str]:
+def _templates(
+    graph: CompiledGraph, nodes: Mapping[str, Any], hosts: Mapping[str, str], whole: bool
+) -> list[str]:
     """Check the names in templates; with a whole graph also that what they name can have run before."""
     problems: list[str] = []
-    named: dict[int, dict[str, str]] = {}
-    for node_id, node in graph.nodes.items():
+    named: dict[str, dict[str, str]] = {}
+    for node_id, node in nodes.items():
         for template in getattr(node, "templates", ()):
-            problems += [f"Node {node_id!r}: {p}" for p in templates.check(template, graph.nodes)]
+            problems += [f"Node {node_id!r}: {p}" for p in templates.check(template, nodes)]
             for expression in templates.references(template):
-                if whole and (found := templates.node_in(expression, graph.nodes)) is not None:
-                    named.setdefault(graph.index[node_id], {}).setdefault(found, expression)
-    bits = {graph.index[i]: 1 << n for n, i in enumerate({i: 0 for names in named.values() for i in names})}
+                if whole and (found := templates.node_in(expression, nodes)) is not None:
+                    named.setdefault(node_id, {}).setdefault(found, expression)
+
+    def at(node_id: str) -> int:
+        return graph.index[hosts.get(node_id, node_id)]
+
+    bits = {at(i): 1 << n for n, i in enumerate({i: 0 for names in named.values() for i in names})}
     first, before = _before(graph.plan, bits) if named else ([], [])
     awaited: dict[str, None] = {}
-    for node, names in named.items():
+    for node_id, names in named.items():
         for found, expression in names.items():
-            bit = bits[graph.index[found]]
-            if not first[node] & bit:
+            if not first[at(node_id)] & bits[at(found)]:
                 awaited[found] = None
-            if not before[node] & bit:
+            if not before[at(node_id)] & bits[at(found)]:
                 problems.append(
-                    f"Node {graph.plan.ids[node]!r}: Template {{{{{expression}}}}} names {found!r}, which"
-                    f" cannot have run before it: no edge leads from {found!r} to {graph.plan.ids[node]!r}."
+                    f"Node {node_id!r}: Template {{{{{expression}}}}} names {found!r}, which cannot have run"
+                    f" before it: no edge leads from {found!r} to {node_id!r}."
                 )
     graph.awaited = tuple(awaited)
     return problems

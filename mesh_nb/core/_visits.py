@@ -9,11 +9,12 @@ from typing import Any
 from ._ending import node_failure
 from ._gate import gated
 from ._recorder import Recorder
+from ._relay import InnerEvent
 from ._visit import Visit, Way, open_node, retrying
 from .channel import Ended
 from .compiled import CompiledGraph
 from .context import ExecutionContext
-from .errors import MeshError, Unanswered
+from .errors import InnerFailure, MeshError, Unanswered
 from .events import DELTAS, EventType, ExecutionEvent
 from .interrupts import Desk, Policy
 from .scheduler import Scheduler
@@ -48,6 +49,7 @@ class Visits:
         self.context = context.for_run(run_id, input)
         self.context.graph_id = context.graph_id or graph.graph_id
         self.context.outputs.update(dict.fromkeys(graph.awaited))
+        self.context.inner, self.context.repeats = graph.inner, bool(graph.plan.loops)
         if self.context.desk is None:
             self.context.desk = Desk(on_no_answer)
         self.desk: Desk = self.context.desk
@@ -92,6 +94,8 @@ class Visits:
 
     def _accept(self, visit: Visit, event: Any) -> Iterable[ExecutionEvent]:
         """Record an event of a node; node_complete is held until the generator has ended."""
+        if event.__class__ is InnerEvent:
+            return self._passed(event)
         if not isinstance(event, ExecutionEvent):
             raise MeshError(f"it yielded {type(event).__name__}; a node yields ExecutionEvent objects.")
         kind, before = event.type, list[ExecutionEvent]()
@@ -121,6 +125,20 @@ class Visits:
             if kind == EventType.INTERRUPT:
                 self.desk.register(recorded)
         return (*before, recorded)
+
+    def _passed(self, event: ExecutionEvent) -> Iterable[ExecutionEvent]:
+        """Record an event of a node that a node runs itself."""
+        kind = event.type
+        if kind == EventType.RESPONSE_METADATA:
+            self._recorder.totals.add(event.metadata)
+        elif kind == EventType.INTERRUPT:
+            event.metadata = {**event.metadata, **self._recorder.totals.metadata()}
+        recorded = self._recorder.passed(event)
+        if kind not in DELTAS:
+            self._recorder.balance.feed(recorded)
+            if kind == EventType.INTERRUPT:
+                self.desk.register(recorded)
+        return (recorded,)
 
     def _received(self, visit: Visit, item: Any) -> Iterable[ExecutionEvent]:
         """Record an item of a channel."""
@@ -193,5 +211,7 @@ class Visits:
 
     def _node_error(self, visit: Visit, error: BaseException) -> list[ExecutionEvent]:
         closed = self._recorder.close_blocks("error", visit)
+        if isinstance(error, InnerFailure):
+            return closed  # The node inside has said so.
         output = visit.done.output if visit.done else visit.output
         return [*closed, self._record(node_failure(error, output), visit.node_id, visit)]

@@ -214,7 +214,7 @@ class CompiledGraph(Runnable):
 
     `nodes` maps node ids to nodes, `plan` is its shape, the rest is by index into `plan.ids`. `outputs`
     are the nodes that the run's output is of, none for all leaves; `awaited` those that templates may name
-    before they have run, in a loop's first round.
+    before they have run, in a loop's first round; `inner` what nodes run themselves, by node and name.
     """
 
     def __init__(
@@ -227,8 +227,10 @@ class CompiledGraph(Runnable):
         retries: dict[str, Retry],
         outputs: tuple[str, ...] = (),
         pauses: Mapping[str, tuple[Pause, ...]] | None = None,
+        inner: Mapping[str, Mapping[str, CompiledGraph]] | None = None,
     ) -> None:
         self.graph_id = graph_id
+        self.inner: Mapping[str, Mapping[str, CompiledGraph]] = inner or {}
         self.outputs = outputs
         self.awaited: tuple[str, ...] = ()
         self.nodes = nodes
@@ -251,6 +253,7 @@ class CompiledGraph(Runnable):
             and n not in self.pauses
         }
         self.checks = [c for c in map(_check_of, nodes.values()) if c is not None]
+        self.checks += [c for graphs in self.inner.values() for g in graphs.values() for c in g.checks]
 
     def compile(self) -> CompiledGraph:
         """Return itself."""
@@ -260,7 +263,8 @@ class CompiledGraph(Runnable):
     def outline(self) -> dict[str, Any]:
         """The graph as JSON values: nodes with id, kind and an event_mode other than "full"; edges with
         source, target and, where it has one, kind (conditional, loop) and label."""
-        nodes = [{"id": i, "kind": getattr(n, "kind", "node")} for i, n in self.nodes.items()]
+        kinds = {i: getattr(n, "kind", "node") for i, n in self.nodes.items()}
+        nodes: list[dict[str, Any]] = [{"id": i, "kind": kind} for i, kind in kinds.items()]
         for record, node in zip(nodes, self.nodes.values(), strict=True):
             if (mode := getattr(node, "event_mode", "full")) != "full":
                 record["event_mode"] = mode
@@ -281,6 +285,13 @@ class CompiledGraph(Runnable):
                 {"source": branch.source, "target": t, "kind": "conditional", "label": str(k)}
                 for k, t in pairs
             ]
+        for host, graphs in self.inner.items():
+            for name, graph in graphs.items():
+                if name in graph.nodes and len(graph.nodes) == 1:
+                    nodes += graph.outline["nodes"]
+                    edges.append({"source": host, "target": name})
+                else:
+                    next(n for n in nodes if n["id"] == host)["graph"] = graph.outline
         return {"nodes": nodes, "edges": edges}
 
     def to_mermaid(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from .interrupts import Desk, Kind, Question, ask
@@ -27,6 +28,8 @@ class ExecutionContext:
     outputs, input, iteration, run_id, desk, journal : set by the executor on the copy that it gives to
         nodes. `outputs` maps a node id to its last output, `iteration` holds `$iteration` values inside
         loops, `desk` has the run's questions, `journal` what an unfinished node of a resumed run did before.
+    visit, repeats, inner : which visit of the node this is, whether there can be others, and the compiled
+        graphs that nodes run themselves, by node id and name.
 
     One context may serve several runs at once: each run works on its own copy, and writes its state and
     history back when it completes.
@@ -44,6 +47,9 @@ class ExecutionContext:
     run_id: str = ""
     desk: Desk | None = dataclasses.field(default=None, repr=False)
     journal: Any = dataclasses.field(default=None, repr=False)
+    visit: int = 0
+    repeats: bool = False
+    inner: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict[str, Any], repr=False)
 
     def for_run(self, run_id: str, input: Any) -> ExecutionContext:
         """Return the private copy that one run works on."""
@@ -61,8 +67,11 @@ class ExecutionContext:
             self.desk,
         )
 
-    def with_iteration(self, iteration: dict[str, Any]) -> ExecutionContext:
-        """Return a view of the same run for one visit inside a loop: everything but `iteration` is shared."""
+    def with_iteration(self, iteration: dict[str, Any], visit: int | None = None) -> ExecutionContext:
+        """Return a view of the same run for one visit inside a loop: everything but `iteration` is shared.
+
+        Parameters: visit, which of the node's it is; None takes the iteration's index.
+        """
         return ExecutionContext(
             self.graph_id,
             self.session_id,
@@ -76,6 +85,9 @@ class ExecutionContext:
             self.run_id,
             self.desk,
             self.journal,
+            iteration.get("index", 0) if visit is None else visit,
+            self.repeats,
+            self.inner,
         )
 
     @property

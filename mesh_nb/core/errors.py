@@ -9,6 +9,7 @@ MeshError
 ├── InputError                    what the caller passed cannot be used
 ├── VariableResolutionError       a {{template}} names something that does not exist
 ├── NodeExecutionError            .node_id .cause .run: a node failed; out of the iterator and `await run`
+├── InnerFailure                  .node_id .cause: the same, inside a node that runs others
 ├── ProviderError                 .provider .model .status .request_id .retry_after .retryable
 │   ├── AuthenticationError       401, 403
 │   ├── RateLimitError            429
@@ -132,6 +133,8 @@ class NodeExecutionError(MeshError):
     """
 
     def __init__(self, node_id: str, cause: BaseException) -> None:
+        if isinstance(cause, InnerFailure):
+            node_id, cause = cause.node_id, cause.cause
         self.node_id, self.cause = node_id, cause
         self.original_error = cause
         self.run: Any = None
@@ -145,6 +148,19 @@ class NodeExecutionError(MeshError):
         import traceback
 
         return [*traceback.format_exception(self.cause), f"{type(self).__name__}: {self}"]
+
+
+class InnerFailure(MeshError):
+    """A node that another node runs failed: raised inside that node, and out of the run as the
+    NodeExecutionError of the one that failed.
+
+    Parameters: node_id, of the node inside, with the names of those around it in front; cause.
+    """
+
+    def __init__(self, node_id: str, cause: BaseException) -> None:
+        self.node_id, self.cause = node_id, cause
+        text = str(cause) if isinstance(cause, MeshError) else told(cause)
+        super().__init__(f"Node {shown(node_id)} failed: {text}")
 
 
 class ProviderError(MeshError):

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast, overload
 
 from ._cells import Ledger, Origin, origin
 from ._gate import Pause
+from ._hosting import Hosting
 from ._nodes import make_node
 from ._pausing import Pausing
 from ._validate import check
@@ -302,19 +303,24 @@ class StateGraph(Pausing, Runnable):
             edges,
             branches,
             list(self._outputs),
-            lambda edges, branches: CompiledGraph(
-                self.graph_id,
-                dict(self.nodes),
-                edges,
-                branches,
-                {k: f for k, f in self._aggregators.items() if k in self.nodes},
-                {k: r for k, r in self._retries.items() if k in self.nodes},
-                outputs=tuple(self._outputs),
-                pauses=self._pauses_of(self.nodes),
-            ),
+            self._make,
+            lambda i: self._make(Hosting({i: self.nodes[i]}, [Edge("START", i)], [])),
         )
+        compiled.outputs = tuple(self._outputs)
         self._compiled = compiled
         return compiled
+
+    def _make(self, found: Hosting) -> CompiledGraph:
+        return CompiledGraph(
+            self.graph_id,
+            found.nodes,
+            found.edges,
+            found.branches,
+            {k: f for k, f in self._aggregators.items() if k in found.nodes},
+            {k: r for k, r in self._retries.items() if k in found.nodes},
+            pauses=self._pauses_of(found.nodes),
+            inner=found.inner,
+        )
 
     def _routed(self) -> tuple[list[Edge], list[Branch]]:
         """Return the edges and branches, nodes that choose included; a plain edge to a target that its source

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from types import CoroutineType
+from types import CoroutineType, MappingProxyType
 from typing import Any, Protocol, cast, runtime_checkable
 
 from .context import ExecutionContext
@@ -61,11 +61,14 @@ class BaseNode:
     last dict that was yielded, else `{"content": text}`. A subclass may override `run` instead.
 
     `kind` is the name shown in a graph; options of `add_node` are the keyword parameters of `__init__`.
-    `templates` are the node's `{{...}}` texts, so that compile() can check the names in them.
+    `templates` are the node's `{{...}}` texts, so that compile() can check the names in them. `graphs` are
+    graphs that the node runs itself, by name: compile() compiles them into `context.inner[id]`, and
+    `core.nested.run` runs them.
     """
 
     kind = "node"
     templates: Sequence[str] = ()
+    graphs: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, id: str) -> None:
         self.id = id
@@ -88,6 +91,14 @@ class BaseNode:
 
     def check(self) -> None:
         """Raise, before a run starts, what would make this node fail in it, such as a missing key."""
+
+    def adopts(self, after: Sequence[str]) -> Sequence[str]:
+        """Return the nodes of the graph that this node runs itself, as it does `graphs`.
+
+        Parameters: after, the nodes that its plain edges lead to. The edges that leave an adopted node then
+        leave from this one.
+        """
+        return ()
 
     def routing(self) -> Routing | None:
         """Return how this node chooses among its successors, or None when it does not choose."""

@@ -54,6 +54,15 @@ def resolve(template: str, context: ExecutionContext) -> str:
     return substitute(template, lambda expression: value_of(expression, context))
 
 
+def fill(template: str, context: ExecutionContext) -> Any:
+    """Return the value that a template stands for when it is one reference and nothing else, else its text.
+
+    Raises VariableResolutionError as `resolve` does.
+    """
+    match = _REFERENCE.fullmatch(template.strip())
+    return resolve(template, context) if match is None else value_of(match[1], context)
+
+
 def value_of(expression: str, context: ExecutionContext) -> Any:
     """Return the value that one template expression stands for. Raises VariableResolutionError."""
     root, _, rest = expression.partition(".")

@@ -31,9 +31,10 @@ class ToolNode(BaseNode):
         a Tool. A generator's texts are streamed as tokens, its ExecutionEvents passed on.
     bindings : values for parameters by name.
 
-    A parameter is filled from `input`, `context`, `state`, `variables` and `chat_history` by name, then from
-    the keys of a dict input, then from bindings, then by its default. The output is the returned dict as it
-    is, any other value as `{"output": value}`, the text of a generator as `{"content": text}`.
+    A parameter is filled from `input`, `context`, `state`, `variables` and `chat_history` by name, inside a
+    foreach from `item` and `index`, then from the keys of a dict input, then from bindings, then by its
+    default. The output is the returned dict as it is, any other value as `{"output": value}`, the text of a
+    generator as `{"content": text}`.
     """
 
     kind = "tool"
@@ -111,6 +112,8 @@ class ToolNode(BaseNode):
             "variables": context.variables,
             "chat_history": context.chat_history,
         }
+        if "value" in context.iteration:
+            special |= {"item": context.iteration["value"], "index": context.iteration["index"]}
         fields = {str(k): v for k, v in input.items()} if isinstance(input, dict) else {}
         values: dict[str, Any] = {}
         for p in self.parameters:
