@@ -7,12 +7,13 @@ import base64
 import warnings
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, cast
 
 from mesh_nb.core.context import ExecutionContext
 from mesh_nb.core.events import EventType, ExecutionEvent
 from mesh_nb.nodes.agent import AgentNode
+from mesh_nb.nodes.llm import LLMNode
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(64))
 
@@ -293,7 +294,29 @@ async def langgraph_agent(
         yield graph.compile(checkpointer=checkpointer)
 
 
+@asynccontextmanager
+async def generator_agent(base_url: str, model: str, **options: Any) -> AsyncIterator[Any]:
+    """An async generator function that asks a model through an llm node, and hands on what it says."""
+    options = {
+        "provider": "openai",
+        "base_url": base_url,
+        "api_key": "sk-test-0000",
+        "max_retries": 0,
+        **options,
+    }
+    node = LLMNode("inner", model=model, tools=options.pop("tools", [get_item]), **options)
+    node.check()
+
+    async def helper(message: Any, context: ExecutionContext) -> AsyncIterator[ExecutionEvent]:
+        async with aclosing(cast("Any", node.run({"input": message}, ExecutionContext()))) as events:
+            async for event in events:
+                yield event
+
+    yield helper
+
+
 REAL = {
+    "generator": generator_agent,
     "vel": _real_vel,
     "openai_agents": openai_agent,
     "pydantic_ai": pydantic_agent,
