@@ -26,6 +26,7 @@ from ._text import clean
 _RETRYABLE = frozenset({408, 409, 429})
 _KEY_LIKE = re.compile(r"\b(?:(?:sk|pk|gsk|xai|pplx|hf)[-_]|AIza)[A-Za-z0-9_*.\-]{6,}")
 _MESSAGE_LIMIT = 600
+_MAX_DEPTH = 50
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,7 +34,8 @@ class Target:
     """Whom a call goes to, for messages.
 
     Parameters: provider and model by name; endpoint, the base URL; key_variable, the environment variable
-    that holds the key; idle_timeout and timeout of the call, in seconds; secrets, what no message may show.
+    that holds the key; idle_timeout and timeout of the call, in seconds; secrets, what no message may show;
+    request_id, the vendor's, once its answer has begun.
     """
 
     provider: str
@@ -43,6 +45,7 @@ class Target:
     idle_timeout: float
     timeout: float | None = None
     secrets: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+    request_id: str | None = None
 
     @property
     def shown_endpoint(self) -> str:
@@ -51,12 +54,25 @@ class Target:
         host = parts.hostname or self.endpoint
         return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path}"
 
+    def hide(self, value: Any, depth: int = 0) -> Any:
+        """Return text, or a JSON value, without keys; what is nested deeper than 50 levels is left out."""
+        if isinstance(value, str):
+            for secret in self.secrets:
+                if len(secret) > 3:
+                    value = value.replace(secret, "***")
+            return _KEY_LIKE.sub("***", value)
+        if not isinstance(value, (dict, list)):
+            return value
+        if depth == _MAX_DEPTH:
+            return None
+        if isinstance(value, list):
+            return [self.hide(v, depth + 1) for v in cast("list[Any]", value)]
+        pairs = cast("dict[str, Any]", value).items()
+        return {self.hide(k): self.hide(v, depth + 1) for k, v in pairs}
+
     def scrub(self, text: str) -> str:
         """Return the text without keys, cut to a readable length."""
-        for secret in self.secrets:
-            if len(secret) > 3:
-                text = text.replace(secret, "***")
-        text = clean(_KEY_LIKE.sub("***", text)).strip()
+        text = clean(self.hide(text)).strip()
         return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"
 
 
@@ -74,17 +90,17 @@ def explain(error: Exception, target: Target, *, reading: bool = False, late: bo
         return _from_status(error, status, target)
     if late:
         message = f"The call took longer than its timeout of {target.timeout:g} s"
-        return StreamTimeoutError(message, **_who(target), hint="Raise timeout=, or ask for less.")
+        return StreamTimeoutError(message, **_answered(target), hint="Raise timeout=, or ask for less.")
     if "ConnectTimeout" in _causes(error):
         return _unreachable("did not accept a connection in time", target)
     if names & {"APITimeoutError", "TimeoutException", "TimeoutError"}:
         message = f"Nothing arrived for {target.idle_timeout:g} s"
         hint = "Raise idle_timeout= if the model thinks in silence for that long."
-        return StreamTimeoutError(message, **_who(target), hint=hint, retryable=True)
+        return StreamTimeoutError(message, **_answered(target), hint=hint, retryable=True)
     if reading or "RemoteProtocolError" in _causes(error):
         message = f"The connection broke before the answer was complete ({target.scrub(_last(error))})"
         hint = "What had arrived is kept; run it again."
-        return IncompleteStreamError(message, **_who(target), hint=hint, retryable=True)
+        return IncompleteStreamError(message, **_answered(target), hint=hint, retryable=True)
     if names & {"APIConnectionError", "TransportError", "OSError"}:
         return _unreachable(f"could not be reached ({target.scrub(_last(error))})", target)
     if names & {"APIError", "OpenAIError", "AnthropicError", "HTTPError"}:
@@ -108,10 +124,10 @@ def from_stream(error: dict[str, Any], target: Target) -> ProviderError:
         message,
         **_who(target),
         status=status,
-        request_id=request_id if isinstance(request_id, str) else None,
+        request_id=target.scrub(request_id) if isinstance(request_id, str) else target.request_id,
         hint=hint,
         retryable=busy,
-        details=error,
+        details=target.hide(error),
     )
 
 
@@ -119,7 +135,7 @@ def malformed(beginning: str, target: Target) -> ProviderError:
     """Return the error for an event that is not JSON."""
     message = f"The stream holds an event that is not JSON: {target.scrub(beginning)}"
     hint = f"What had arrived is kept. Is {target.shown_endpoint} an API of the kind that was chosen?"
-    return ProviderError(message, **_who(target), hint=hint)
+    return ProviderError(message, **_answered(target), hint=hint)
 
 
 def incomplete(loose: bytes, target: Target) -> IncompleteStreamError:
@@ -127,11 +143,15 @@ def incomplete(loose: bytes, target: Target) -> IncompleteStreamError:
     said = target.scrub(loose.decode("utf-8", "replace")[:_MESSAGE_LIMIT])
     message = "The answer ended before it was complete" + (f"; the server said: {said}" if said else "")
     hint = "What had arrived is kept; run it again."
-    return IncompleteStreamError(message, **_who(target), hint=hint, retryable=not said)
+    return IncompleteStreamError(message, **_answered(target), hint=hint, retryable=not said)
 
 
 def _who(target: Target) -> dict[str, Any]:
     return {"provider": target.provider, "model": target.model}
+
+
+def _answered(target: Target) -> dict[str, Any]:
+    return {**_who(target), "request_id": target.request_id}
 
 
 def _unreachable(what: str, target: Target) -> ProviderError:
@@ -159,12 +179,18 @@ def _from_status(error: Any, status: int, target: Target) -> ProviderError:
         message,
         **_who(target),
         status=status,
-        request_id=getattr(error, "request_id", None) or headers.get("request-id"),
+        request_id=request_id_of(headers, target),
         hint=hint,
         retry_after=_retry_after(headers),
         retryable=retryable,
-        details=details or None,
+        details=target.hide(details) or None,
     )
+
+
+def request_id_of(headers: Any, target: Target) -> str | None:
+    """Return the id that the vendor gave a request, from the headers of its answer."""
+    found = headers.get("x-request-id") or headers.get("request-id")
+    return target.scrub(found) if isinstance(found, str) else None
 
 
 def _hint(status: int, code: str, message: str, target: Target) -> str:

@@ -43,7 +43,7 @@ class Reply:
     """A response that is being read, in the form in which the SDKs offer theirs."""
 
     def __init__(self, response: httpx2.Response) -> None:
-        self._response = response
+        self._response, self.headers = response, response.headers
 
     def iter_bytes(self) -> AsyncIterator[bytes]:
         """Return the body as it arrives, decompressed."""
@@ -117,7 +117,7 @@ async def _refusal(response: httpx2.Response, target: Target) -> Exception:
             model=target.model,
             status=response.status_code,
             hint=f"Check {target.key_variable}, or the api_key= that was passed.",
-            details=error,
+            details=target.hide(error),
         )
     waits = [d["retryDelay"] for d in details if isinstance(d.get("retryDelay"), str)]
     if waits and "retry-after" not in response.headers:

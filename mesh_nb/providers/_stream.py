@@ -18,7 +18,7 @@ from ..core.events import DELTAS, EventType, ExecutionEvent, dumps
 from ..core.prices import price
 from ._blocks import native_event
 from ._call import ModelCall
-from ._failures import Target, explain, from_stream, incomplete, malformed
+from ._failures import Target, explain, from_stream, incomplete, malformed, request_id_of
 from ._wire import Decoder
 
 MAX_WAIT = 60.0
@@ -86,7 +86,7 @@ async def stream(call: ModelCall, exchange: Exchange) -> AsyncGenerator[Executio
     deadline = None if call.timeout is None else asyncio.get_running_loop().time() + call.timeout
     while True:
         attempt += 1
-        translator, decoder = exchange.translate(call_id), Decoder()
+        target, translator, decoder = exchange.target, exchange.translate(call_id), Decoder()
         failure: Exception | None = None
         delivered, until = False, deadline
         async with contextlib.AsyncExitStack() as stack:
@@ -94,10 +94,10 @@ async def stream(call: ModelCall, exchange: Exchange) -> AsyncGenerator[Executio
             while failure is None:
                 try:
                     if pieces is None:
-                        pieces = await _open(exchange, stack, deadline)
+                        pieces, target = await _open(exchange, stack, deadline)
                     data = await _next(pieces, until)
                 except Exception as error:  # noqa: BLE001  explain() hands a bug back as it is
-                    failure = _explain(error, exchange.target, pieces is not None, deadline)
+                    failure = _explain(error, target, pieces is not None, deadline)
                     break
                 for chunk in _chunks(decoder, data):
                     events = translator.feed(chunk)
@@ -112,7 +112,7 @@ async def stream(call: ModelCall, exchange: Exchange) -> AsyncGenerator[Executio
                     break
                 if translator.error is not None and until is deadline:
                     until = _linger(deadline)
-        failure = _verdict(failure, translator, decoder, exchange.target)
+        failure = _verdict(failure, translator, decoder, target)
         delay = None if failure is None or delivered else _delay(failure, attempt, call, deadline)
         if failure is None or delay is None:
             break
@@ -128,10 +128,13 @@ async def stream(call: ModelCall, exchange: Exchange) -> AsyncGenerator[Executio
 
 async def _open(
     exchange: Exchange, stack: contextlib.AsyncExitStack, deadline: float | None
-) -> AsyncIterator[bytes]:
+) -> tuple[AsyncIterator[bytes], Target]:
+    """Send the request; return the answer's bytes, and the target with the id that the vendor gave it."""
     async with asyncio.timeout_at(deadline):
         response = await stack.enter_async_context(await exchange.send())
-    return await stack.enter_async_context(contextlib.aclosing(response.iter_bytes()))
+    request_id = request_id_of(getattr(response, "headers", {}), exchange.target)
+    pieces = await stack.enter_async_context(contextlib.aclosing(response.iter_bytes()))
+    return pieces, dataclasses.replace(exchange.target, request_id=request_id)
 
 
 async def _next(pieces: AsyncIterator[bytes], deadline: float | None) -> bytes | None:
