@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .core.executor import Executor
     from .core.graph import CompiledGraph, StateGraph
     from .core.modes import DebugInfo, StateUpdate, StateValue, StreamMessage, StreamMode
-    from .core.node import BaseNode
+    from .core.node import BaseNode, NodeResult
     from .core.plugins import register
     from .core.run import Run, last_run, runs
     from .core.tools import Tool, tool
@@ -68,6 +68,7 @@ _PUBLIC = {
     "MeshError": "core.errors",
     "MeshInterrupted": "core.errors",
     "NodeExecutionError": "core.errors",
+    "NodeResult": "core.node",
     "ProviderError": "core.errors",
     "RejectedError": "core.errors",
     "Run": "core.run",
@@ -110,6 +111,7 @@ __all__ = [
     "MeshError",
     "MeshInterrupted",
     "NodeExecutionError",
+    "NodeResult",
     "ProviderError",
     "RejectedError",
     "Run",

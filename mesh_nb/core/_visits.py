@@ -17,6 +17,7 @@ from .context import ExecutionContext
 from .errors import InnerFailure, MeshError, Unanswered
 from .events import DELTAS, EventType, ExecutionEvent
 from .interrupts import Desk, Policy
+from .node import NodeResult
 from .scheduler import Scheduler
 
 # Looking up a member of an enum costs as much as a call.
@@ -50,6 +51,7 @@ class Visits:
         self.context.graph_id = context.graph_id or graph.graph_id
         self.context.outputs.update(dict.fromkeys(graph.awaited))
         self.context.inner, self.context.repeats = graph.inner, bool(graph.plan.loops)
+        self.context.reducers = graph.reducers
         if self.context.desk is None:
             self.context.desk = Desk(on_no_answer)
         self.desk: Desk = self.context.desk
@@ -114,7 +116,7 @@ class Visits:
         elif kind in _OURS or kind == EventType.NODE_START:
             raise MeshError(f"it yielded {kind}, which only the executor records.")
         elif kind == EventType.STATE_UPDATE:
-            self.context.state.update(event.output or {})
+            event.output = self.context.update_state(event.output or {}, event.metadata.get("removed", ()))
         elif kind == EventType.RESPONSE_METADATA:
             self._recorder.totals.add(event.metadata)
         elif kind == EventType.INTERRUPT:
@@ -140,6 +142,10 @@ class Visits:
                 self.desk.register(recorded)
         return (recorded,)
 
+    def _updated(self, visit: Visit, result: NodeResult) -> Iterable[ExecutionEvent]:
+        """Record what a node's result does to the state."""
+        return self._accept(visit, result.update(visit.node_id)) if result.state else ()
+
     def _received(self, visit: Visit, item: Any) -> Iterable[ExecutionEvent]:
         """Record an item of a channel."""
         try:
@@ -149,8 +155,11 @@ class Visits:
                 return self._accept(visit, item)
             error = item.error
             if error is None and visit.index in self.graph.direct:
-                done = self._recorder.make(_NODE_COMPLETE, visit, item.at, item.last)
-                return (self._complete(visit, done),)
+                output, updated = item.last, ()
+                if output.__class__ is NodeResult:
+                    output, updated = output.output, self._updated(visit, output)
+                done = self._recorder.make(_NODE_COMPLETE, visit, item.at, output)
+                return (*updated, self._complete(visit, done))
             visit.done = visit.done or item.last
             if error is None:
                 return self._completed(visit)

@@ -214,7 +214,8 @@ class CompiledGraph(Runnable):
 
     `nodes` maps node ids to nodes, `plan` is its shape, the rest is by index into `plan.ids`. `outputs`
     are the nodes that the run's output is of, none for all leaves; `awaited` those that templates may name
-    before they have run, in a loop's first round; `inner` what nodes run themselves, by node and name.
+    before they have run, in a loop's first round; `inner` what nodes run themselves, by node and name;
+    `reducers` how updates of a name of the state are put together.
     """
 
     def __init__(
@@ -233,6 +234,7 @@ class CompiledGraph(Runnable):
         self.inner: Mapping[str, Mapping[str, CompiledGraph]] = inner or {}
         self.outputs = outputs
         self.awaited: tuple[str, ...] = ()
+        self.reducers: Mapping[str, Callable[[Any, Any], Any]] = {}
         self.nodes = nodes
         self.edges = edges
         self.branches = branches

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .interrupts import Desk, Kind, Question, ask
@@ -28,8 +28,8 @@ class ExecutionContext:
     outputs, input, iteration, run_id, desk, journal : set by the executor on the copy that it gives to
         nodes. `outputs` maps a node id to its last output, `iteration` holds `$iteration` values inside
         loops, `desk` has the run's questions, `journal` what an unfinished node of a resumed run did before.
-    visit, repeats, inner : which visit of the node this is, whether there can be others, and the compiled
-        graphs that nodes run themselves, by node id and name.
+    visit, repeats, inner, reducers : which visit of the node this is, whether there can be others, the
+        compiled graphs that nodes run themselves, by node id and name, and the graph's reducers.
 
     One context may serve several runs at once: each run works on its own copy, and writes its state and
     history back when it completes.
@@ -50,6 +50,9 @@ class ExecutionContext:
     visit: int = 0
     repeats: bool = False
     inner: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict[str, Any], repr=False)
+    reducers: Mapping[str, Callable[[Any, Any], Any]] = dataclasses.field(
+        default_factory=dict[str, Any], repr=False
+    )
 
     def for_run(self, run_id: str, input: Any) -> ExecutionContext:
         """Return the private copy that one run works on."""
@@ -88,6 +91,7 @@ class ExecutionContext:
             iteration.get("index", 0) if visit is None else visit,
             self.repeats,
             self.inner,
+            self.reducers,
         )
 
     @property
@@ -124,6 +128,20 @@ class ExecutionContext:
             arguments=arguments,
             timeout=timeout,
         )
+
+    def update_state(self, update: Mapping[str, Any], removed: Iterable[str] = ()) -> dict[str, Any]:
+        """Put an update into the state, through the reducers of the graph, and return the new values.
+
+        Only the executor calls this: a node returns a NodeResult, or yields a state_update event.
+        """
+        new: dict[str, Any] = {}
+        for name, value in update.items():
+            reduce = self.reducers.get(name)
+            new[name] = value if reduce is None or name not in self.state else reduce(self.state[name], value)
+        self.state.update(new)
+        for name in removed:
+            self.state.pop(name, None)
+        return new
 
     def get_node_output(self, node_id: str, default: Any = None) -> Any:
         """Return the last output of a node, or `default` when it has not run."""

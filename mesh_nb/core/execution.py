@@ -21,6 +21,7 @@ from .context import ExecutionContext, preview
 from .errors import NodeExecutionError
 from .events import DELTAS, EventType, ExecutionEvent
 from .interrupts import Policy
+from .node import NodeResult
 from .scheduler import START
 
 _LEFT = (GeneratorExit, asyncio.CancelledError, KeyboardInterrupt)
@@ -99,6 +100,10 @@ class Execution(Visits):
                 try:
                     if call := direct.get(index):
                         output = await call(value, self._context_of(number) if loops else self.context)
+                        if output.__class__ is NodeResult:
+                            for recorded in self._handing(self._updated(visit, output)):
+                                yield recorded
+                            output = output.output
                         if index in choices:
                             await self._decide(visit, output)
                         yield self._complete(visit, make(_NODE_COMPLETE, visit, time.time(), output))
@@ -187,7 +192,8 @@ class Execution(Visits):
             visit.done = visit.done or item.last
         try:
             if visit.index in self.graph.direct:
-                await self._decide(visit, item.last)
+                last = item.last
+                await self._decide(visit, last.output if last.__class__ is NodeResult else last)
             elif visit.done:
                 await self._decide(visit, visit.done.output)
         except Exception as error:  # noqa: BLE001  a routing function may raise anything

@@ -42,6 +42,7 @@ class StateGraph(Pausing, Runnable):
         self._aggregators: dict[str, Callable[[dict[str, Any]], Any]] = {}
         self._retries: dict[str, Retry] = {}
         self._outputs: dict[str, bool] = {}
+        self._reducers: dict[str, Callable[[Any, Any], Any]] = {}
         self._ids: dict[int, tuple[str, Any]] = {}
         self._ledger = Ledger()
         self._pauses: dict[tuple[str, str, str], Pause] = {}
@@ -263,6 +264,22 @@ class StateGraph(Pausing, Runnable):
             self._put(here, self._outputs, self._named("set_output", node_id), True)
         return self
 
+    def add_reducer(self, key: str, reducer: Callable[[Any, Any], Any]) -> StateGraph:
+        """Say how updates of a name of the state are put together: `add_reducer("notes", operator.add)`.
+
+        Parameters: reducer, a plain function from (value, update) to the new value; the first update becomes
+        the value as it is. Without a reducer an update replaces the value, so that of two nodes that run side
+        by side the last one wins.
+        Raises GraphValidationError for what is not a name or not a function.
+        """
+        here = self._enter()
+        if not isinstance(cast("Any", key), str) or not callable(reducer):
+            raise GraphValidationError(
+                f"add_reducer({shown(key)}, {shown(reducer)}) takes a name of the state and a function."
+            )
+        self._put(here, self._reducers, key, reducer)
+        return self
+
     def _enter(self) -> Origin | None:
         """Return the cell that is running; what an earlier run of it had added is taken back."""
         here = origin()
@@ -306,7 +323,7 @@ class StateGraph(Pausing, Runnable):
             self._make,
             lambda i: self._make(Hosting({i: self.nodes[i]}, [Edge("START", i)], [])),
         )
-        compiled.outputs = tuple(self._outputs)
+        compiled.outputs, compiled.reducers = tuple(self._outputs), dict(self._reducers)
         self._compiled = compiled
         return compiled
 
@@ -341,18 +358,8 @@ class StateGraph(Pausing, Runnable):
                     edges.pop((node_id, target, False), None)
         return list(edges.values()), branches
 
-    def to_mermaid(self) -> str:
-        """Return the compiled graph as Mermaid text. Raises GraphValidationError."""
-        return self.compile().to_mermaid()
-
     def __repr__(self) -> str:
         return f"<StateGraph {self.graph_id!r}: {len(self.nodes)} nodes, {len(self._edges)} edges>"
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        try:
-            return {**self.compile()._repr_mimebundle_(), "text/plain": repr(self)}
-        except GraphValidationError as error:
-            return {"text/plain": f"{self!r}\n" + "\n".join(f"- {e}" for e in error.errors)}
 
 
 def _check_ids(label: str, *ids: Any) -> None:

@@ -55,8 +55,11 @@ async def run(
     try:
         async with aclosing(inner.events()) as events:
             async for event in events:
-                if event.type not in _OURS:
-                    yield event
+                if event.type in _OURS:
+                    continue
+                if isolated and event.type == EventType.STATE_UPDATE:
+                    event.metadata = {**event.metadata, "isolated": True}
+                yield event
     except InnerFailure:
         raise
     except NodeExecutionError as error:
@@ -112,7 +115,7 @@ class _Inner(Execution):
         if isolated:
             context.state, context.chat_history = state, list(chat_history)
         else:
-            context.state, context.input = outer.state, outer.input
+            context.state, context.input, context.reducers = outer.state, outer.input, outer.reducers
             context.outputs = {**outer.outputs, **context.outputs}
         self._round, self._caller, self._state = context, ExecutionContext(), dict(context.state)
         self.desk = _Silent()

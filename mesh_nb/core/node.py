@@ -38,6 +38,21 @@ class Routing:
     max_loop_count: int | None = None
 
 
+@dataclasses.dataclass(slots=True)
+class NodeResult:
+    """What a node or a function returns when it changes the state too.
+
+    Parameters: output, of the node; state, new values by name, which go through the graph's reducers.
+    """
+
+    output: Any = None
+    state: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
+
+    def update(self, node_id: str) -> ExecutionEvent:
+        """Return the state_update event."""
+        return ExecutionEvent(EventType.STATE_UPDATE, node_id, output=dict(self.state))
+
+
 @runtime_checkable
 class Node(Protocol):
     """A node: an id, a kind for display, and `run`, an async generator of events.
@@ -55,7 +70,8 @@ class Node(Protocol):
 
 
 class BaseNode:
-    """The base for nodes of your own: write `async def execute(self, input, context)` and return the output.
+    """The base for nodes of your own: write `async def execute(self, input, context)` and return the output,
+    or a `NodeResult(output, state={...})` to change the state too.
 
     To stream, yield in it: text becomes tokens of one message, events are passed on, and the output is the
     last dict that was yielded, else `{"content": text}`. A subclass may override `run` instead.
@@ -87,6 +103,10 @@ class BaseNode:
             return
         if result.__class__ is CoroutineType or inspect.isawaitable(result):
             result = await result
+        if result.__class__ is NodeResult:
+            if result.state:
+                yield result.update(self.id)
+            result = result.output
         yield ExecutionEvent(_NODE_COMPLETE, self.id, None, result, {}, time.time())
 
     def check(self) -> None:

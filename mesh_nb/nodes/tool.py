@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import inspect
 import re
 import time
@@ -14,7 +15,7 @@ from typing import Any, cast
 from ..core.context import ExecutionContext
 from ..core.errors import GraphValidationError, MeshError, ToolError, nearest, told
 from ..core.events import EventType, ExecutionEvent
-from ..core.node import BaseNode, spoken
+from ..core.node import BaseNode, NodeResult, spoken
 from ..core.tools import Tool, guarded, run_function
 
 INJECTED = ("input", "context", "state", "variables", "chat_history")
@@ -34,7 +35,8 @@ class ToolNode(BaseNode):
     A parameter is filled from `input`, `context`, `state`, `variables` and `chat_history` by name, inside a
     foreach from `item` and `index`, then from the keys of a dict input, then from bindings, then by its
     default. The output is the returned dict as it is, any other value as `{"output": value}`, the text of a
-    generator as `{"content": text}`.
+    generator as `{"content": text}`; of a NodeResult its output. What the function assigns to names of
+    `state` is an update of the state, as is the state of a NodeResult.
     """
 
     kind = "tool"
@@ -53,6 +55,7 @@ class ToolNode(BaseNode):
             raise GraphValidationError(
                 f"Tool node {id!r}: {self.name} has no readable signature; wrap it in a function of your own."
             ) from None
+        self._takes_state = any(p.name in ("state", "context") for p in self.parameters)
         for p in self.parameters:
             if p.kind is p.POSITIONAL_ONLY:
                 raise GraphValidationError(
@@ -71,6 +74,8 @@ class ToolNode(BaseNode):
 
     async def run(self, input: Any, context: ExecutionContext) -> AsyncIterator[ExecutionEvent]:
         """Call the function between tool_call_start and tool_call_complete. Raises what it raises."""
+        if self._takes_state:  # Its changes reach the others as an event, through the reducers.
+            context = dataclasses.replace(context, state=dict(context.state))
         values = self._values(input, context)
         shown = {k: v for k, v in values.items() if k not in INJECTED or k == "input"}
         call = {
@@ -79,7 +84,7 @@ class ToolNode(BaseNode):
             "executed_by": "client",
             "arguments": {k: "***" if _SECRET.search(k) else v for k, v in shown.items()},
         }
-        before = dict(context.state) if "state" in values or "context" in values else None
+        before = dict(context.state) if self._takes_state else None
         yield ExecutionEvent(EventType.TOOL_CALL_START, self.id, metadata=dict(call))
         began, result = time.monotonic(), _Result()
         try:
@@ -94,13 +99,19 @@ class ToolNode(BaseNode):
             metadata = {**call, "status": "error", "duration_ms": _since(began)}
             yield ExecutionEvent(EventType.TOOL_CALL_COMPLETE, self.id, metadata=metadata, error=text)
             raise
+        update: dict[str, Any] = {}
+        removed: list[str] = []
+        if isinstance(result.value, NodeResult):
+            update, result.value = dict(result.value.state), result.value.output
         output = result.output()
         metadata = {**call, "status": "ok", "duration_ms": _since(began)}
         yield ExecutionEvent(EventType.TOOL_CALL_COMPLETE, self.id, output=output, metadata=metadata)
         if before is not None:
-            changed = {k: v for k, v in context.state.items() if k not in before or before[k] is not v}
-            if changed:
-                yield ExecutionEvent(EventType.STATE_UPDATE, self.id, output=changed)
+            update |= {k: v for k, v in context.state.items() if k not in before or before[k] is not v}
+            removed = [k for k in before if k not in context.state]
+        if update or removed:
+            metadata = {"removed": removed} if removed else {}
+            yield ExecutionEvent(EventType.STATE_UPDATE, self.id, output=update, metadata=metadata)
         yield ExecutionEvent(EventType.NODE_COMPLETE, self.id, output=output)
 
     def _values(self, input: Any, context: ExecutionContext) -> dict[str, Any]:
