@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from ._mermaid import mermaid
+from ._views import Views
 from .errors import UnknownNameError
 from .node import BaseNode, Node
 from .scheduler import Plan
@@ -107,7 +107,7 @@ class Choice:
     loops: tuple[tuple[int, Edge], ...]
 
 
-class Runnable:
+class Runnable(Views):
     """What a graph offers for running it; compiled or not."""
 
     def compile(self) -> CompiledGraph:
@@ -296,15 +296,8 @@ class CompiledGraph(Runnable):
                     next(n for n in nodes if n["id"] == host)["graph"] = graph.outline
         return {"nodes": nodes, "edges": edges}
 
-    def to_mermaid(self) -> str:
-        """Return the graph as Mermaid text; made offline, ids and labels escaped."""
-        return mermaid(self.outline)
-
     def __repr__(self) -> str:
         return f"<CompiledGraph {self.graph_id!r}: {len(self.nodes)} nodes>"
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/plain": repr(self), "text/markdown": f"```mermaid\n{self.to_mermaid()}\n```"}
 
 
 def positional(fn: Callable[..., Any]) -> int:

@@ -211,13 +211,11 @@ def test_59_large_graphs_compile_without_recursion() -> None:
         ring.compile()
 
 
-def test_a_graph_shows_itself_as_escaped_mermaid() -> None:
+def test_mermaid_text_is_escaped() -> None:
     graph = nodes("end", 'a"]; click', "<b>").add_sequence(["START", "end", 'a"]; click', "<b>", "END"])
     graph.add_edge("<b>", "end", is_loop_edge=True, max_iterations=3)
-    bundle = graph._repr_mimebundle_()
-    assert set(bundle) == {"text/plain", "text/markdown"}
-    text = bundle["text/markdown"]
-    assert text.startswith("```mermaid\nflowchart TD")
+    text = graph.to_mermaid()
+    assert text.startswith("flowchart TD")
     assert '"]; click' not in text
     assert "<b>" not in text
     assert '-.->|"max: 3"|' in text
