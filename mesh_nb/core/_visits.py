@@ -142,9 +142,10 @@ class Visits:
                 self.desk.register(recorded)
         return (recorded,)
 
-    def _updated(self, visit: Visit, result: NodeResult) -> Iterable[ExecutionEvent]:
+    def _updated(self, visit: Visit, result: NodeResult) -> ExecutionEvent:
         """Record what a node's result does to the state."""
-        return self._accept(visit, result.update(visit.node_id)) if result.state else ()
+        (recorded,) = self._accept(visit, result.update(visit.node_id))
+        return recorded
 
     def _received(self, visit: Visit, item: Any) -> Iterable[ExecutionEvent]:
         """Record an item of a channel."""
@@ -155,9 +156,9 @@ class Visits:
                 return self._accept(visit, item)
             error = item.error
             if error is None and visit.index in self.graph.direct:
-                output, updated = item.last, ()
+                output, updated = item.last, list[ExecutionEvent]()
                 if output.__class__ is NodeResult:
-                    output, updated = output.output, self._updated(visit, output)
+                    output, updated = output.output, [self._updated(visit, output)]
                 done = self._recorder.make(_NODE_COMPLETE, visit, item.at, output)
                 return (*updated, self._complete(visit, done))
             visit.done = visit.done or item.last

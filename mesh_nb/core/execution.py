@@ -101,8 +101,7 @@ class Execution(Visits):
                     if call := direct.get(index):
                         output = await call(value, self._context_of(number) if loops else self.context)
                         if output.__class__ is NodeResult:
-                            for recorded in self._handing(self._updated(visit, output)):
-                                yield recorded
+                            yield self._updated(visit, output)
                             output = output.output
                         if index in choices:
                             await self._decide(visit, output)
@@ -127,14 +126,17 @@ class Execution(Visits):
                         await close(source)
             for recorded in self._handing(self._end()):
                 yield recorded
-            if self._failure is not None:
-                visit, error = self._failure
-                raise NodeExecutionError(visit.node_id, error) from error
+            self._raise_failure()
         except BaseException as error:
             self._abandon(error)
             raise
         finally:
             self._recorder.close()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            visit, error = self._failure
+            raise NodeExecutionError(visit.node_id, error) from error
 
     def _launch(self, channel: Channel[Visit], batch: list[tuple[int, Any, int]]) -> list[ExecutionEvent]:
         """Start nodes at once, each with a task, and return their node_start events."""
