@@ -107,10 +107,14 @@ async def test_recorded_stream_yields_exactly_its_facts(replay: Replay, case: Ca
     assert calls(events) == [(c["id"], c["name"], c["arguments"]) for c in theirs]
     _check_hosted(events, [c for c in expect["tool_calls"] if c["executed_by"] == "provider"])
     _check_sources(events, expect["sources"])
-    files = [base64.b64decode(e.metadata["content"]) for e in events if e.type == "file"]
-    assert [hashlib.sha256(f).hexdigest() for f in files] == [f["sha256"] for f in expect["files"]]
-    found = [(e.metadata["mime_type"], e.metadata["size"]) for e in events if e.type == "file"]
-    assert found == [(f["mime"], f["bytes"]) for f in expect["files"]]
+    given = [e.metadata for e in events if e.type == "file"]
+    files = [m for m in given if "content" in m]
+    hashes = [hashlib.sha256(base64.b64decode(m["content"])).hexdigest() for m in files]
+    assert hashes == [f["sha256"] for f in expect["files"]]
+    assert [(m["mime_type"], m["size"]) for m in files] == [(f["mime"], f["bytes"]) for f in expect["files"]]
+    cited = expect["sources"].get("file_citations") or []
+    kept = [c["file_id"] for c in cited if c["type"] == "container_file_citation"]
+    assert [m["file_id"] for m in given if "content" not in m] == kept
 
     assert meta["model_id"] == expect["model_id"]
     assert meta["message_id"] == expect["response_id"]
