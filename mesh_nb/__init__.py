@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .core.executor import Executor
     from .core.graph import CompiledGraph, StateGraph
     from .core.modes import DebugInfo, StateUpdate, StateValue, StreamMessage, StreamMode
-    from .core.node import BaseNode, NodeResult
+    from .core.node import BaseNode
     from .core.plugins import register
     from .core.run import Run, last_run, runs
     from .core.tools import Tool, tool
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .frames.tools import tools_df
     from .nodes.condition import Condition
     from .notebook.compare import Comparison, compare
+    from .providers._limits import limits
 
 __version__ = "0.1.0"
 
@@ -68,7 +69,6 @@ _PUBLIC = {
     "MeshError": "core.errors",
     "MeshInterrupted": "core.errors",
     "NodeExecutionError": "core.errors",
-    "NodeResult": "core.node",
     "ProviderError": "core.errors",
     "RejectedError": "core.errors",
     "Run": "core.run",
@@ -88,6 +88,7 @@ _PUBLIC = {
     "tools_df": "frames.tools",
     "compare": "notebook.compare",
     "last_run": "core.run",
+    "limits": "providers._limits",
     "register": "core.plugins",
     "runs": "core.run",
     "tool": "core.tools",
@@ -111,7 +112,6 @@ __all__ = [
     "MeshError",
     "MeshInterrupted",
     "NodeExecutionError",
-    "NodeResult",
     "ProviderError",
     "RejectedError",
     "Run",
@@ -128,6 +128,7 @@ __all__ = [
     "costs_df",
     "events_df",
     "last_run",
+    "limits",
     "messages_df",
     "nodes_df",
     "prices",

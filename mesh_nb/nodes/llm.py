@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from ..core import templates
-from ..core._history import trimmed
 from ..core.attachments import FilePart, files_of
 from ..core.context import ExecutionContext, Message, as_text
 from ..core.errors import ConfigurationError, InputError, MeshError, UnknownNameError, shown
@@ -27,10 +27,11 @@ _CHOICES = ("auto", "none", "required")
 _KINDS: dict[str, tuple[str, Any]] = {
     **dict.fromkeys(("model", "provider", "api", "base_url", "api_key", "system_prompt"), ("text", str)),
     **dict.fromkeys(("temperature", "timeout", "idle_timeout"), ("a number", (int, float))),
-    **dict.fromkeys(("max_tokens", "max_steps", "max_retries", "history_tokens"), ("a whole number", int)),
+    **dict.fromkeys(("max_tokens", "max_steps", "max_retries"), ("a whole number", int)),
     "tools": ("a list", (Iterable, Callable)),
-    "extra": ("a dict", dict),
+    **dict.fromkeys(("extra", "extra_headers"), ("a dict", dict)),
 }
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _NEEDED = ("idle_timeout", "max_steps", "max_retries")
 _preloading: set[type] = set()
 
@@ -46,8 +47,6 @@ class LLMNode(BaseNode):
     base_url, api_key : None takes OPENAI_BASE_URL and OPENAI_API_KEY, or what the provider uses.
     client : an SDK client of your own (`openai.AsyncOpenAI`, `AsyncAzureOpenAI`), used as it is.
     system_prompt : a template, such as "Answer in French. The question was {{$question}}".
-    history_tokens : how much of the session's history is sent, its latest turns, by an estimate of 4
-        characters a token; None sends it all.
     temperature, max_tokens, reasoning : None leaves the model's default; reasoning is an effort ("low",
         "high") or the provider's own object.
     tools : functions, Tools, or names of tools that the provider runs.
@@ -59,7 +58,9 @@ class LLMNode(BaseNode):
     max_retries : how often a request is sent again before its first event (429, 5xx, no connection).
     think_tags : read a leading `<think>...</think>` in the answer as reasoning.
     use_native_events : deliver the provider's own chunks too, under `metadata["native"]`.
-    extra : further fields for the request's body.
+    prompt_cache : "auto" has the provider keep what does not change from call to call: marks for Anthropic,
+        a key for OpenAI; the others decide themselves.
+    extra, extra_headers : further fields for the request's body, further headers; headers are not logged.
 
     The node sends the session's chat history and its input, with the attachments that the input has under
     `files`. Its output is `{"content": text, "tool_calls": [...]}`, and "parsed" with an output_type. Raises
@@ -79,7 +80,6 @@ class LLMNode(BaseNode):
         api_key: str | None = None,
         client: Any = None,
         system_prompt: str | None = None,
-        history_tokens: int | None = None,
         temperature: float | None = None,
         max_tokens: int | None = None,
         reasoning: str | dict[str, Any] | None = None,
@@ -92,13 +92,14 @@ class LLMNode(BaseNode):
         max_retries: int = 2,
         think_tags: bool = True,
         use_native_events: bool = False,
+        prompt_cache: str | None = None,
         extra: dict[str, Any] | None = None,
+        extra_headers: dict[str, str] | None = None,
     ) -> None:
         _check_kinds(id, locals())
         super().__init__(id)
         self.model, self.provider, self.api = model, provider, api
         self.system_prompt, self.max_steps = system_prompt, max_steps
-        self.history_tokens = history_tokens
         self.templates = (system_prompt,) if system_prompt else ()
         self.output_type = None if output_type is None else read_type(id, output_type)
         own, named = _tools(id, tools)
@@ -118,6 +119,8 @@ class LLMNode(BaseNode):
             idle_timeout=idle_timeout,
             max_retries=max_retries,
             extra=dict(extra or {}),
+            headers=_headers(id, extra_headers or {}),
+            prompt_cache=prompt_cache,
             native=use_native_events,
             think_tags=think_tags,
         )
@@ -178,11 +181,10 @@ class LLMNode(BaseNode):
     def _messages(self, input: Any, context: ExecutionContext, system: str | None) -> list[Message]:
         own = as_text(input)
         text, files = own or context.question, files_of(input if own else context.input)
-        history = trimmed(context.chat_history, self.history_tokens)
-        if not text and not files and not system and not history:
+        if not text and not files and not system and not context.chat_history:
             raise InputError(f"Node {self.id!r} has nothing to ask: its input is empty. Pass a question.")
         content = [*files, *([{"type": "text", "text": text}] if text else [])] if files else text
-        return [*history, *([{"role": "user", "content": content}] if content else [])]
+        return [*context.chat_history, *([{"role": "user", "content": content}] if content else [])]
 
     def _resolve(self) -> tuple[Provider, str]:
         model = self.model or os.environ.get("MESH_MODEL")
@@ -213,7 +215,6 @@ class LLMNode(BaseNode):
         limits = [
             ("temperature", s.temperature, s.temperature is None or s.temperature >= 0, "0 or more"),
             ("max_tokens", s.max_tokens, s.max_tokens is None or s.max_tokens > 0, "above 0"),
-            ("history_tokens", self.history_tokens, (self.history_tokens or 0) >= 0, "0 or more"),
             ("max_steps", self.max_steps, self.max_steps > 0, "above 0"),
             ("timeout", s.timeout, s.timeout is None or s.timeout > 0, "above 0 (seconds)"),
             ("idle_timeout", s.idle_timeout, s.idle_timeout > 0, "above 0 (seconds)"),
@@ -222,10 +223,12 @@ class LLMNode(BaseNode):
         for name, value, fits, meant in limits:
             if not fits:
                 raise InputError(f"Node {self.id!r}: {name}={value!r} must be {meant}.")
-        names = [t.name for t in s.tools]
+        if s.prompt_cache not in (None, "auto"):
+            raise UnknownNameError(f"prompt_cache of node {self.id!r}", str(s.prompt_cache), ["auto"])
+        names = [*(t.name for t in s.tools), *s.builtin_tools]
         if isinstance(s.tool_choice, str) and s.tool_choice not in (*_CHOICES, *names):
             raise UnknownNameError(f"tool_choice of node {self.id!r}", s.tool_choice, [*_CHOICES, *names])
-        if s.tool_choice is not None and not (names or s.builtin_tools):
+        if s.tool_choice is not None and not names:
             raise InputError(f"Node {self.id!r} has a tool_choice but no tools: pass tools=.")
 
 
@@ -238,6 +241,16 @@ def _check_kinds(node_id: str, options: dict[str, Any]) -> None:
             # A key in the wrong place must not end up in a message.
             given = type(value).__name__ if name == "api_key" else shown(value)
             raise InputError(f"Node {node_id!r}: {name}={given} must be {meant}.")
+
+
+def _headers(node_id: str, given: dict[Any, Any]) -> dict[str, str]:
+    """Check headers without showing their values, which may be keys."""
+    for name, value in given.items():
+        named = isinstance(name, str) and _TOKEN.fullmatch(name)
+        if not named or not isinstance(value, str) or not (value.isascii() and value.isprintable()):
+            what = f"the value of {name!r}" if named else f"the name {shown(name)}"
+            raise InputError(f"Node {node_id!r}: extra_headers= has what no header can be: {what}.")
+    return dict(given)
 
 
 def _tools(node_id: str, given: Sequence[Callable[..., Any] | Tool | str]) -> tuple[list[Tool], list[str]]:

@@ -13,6 +13,7 @@ from ..core.context import Message, as_text
 from ..core.errors import InputError, UnknownNameError
 from ..core.events import loads
 from ._anthropic_thinking import max_tokens, thinking
+from ._cache import with_cache_marks
 from ._call import ModelCall
 from ._kinds import is_text, refused
 from ._text import clean
@@ -78,6 +79,8 @@ def messages_body(call: ModelCall) -> dict[str, Any]:
     container = _container(call.messages)
     if container is not None:
         body["container"] = container
+    if call.prompt_cache:
+        with_cache_marks(body)
     body.update(call.extra)
     return {name: value for name, value in body.items() if value is not None}
 
@@ -96,6 +99,8 @@ def _builtin(name: str) -> dict[str, Any]:
 def _tool_choice(choice: Any, names: list[str]) -> Any:
     if not isinstance(choice, str):
         return choice
+    if choice not in names and (choice in BUILTIN or _DATED.fullmatch(choice)):
+        choice = _builtin(choice)["name"]
     if choice in _CHOICES:
         return {"type": _CHOICES[choice]}
     if choice not in names:

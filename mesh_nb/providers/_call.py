@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 from ..core.context import Message
 from ..core.events import ExecutionEvent
 from ..core.tools import Tool
+
+_SECRET = re.compile("auth|key|token|secret|cookie|password", re.I)
 
 RESTART = "data-restart"
 """data_type of the custom_data that says: the answer begins again, what came before in its call is void."""
@@ -32,7 +35,8 @@ class ModelCall:
         client.
     timeout : seconds for the whole call; idle_timeout : seconds of silence that count as a failure.
     max_retries : how often the request is sent again before its first event.
-    extra : further fields of the request body, passed through.
+    extra : further fields of the request body, passed through; headers : further headers of the request.
+    prompt_cache : "auto" marks what does not change from call to call, where a provider wants that.
     native : deliver the wire's chunks too (`use_native_events`).
     think_tags : read a leading `<think>...</think>` in answer text as reasoning.
     """
@@ -54,8 +58,15 @@ class ModelCall:
     idle_timeout: float = 90.0
     max_retries: int = 2
     extra: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any], repr=False)
+    headers: dict[str, str] = dataclasses.field(default_factory=dict[str, str], repr=False)
+    prompt_cache: str | None = None
     native: bool = False
     think_tags: bool = True
+
+
+def secret_headers(call: ModelCall) -> list[str]:
+    """Return the values of a call's own headers that may be keys, which no message may show."""
+    return [value for name, value in call.headers.items() if _SECRET.search(name)]
 
 
 class Provider(Protocol):

@@ -74,12 +74,19 @@ def endpoint(base: str, model: str) -> str:
     return f"{root}/{collection}/{quote(name, safe='')}:streamGenerateContent?alt=sse"
 
 
+def headers(key: str | None, more: dict[str, str]) -> dict[str, str]:
+    """Return the headers of a request; the user's own go before ours."""
+    ours = {"content-type": "application/json"} | ({"x-goog-api-key": key} if key else {})
+    given = {name.lower(): value for name, value in more.items()}
+    return ours | given
+
+
 @contextlib.asynccontextmanager
 async def post(
     client: httpx2.AsyncClient,
     url: str,
     body: dict[str, Any],
-    key: str | None,
+    headers: dict[str, str],
     timeout: httpx2.Timeout,
     target: Target,
 ) -> AsyncGenerator[Reply, None]:
@@ -88,7 +95,6 @@ async def post(
     Raises APIStatusError for an answer that is no success, AuthenticationError for a key that is no key, and
     httpx2's own errors. A redirect is not followed: the key would go with it.
     """
-    headers = {"content-type": "application/json"} | ({"x-goog-api-key": key} if key else {})
     async with client.stream(
         "POST", url, content=dumps(body), headers=headers, timeout=timeout, follow_redirects=False
     ) as response:

@@ -97,7 +97,7 @@ def _tool_config(call: ModelCall) -> dict[str, Any]:
         return config
     if isinstance(choice, dict):
         return config | cast("dict[str, Any]", choice)
-    if not names:
+    if not names or choice in call.builtin_tools:
         if choice == "auto":
             return config
         raise InputError(

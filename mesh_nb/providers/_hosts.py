@@ -26,6 +26,9 @@ _HOSTS = {
     "router.huggingface.co": ("huggingface", "HF_TOKEN"),
 }
 
+VENDORS = ("azure", *sorted({name for name, _ in _HOSTS.values()}))
+"""The vendors that are known by their address."""
+
 # Before structured outputs: https://developers.openai.com/api/docs/guides/structured-outputs
 _WITHOUT_SCHEMA = re.compile(r"gpt-3|gpt-4(?![o.]|-?1)|gpt-4o-2024-05-13|o1-(?:mini|preview)|chatgpt-4o")
 _ONLY_JSON = ("api.deepseek.com", "api.moonshot.ai")

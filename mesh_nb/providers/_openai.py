@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -11,10 +12,12 @@ from ..core import prices
 from ..core.errors import ConfigurationError, InputError
 from ..core.events import ExecutionEvent
 from . import _clients, _hosts
-from ._call import ModelCall
+from ._cache import with_cache_key
+from ._call import ModelCall, secret_headers
 from ._failures import Target
 from ._fetch import TIMEOUT, Fetched, Stored, fetch
 from ._kinds import check_files
+from ._limits import limited
 from ._stream import Exchange, Translator, stream
 
 VENDOR = "openai"
@@ -77,6 +80,8 @@ def send(
     """
     target, key = _target(call)
     check_files(call, target.endpoint)
+    if call.prompt_cache and _hosts.is_openai(target.endpoint):
+        body = with_cache_key(body)
 
     async def prepare() -> None:
         await _clients.ensure_imported("openai")
@@ -87,13 +92,16 @@ def send(
         else:
             client = _clients.client("openai", base_url=target.endpoint, api_key=key)
         # extra_body carries the request as it is: the typed parameters would be walked and transformed.
-        return create(client)(
+        request = functools.partial(
+            create(client),
             model=call.model,
             stream=True,
             extra_body=body,
+            extra_headers=call.headers or None,
             timeout=_clients.timeout(read=call.idle_timeout),
             **needed,
         )
+        return limited(target, request)
 
     return stream(call, Exchange(target, body, open_stream, translate, prepare))
 
@@ -124,7 +132,8 @@ def _target(call: ModelCall) -> tuple[Target, str | None]:
     address = base_url(call)
     provider, variable = _hosts.vendor(address)
     key = None if call.client is not None else _hosts.find_key(address, call.api_key) or _PLACEHOLDER
-    secrets = tuple(s for s in (key, getattr(call.client, "api_key", None)) if isinstance(s, str))
+    own = (key, getattr(call.client, "api_key", None), *secret_headers(call))
+    secrets = tuple(s for s in own if isinstance(s, str))
     target = Target(provider, call.model, address, variable, call.idle_timeout, call.timeout, secrets)
     return target, key
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import re
 from collections.abc import AsyncIterator
@@ -16,9 +17,10 @@ from . import _clients, _hosts
 from ._anthropic_request import messages_body
 from ._anthropic_thinking import MAX_TOKENS
 from ._anthropic_translate import Translator
-from ._call import ModelCall
+from ._call import ModelCall, secret_headers
 from ._failures import Target
 from ._fetch import TIMEOUT, Fetched, Stored, fetch
+from ._limits import limited
 from ._stream import Exchange, stream
 
 _HOME = "https://api.anthropic.com"
@@ -123,14 +125,17 @@ class Anthropic:
             else:
                 client = _clients.client("anthropic", base_url=target.endpoint, api_key=key)
             # extra_body carries the request as it is: the typed parameters would be walked and transformed.
-            return client.messages.with_streaming_response.create(
+            request = functools.partial(
+                client.messages.with_streaming_response.create,
                 model=body.get("model", call.model),
                 max_tokens=body.get("max_tokens", MAX_TOKENS),
                 messages=[],
                 stream=True,
                 extra_body=rest,
+                extra_headers=call.headers or None,
                 timeout=_clients.timeout(read=call.idle_timeout),
             )
+            return limited(target, request)
 
         def translate(call_id: str) -> Translator:
             return Translator(call_id=call_id, model=call.model, native=call.native)
@@ -142,7 +147,7 @@ def _target(call: ModelCall) -> tuple[Target, str | None]:
     """Return whom a call goes to, and with which key; a client of the user's own has its key itself."""
     key = None if call.client is not None else _key(call) or _PLACEHOLDER
     own = (getattr(call.client, name, None) for name in ("api_key", "auth_token"))
-    secrets = tuple(s for s in (key, *own) if isinstance(s, str))
+    secrets = tuple(s for s in (key, *own, *secret_headers(call)) if isinstance(s, str))
     address, silence = _base_url(call), call.idle_timeout
     return Target("anthropic", call.model, address, _VARIABLE, silence, call.timeout, secrets), key
 

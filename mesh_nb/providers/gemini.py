@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,10 +12,11 @@ from ..core import prices
 from ..core.errors import ConfigurationError, InputError
 from ..core.events import ExecutionEvent
 from . import _clients, _gemini_http, _hosts
-from ._call import ModelCall
+from ._call import ModelCall, secret_headers
 from ._failures import Target
 from ._gemini_request import gemini_body
 from ._gemini_translate import Translator
+from ._limits import limited
 from ._stream import Exchange, stream
 
 # "Function calling with a response mime type: 'application/json' is unsupported", the API says.
@@ -71,7 +73,7 @@ class Gemini:
     def stream(self, call: ModelCall) -> AsyncIterator[ExecutionEvent]:
         """Make the call and yield its events. Raises ProviderError after everything that had arrived."""
         base_url, key, body = _base_url(call), _key(call), self.request(call)
-        secrets = (key,) if key else ()
+        secrets = (*((key,) if key else ()), *secret_headers(call))
         variable = _gemini_http.KEY_VARIABLES[0]
         target = Target("gemini", call.model, base_url, variable, call.idle_timeout, call.timeout, secrets)
         url = _gemini_http.endpoint(base_url, call.model)
@@ -82,7 +84,9 @@ class Gemini:
         async def send() -> contextlib.AbstractAsyncContextManager[Any]:
             client = _clients.client("httpx2") if call.client is None else call.client
             timeout = _clients.timeout(read=call.idle_timeout)
-            return _gemini_http.post(client, url, body, key, timeout, target)
+            headers = _gemini_http.headers(key, call.headers)
+            post = functools.partial(_gemini_http.post, client, url, body, headers, timeout, target)
+            return limited(target, post)
 
         def translate(call_id: str) -> Translator:
             return Translator(call_id=call_id, model=call.model, native=call.native)
