@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .core.executor import Executor
     from .core.graph import CompiledGraph, StateGraph
     from .core.modes import DebugInfo, StateUpdate, StateValue, StreamMessage, StreamMode
-    from .core.node import BaseNode
+    from .core.node import BaseNode, NodeResult
     from .core.plugins import register
     from .core.run import Run, last_run, runs
     from .core.tools import Tool, tool
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from .frames.runs import runs_df
     from .frames.tools import tools_df
     from .nodes.condition import Condition
-    from .notebook.compare import Comparison, compare
     from .providers._limits import limits
+    from .notebook.compare import Comparison, compare
 
 __version__ = "0.1.0"
 
@@ -69,6 +69,7 @@ _PUBLIC = {
     "MeshError": "core.errors",
     "MeshInterrupted": "core.errors",
     "NodeExecutionError": "core.errors",
+    "NodeResult": "core.node",
     "ProviderError": "core.errors",
     "RejectedError": "core.errors",
     "Run": "core.run",
@@ -112,6 +113,7 @@ __all__ = [
     "MeshError",
     "MeshInterrupted",
     "NodeExecutionError",
+    "NodeResult",
     "ProviderError",
     "RejectedError",
     "Run",

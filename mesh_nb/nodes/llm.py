@@ -11,6 +11,7 @@ from contextlib import aclosing
 from typing import Any
 
 from ..core import templates
+from ..core._history import trimmed
 from ..core.attachments import FilePart, files_of
 from ..core.context import ExecutionContext, Message, as_text
 from ..core.errors import ConfigurationError, InputError, MeshError, UnknownNameError, shown
@@ -27,7 +28,7 @@ _CHOICES = ("auto", "none", "required")
 _KINDS: dict[str, tuple[str, Any]] = {
     **dict.fromkeys(("model", "provider", "api", "base_url", "api_key", "system_prompt"), ("text", str)),
     **dict.fromkeys(("temperature", "timeout", "idle_timeout"), ("a number", (int, float))),
-    **dict.fromkeys(("max_tokens", "max_steps", "max_retries"), ("a whole number", int)),
+    **dict.fromkeys(("max_tokens", "max_steps", "max_retries", "history_tokens"), ("a whole number", int)),
     "tools": ("a list", (Iterable, Callable)),
     **dict.fromkeys(("extra", "extra_headers"), ("a dict", dict)),
 }
@@ -47,6 +48,8 @@ class LLMNode(BaseNode):
     base_url, api_key : None takes OPENAI_BASE_URL and OPENAI_API_KEY, or what the provider uses.
     client : an SDK client of your own (`openai.AsyncOpenAI`, `AsyncAzureOpenAI`), used as it is.
     system_prompt : a template, such as "Answer in French. The question was {{$question}}".
+    history_tokens : how much of the session's history is sent, its latest turns, by an estimate of 4
+        characters a token; None sends it all.
     temperature, max_tokens, reasoning : None leaves the model's default; reasoning is an effort ("low",
         "high") or the provider's own object.
     tools : functions, Tools, or names of tools that the provider runs.
@@ -80,6 +83,7 @@ class LLMNode(BaseNode):
         api_key: str | None = None,
         client: Any = None,
         system_prompt: str | None = None,
+        history_tokens: int | None = None,
         temperature: float | None = None,
         max_tokens: int | None = None,
         reasoning: str | dict[str, Any] | None = None,
@@ -100,6 +104,7 @@ class LLMNode(BaseNode):
         super().__init__(id)
         self.model, self.provider, self.api = model, provider, api
         self.system_prompt, self.max_steps = system_prompt, max_steps
+        self.history_tokens = history_tokens
         self.templates = (system_prompt,) if system_prompt else ()
         self.output_type = None if output_type is None else read_type(id, output_type)
         own, named = _tools(id, tools)
@@ -181,10 +186,11 @@ class LLMNode(BaseNode):
     def _messages(self, input: Any, context: ExecutionContext, system: str | None) -> list[Message]:
         own = as_text(input)
         text, files = own or context.question, files_of(input if own else context.input)
-        if not text and not files and not system and not context.chat_history:
+        history = trimmed(context.chat_history, self.history_tokens)
+        if not text and not files and not system and not history:
             raise InputError(f"Node {self.id!r} has nothing to ask: its input is empty. Pass a question.")
         content = [*files, *([{"type": "text", "text": text}] if text else [])] if files else text
-        return [*context.chat_history, *([{"role": "user", "content": content}] if content else [])]
+        return [*history, *([{"role": "user", "content": content}] if content else [])]
 
     def _resolve(self) -> tuple[Provider, str]:
         model = self.model or os.environ.get("MESH_MODEL")
@@ -215,6 +221,7 @@ class LLMNode(BaseNode):
         limits = [
             ("temperature", s.temperature, s.temperature is None or s.temperature >= 0, "0 or more"),
             ("max_tokens", s.max_tokens, s.max_tokens is None or s.max_tokens > 0, "above 0"),
+            ("history_tokens", self.history_tokens, (self.history_tokens or 0) >= 0, "0 or more"),
             ("max_steps", self.max_steps, self.max_steps > 0, "above 0"),
             ("timeout", s.timeout, s.timeout is None or s.timeout > 0, "above 0 (seconds)"),
             ("idle_timeout", s.idle_timeout, s.idle_timeout > 0, "above 0 (seconds)"),
