@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from .frames.runs import runs_df
     from .frames.tools import tools_df
     from .nodes.condition import Condition
-    from .providers._limits import limits
     from .notebook.compare import Comparison, compare
+    from .providers._limits import limits
 
 __version__ = "0.1.0"
 
