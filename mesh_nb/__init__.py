@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .frames.runs import runs_df
     from .frames.tools import tools_df
     from .nodes.condition import Condition
+    from .notebook.chat import Chat, chat
     from .notebook.compare import Comparison, compare
     from .providers._limits import limits
 
@@ -53,6 +54,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "BaseNode": "core.node",
+    "Chat": "notebook.chat",
     "Comparison": "notebook.compare",
     "CompiledGraph": "core.graph",
     "Condition": "nodes.condition",
@@ -87,6 +89,7 @@ _PUBLIC = {
     "nodes_df": "frames.nodes",
     "runs_df": "frames.runs",
     "tools_df": "frames.tools",
+    "chat": "notebook.chat",
     "compare": "notebook.compare",
     "last_run": "core.run",
     "limits": "providers._limits",
@@ -97,6 +100,7 @@ _PUBLIC = {
 
 __all__ = [
     "BaseNode",
+    "Chat",
     "Comparison",
     "CompiledGraph",
     "Condition",
@@ -126,6 +130,7 @@ __all__ = [
     "Tool",
     "__version__",
     "calls_df",
+    "chat",
     "compare",
     "costs_df",
     "events_df",

@@ -1,4 +1,4 @@
-// Builds mesh_nb/static/{hub,stub}.js; with --preview also build/preview/, a page that plays a run without a kernel.
+// Builds mesh_nb/static/{hub,stub,composer}.js; with --preview also build/preview/, a page that plays a run without a kernel.
 import { createHash } from "node:crypto";
 import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -46,10 +46,11 @@ const LICENSES =
 
 const hub = await bundle("src/hub.tsx", LICENSES);
 const stub = await bundle("src/stub.ts", "");
+const composer = await bundle("src/composer.ts", "");
 const key = createHash("sha256").update(hub).update(stub).digest("hex").slice(0, 12);
 
 await mkdir(out, { recursive: true });
-for (const [name, text] of Object.entries({ "hub.js": hub, "stub.js": stub })) {
+for (const [name, text] of Object.entries({ "hub.js": hub, "stub.js": stub, "composer.js": composer })) {
   const final = text.replaceAll(KEY, key);
   await writeFile(join(out, name), final);
   const gzip = gzipSync(final, { level: 9 }).length;

@@ -196,13 +196,16 @@ def _context(graph: Any, session_id: str | None, variables: dict[str, Any] | Non
     """Return the session's context, kept in this process, or a fresh one without a session."""
     if not session_id:
         return ExecutionContext(graph_id=graph.graph_id, variables=dict(variables or {}))
-    with _lock:
-        context = _sessions.setdefault(
-            session_id, ExecutionContext(graph_id=graph.graph_id, session_id=session_id)
-        )
+    context = session(session_id, graph.graph_id)
     if variables:
         context.variables.update(variables)
     return context
+
+
+def session(session_id: str, graph_id: str = "") -> ExecutionContext:
+    """Return what this process keeps of a session: chat history, state and variables; a new one is empty."""
+    with _lock:
+        return _sessions.setdefault(session_id, ExecutionContext(graph_id=graph_id, session_id=session_id))
 
 
 def private_loop() -> asyncio.AbstractEventLoop:

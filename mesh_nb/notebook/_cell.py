@@ -26,6 +26,7 @@ class Cell:
         self.runs: set[str] = set()
         self.summary: Any = None
         self.live = may_be_live(shell)
+        self.only_widgets = in_voila()
         self._publish = shell.display_pub.publish
         self._context = contextvars.copy_context()
 
@@ -59,15 +60,17 @@ def origin(shell: Any) -> dict[str, str]:
     """Return which notebook and cell are executed here, for the header of a run's log.
 
     `notebook` is its path, below the project's root where it lies there, as Jupyter and VS Code tell it; else
-    the kernel's id, which is another one after a restart. `cell` is the cell's own id, else "In [n]".
+    the kernel's id, which is another one after a restart. `cell` is the cell's own id, else its
+    `execution`, "In [n]".
     """
     kernel = getattr(shell, "kernel", None)
     if kernel is None:
         return {}
     metadata = kernel.get_parent().get("metadata") or {}
     # While a cell runs, execution_count may be the next one's already.
-    cell = metadata.get("cellId") or f"In [{len(shell.history_manager.input_hist_parsed) - 1}]"
-    return {"notebook": notebook_name(shell), "cell": str(cell)}
+    execution = f"In [{len(shell.history_manager.input_hist_parsed) - 1}]"
+    cell = str(metadata.get("cellId") or execution)
+    return {"notebook": notebook_name(shell), "cell": cell, "execution": execution}
 
 
 def notebook_name(shell: Any) -> str:
@@ -98,13 +101,18 @@ def may_be_live(shell: Any) -> bool:
         return setting not in _OFF
     if "PYTEST_VERSION" in os.environ:
         return False
-    if os.environ.get("SERVER_SOFTWARE", "").lower().startswith("voila"):
+    if in_voila():
         return True
     kernel = getattr(shell, "kernel", None)
     if kernel is None:
         return False
     content = kernel.get_parent().get("content", {})
     return bool(content.get("allow_stdin", getattr(kernel, "_allow_stdin", False)))
+
+
+def in_voila() -> bool:
+    """Return whether Voila shows this notebook: once a cell has run, only widgets change on its page."""
+    return os.environ.get("SERVER_SOFTWARE", "").lower().startswith("voila")
 
 
 @functools.cache
