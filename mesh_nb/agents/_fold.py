@@ -95,6 +95,11 @@ class Fold:
         self._tools: dict[str, _Tool] = {}
         self._next_message_id = ""
 
+    @property
+    def calling(self) -> bool:
+        """Whether a model call is open."""
+        return self._call is not None
+
     # ---- steps
     def step_start(self) -> Events:
         """Begin a step; one that we had begun ourselves and that holds no call yet is taken over."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -31,11 +31,19 @@ def _record(data: Any) -> dict[str, Any]:
     return data.model_dump(mode="json", warnings=False)
 
 
-class _Reader:
-    """One run's stream events, read into a fold."""
+_TOLD = frozenset(
+    {"message_output_created", "handoff_requested", "tool_called", "reasoning_item_created", "mcp_list_tools"}
+)
 
-    def __init__(self, fold: Fold) -> None:
-        self.fold = fold
+
+class _Reader:
+    """One run's stream events, read into a fold.
+
+    Parameters: fold; model, what says which provider and model an agent calls.
+    """
+
+    def __init__(self, fold: Fold, model: Callable[[Any], tuple[str, str]]) -> None:
+        self.fold, self.model = fold, model
         self.responses = ResponsesEvents(fold)
 
     def feed(self, event: Any) -> Events:
@@ -46,6 +54,8 @@ class _Reader:
             return [*step, *self.responses.feed(record)]
         if event.type == "run_item_stream_event":
             return self._item(event.name, event.item)
+        if event.type == "agent_updated_stream_event":
+            self.fold.provider, self.fold.model = self.model(event.new_agent)
         return []
 
     def _item(self, name: str, item: Any) -> Events:
@@ -60,7 +70,33 @@ class _Reader:
             }
             done = self.fold.tool_end(str(call_id), output=plain(raw).get("output")) if call_id else []
             return [*done, *self.fold.custom(names, data_type="data-handoff")]
-        return []
+        if name in _TOLD or name == "tool_output":
+            return []
+        payload = {"name": name, "item": plain(_dump(raw))}
+        return self.fold.custom(payload, data_type="native")
+
+    def stopped(self, error: Exception) -> Events:
+        """Return which guardrail stopped the run, if one did: its exception says only that one did."""
+        result = getattr(error, "guardrail_result", error)
+        guardrail, output = getattr(result, "guardrail", None), getattr(result, "output", None)
+        if guardrail is None or output is None:
+            return []
+        name = guardrail.get_name()
+        info = {"kind": type(guardrail).__name__, "name": name, "output_info": plain(output.output_info)}
+        return self.fold.custom(info, data_type="data-guardrail")
+
+    def waiting(self, approvals: list[Any]) -> tuple[Events, list[dict[str, Any]]]:
+        """Return the tool calls that the run waits for a person's approval of."""
+        found = [
+            {
+                "tool_name": item.tool_name,
+                "tool_call_id": getattr(item.raw_item, "call_id", None),
+                "arguments": getattr(item.raw_item, "arguments", None),
+            }
+            for item in approvals
+        ]
+        events = [self.fold.custom(one, data_type="data-tool-approval") for one in found]
+        return [event for some in events for event in some], found
 
 
 def _native(event: Any) -> dict[str, Any]:
@@ -132,15 +168,18 @@ class OpenAIAgentsPlugin:
 
         Parameters: see AgentPlugin; options are keyword arguments of `Runner.run_streamed` (max_turns,
         context, hooks, session, ...); a run_config of your own replaces ours, tracing included. A refusal and
-        an answer cut short by the model end the run as they end an llm node: with that finish reason. Raises
-        ProviderError for HTTP failures, and the SDK's own errors (too many turns, guardrails, ...).
+        an answer cut short by the model end the run as they end an llm node: with that finish reason. Tool
+        calls that wait for approval are not executed, and are `interrupts` of the output.
+        Raises ProviderError for HTTP failures, IncompleteStreamError for an answer that stops early (on chat
+        completions of other servers than OpenAI's the SDK does not say), and the SDK's own errors: too many
+        turns, guardrails, ...
         """
         # By string: this folder is called agents as well, and type checkers would look here.
         sdk: Any = importlib.import_module("agents")
         settings = _settings(sdk, agent, dict(options or {}))
         provider, model = _model(sdk, agent, settings["run_config"])
         fold = Fold(provider=provider, model=model)
-        reader = _Reader(fold)
+        reader = _Reader(fold, lambda one: _model(sdk, one, settings["run_config"]))
         history = use_session and "session" not in settings
         result = sdk.Runner.run_streamed(agent, _messages(input, context, history), **settings)
         failure: Exception | None = None
@@ -155,14 +194,19 @@ class OpenAIAgentsPlugin:
             finished = True
         except Exception as error:  # noqa: BLE001  what it had open is closed first, then it is raised
             if not (fold.text_seen and _is_answer(sdk, error, reader.responses.ended)):
-                failure = _errors.from_exception(error, provider=provider, model=model)
-        for one in fold.close(failed=failure is not None):
+                failure = _failure(sdk, error, reader)
+                for one in reader.stopped(error):
+                    yield one
+        asked, approvals = reader.waiting(list(result.interruptions) if finished else [])
+        for one in [*asked, *fold.close(failed=failure is not None)]:
             yield one
         if failure is not None:
             raise failure
         output = result.final_output if finished else None
-        parsed = {} if output is None or isinstance(output, str) else {"parsed": plain(output)}
-        yield ExecutionEvent(EventType.NODE_COMPLETE, output=parsed)
+        more: dict[str, Any] = {"interrupts": approvals} if approvals else {}
+        if output is not None and not isinstance(output, str):
+            more["parsed"] = plain(output)
+        yield ExecutionEvent(EventType.NODE_COMPLETE, output=more)
 
 
 class _Cancelling:
@@ -193,6 +237,13 @@ def _settings(sdk: Any, agent: Any, options: dict[str, Any]) -> dict[str, Any]:
         usage = sdk.ModelSettings(include_usage=True) if asked is None else None
         options["run_config"] = sdk.RunConfig(tracing_disabled=True, model_settings=usage)
     return options
+
+
+def _failure(sdk: Any, error: Exception, reader: _Reader) -> Exception:
+    fold = reader.fold
+    if isinstance(error, sdk.ModelBehaviorError) and fold.calling and not reader.responses.ended:
+        return _errors.incomplete(provider=fold.provider, model=fold.model)
+    return _errors.from_exception(error, provider=fold.provider, model=fold.model)
 
 
 def _is_answer(sdk: Any, error: Exception, ended: str) -> bool:

@@ -23,7 +23,7 @@ from support import streams, until
 
 from mesh_nb.core import plugins
 from mesh_nb.core.context import ExecutionContext
-from mesh_nb.core.errors import AuthenticationError, ProviderError, UnknownNameError
+from mesh_nb.core.errors import AuthenticationError, IncompleteStreamError, ProviderError, UnknownNameError
 from mesh_nb.nodes.agent import AgentNode
 
 APIS = pytest.mark.parametrize("api", ["chat", "responses"])
@@ -109,6 +109,125 @@ async def test_handoff_is_custom_data(replay: Any) -> None:
     assert data.content == {"from": "tester", "to": "tester"}
     assert of_type(events, "tool_call_complete")[0].metadata["status"] == "ok"
     assert events[-1].output["content"] == "tok0 tok1 tok2 "
+
+
+async def test_after_a_handoff_the_other_agents_model_is_named(replay: Any) -> None:
+    import agents
+
+    async with (
+        openai_agent(replay.base_url, "synthetic-3") as second,
+        openai_agent(replay.base_url, "synthetic-1-t1", tools=[]) as first,
+    ):
+        first.handoffs = [agents.handoff(second, tool_name_override="get_item")]
+        events = await events_of(first)
+    asked = [m.metadata["requested_model"] for m in of_type(events, "model_call_start")]
+    assert asked == ["synthetic-1-t1", "synthetic-3"]
+
+
+def guardrail(trips: bool) -> Any:
+    import agents
+
+    async def check(context: Any, agent: Any, data: Any) -> Any:
+        return agents.GuardrailFunctionOutput(output_info={"why": "rules"}, tripwire_triggered=trips)
+
+    return check
+
+
+async def test_an_input_guardrail_is_named_and_ends_the_run(replay: Any) -> None:
+    import agents
+
+    rules = [agents.InputGuardrail(guardrail(True), name="manners")]
+    async with openai_agent(replay.base_url, "synthetic-500@delay=0.02", input_guardrails=rules) as agent:
+        events, error = await events_and_error(agent)
+    assert isinstance(error, agents.InputGuardrailTripwireTriggered)
+    assert_grammar(events)
+    (told,) = of_type(events, "custom_data")
+    assert told.metadata["data_type"] == "data-guardrail"
+    assert told.content == {"kind": "InputGuardrail", "name": "manners", "output_info": {"why": "rules"}}
+    await until(lambda: replay.stats["active"] == 0)
+
+
+async def test_an_output_guardrail_is_named_and_the_words_are_kept(replay: Any) -> None:
+    import agents
+
+    rules = [agents.OutputGuardrail(guardrail(True), name="manners")]
+    async with openai_agent(replay.base_url, "synthetic-3", output_guardrails=rules) as agent:
+        events, error = await events_and_error(agent)
+    assert isinstance(error, agents.OutputGuardrailTripwireTriggered)
+    assert_grammar(events)
+    assert text_of(events) == "tok0 tok1 tok2 "
+    assert of_type(events, "response_metadata")[0].metadata["usage_status"] == "reported"
+    assert of_type(events, "step_complete")[0].metadata["finish_reason"] == "error"
+    assert of_type(events, "custom_data")[0].content["name"] == "manners"
+
+
+async def test_guardrails_that_pass_say_nothing(replay: Any) -> None:
+    import agents
+
+    async with openai_agent(
+        replay.base_url,
+        "synthetic-3",
+        input_guardrails=[agents.InputGuardrail(guardrail(False))],
+        output_guardrails=[agents.OutputGuardrail(guardrail(False))],
+    ) as agent:
+        events = await events_of(agent)
+    assert of_type(events, "custom_data") == []
+    assert events[-1].output["content"] == "tok0 tok1 tok2 "
+
+
+async def test_a_tool_guardrail_is_named(replay: Any) -> None:
+    import agents
+
+    @agents.tool_input_guardrail
+    def never(data: Any) -> Any:
+        return agents.ToolGuardrailFunctionOutput.raise_exception(output_info="no items today")
+
+    tool = agents.function_tool(get_item, tool_input_guardrails=[never])
+    async with openai_agent(replay.base_url, "synthetic-1-t1", tools=[tool]) as agent:
+        events, error = await events_and_error(agent)
+    assert isinstance(error, agents.ToolInputGuardrailTripwireTriggered)
+    assert_grammar(events)
+    (told,) = of_type(events, "custom_data")
+    assert (told.content["name"], told.content["output_info"]) == ("never", "no items today")
+    assert of_type(events, "tool_call_complete")[0].metadata["status"] == "cancelled"
+
+
+async def test_a_tool_that_waits_for_approval_is_not_executed(replay: Any) -> None:
+    import agents
+
+    tool = agents.function_tool(get_item, needs_approval=True)
+    async with openai_agent(replay.base_url, "synthetic-1-t1", tools=[tool]) as agent:
+        events = await events_of(agent)
+    assert_grammar(events)
+    (asked,) = of_type(events, "custom_data")
+    assert asked.metadata["data_type"] == "data-tool-approval"
+    assert events[-1].output["interrupts"] == [asked.content]
+    assert (asked.content["tool_name"], asked.content["tool_call_id"]) == ("get_item", "call_0")
+    assert of_type(events, "tool_call_complete")[0].metadata["status"] == "not_executed"
+
+
+async def test_a_tool_that_raises_and_one_that_does_not_exist(replay: Any) -> None:
+    import agents
+
+    async def broken(index: int, name: str) -> str:
+        raise ZeroDivisionError("no items")
+
+    tool = agents.function_tool(broken, name_override="get_item", failure_error_function=None)
+    for tools, kind in (([tool], agents.UserError), ([], agents.ModelBehaviorError)):
+        async with openai_agent(replay.base_url, "synthetic-2-t1", tools=tools) as agent:
+            events, error = await events_and_error(agent)
+        assert isinstance(error, kind)
+        assert_grammar(events)
+        assert text_of(events) == "tok0 tok1 "
+        assert of_type(events, "tool_call_complete")[0].metadata["status"] == "cancelled"
+
+
+async def test_an_answer_that_stops_early_is_incomplete(replay: Any) -> None:
+    async with openai_agent(replay.base_url, "synthetic-9@cut_event=7", api="responses") as agent:
+        events, error = await events_and_error(agent)
+    assert isinstance(error, IncompleteStreamError)
+    assert_grammar(events)
+    assert text_of(events).startswith("tok0 ")
 
 
 @APIS
