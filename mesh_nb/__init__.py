@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .core.plugins import register
     from .core.run import Run, last_run, runs
     from .core.tools import Tool, tool
+    from .frames._report import CostReport, cost_report, usage
     from .frames.calls import calls_df
     from .frames.costs import costs_df
     from .frames.events import events_df
@@ -58,6 +59,7 @@ _PUBLIC = {
     "Comparison": "notebook.compare",
     "CompiledGraph": "core.graph",
     "Condition": "nodes.condition",
+    "CostReport": "frames._report",
     "CycleDetectedError": "core.errors",
     "DebugInfo": "core.modes",
     "EventType": "core.events",
@@ -83,12 +85,14 @@ _PUBLIC = {
     "StreamMode": "core.modes",
     "Tool": "core.tools",
     "calls_df": "frames.calls",
+    "cost_report": "frames._report",
     "costs_df": "frames.costs",
     "events_df": "frames.events",
     "messages_df": "frames.messages",
     "nodes_df": "frames.nodes",
     "runs_df": "frames.runs",
     "tools_df": "frames.tools",
+    "usage": "frames._report",
     "chat": "notebook.chat",
     "compare": "notebook.compare",
     "last_run": "core.run",
@@ -104,6 +108,7 @@ __all__ = [
     "Comparison",
     "CompiledGraph",
     "Condition",
+    "CostReport",
     "CycleDetectedError",
     "DebugInfo",
     "EventType",
@@ -132,6 +137,7 @@ __all__ = [
     "calls_df",
     "chat",
     "compare",
+    "cost_report",
     "costs_df",
     "events_df",
     "last_run",
@@ -144,6 +150,7 @@ __all__ = [
     "runs_df",
     "tool",
     "tools_df",
+    "usage",
 ]
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import sys
+import time
 
 from . import plugins
+
+IMPORTED = time.time()
+"""Every run of this process began later."""
 
 
 def origin() -> dict[str, str]:

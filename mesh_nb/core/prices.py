@@ -172,9 +172,13 @@ def _counts(metadata: Mapping[str, Any]) -> dict[str, int] | None:
     found = {ours: cast("Mapping[str, Any]", usage).get(name) for name, ours in COUNTERS.items()}
     if found["input_tokens"] is None or found["output_tokens"] is None:
         return None
+    found["input_tool_tokens"] = cast("Mapping[str, Any]", usage).get("tool_use_tokens")
     counts = {key: value for key, value in found.items() if value is not None}
-    bad = any(isinstance(v, bool) or not isinstance(v, int) or v < 0 for v in counts.values())
-    return None if bad else cast("dict[str, int]", counts)
+    if any(isinstance(v, bool) or not isinstance(v, int) or v < 0 for v in counts.values()):
+        return None
+    known = cast("dict[str, int]", counts)
+    known["input_tokens"] += known.get("input_tool_tokens", 0)  # not part of prompt_tokens, and billed
+    return known
 
 
 def _models(metadata: Mapping[str, Any]) -> list[str]:

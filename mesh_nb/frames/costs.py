@@ -19,6 +19,7 @@ COLUMNS = (
     Column("order", "order", INTEGER, "", "Position of the call among the calls of its run, from 0."),
     Column("notebook", "header.notebook", CATEGORY, "", "The notebook whose cell started the run."),
     Column("cell", "header.cell", CATEGORY, "", "The cell that started the run."),
+    Column("execution", "header.execution", CATEGORY, "", "The execution of that cell, such as In [3]."),
     Column("session_id", "session_id", CATEGORY, "", "The session of the run."),
     Column("graph_id", "graph_id", CATEGORY, "", "The graph of the run."),
     Column("node_id", "node_id", CATEGORY, "", "The node that made the call."),

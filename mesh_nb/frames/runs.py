@@ -21,6 +21,7 @@ COLUMNS = (
     Column("session_id", "start.session_id", TEXT, "", "The session."),
     Column("notebook", "header.notebook", CATEGORY, "", "The notebook whose cell started the run."),
     Column("cell", "header.cell", CATEGORY, "", "The cell that started the run."),
+    Column("execution", "header.execution", CATEGORY, "", "The execution of that cell, such as In [3]."),
     Column("started_at", "started_at", TIME, "UTC", "When the run began."),
     Column("duration_ms", "duration_ms", NUMBER, "ms", "From its beginning to its end; NA without an end."),
     Column("models", "models", TEXT, "", "The models that answered, separated by commas."),

@@ -40,6 +40,8 @@ def normalise(raw: dict[str, Any], *, complete: bool) -> Usage:
     input_tokens leaves cached and cache-write tokens out; prompt_tokens has them. Parameters: raw,
     message_start's usage overlaid with message_delta's; complete, whether the latter came: before it the
     output count is only a beginning, and is left out.
+    What is billed beside tokens, or as dearer ones, is there where it happened: web_searches, and
+    cache_write_1h_tokens, which are a part of cache_write_tokens.
     """
     given, read, written = (
         _count(raw.get(name))
@@ -60,7 +62,18 @@ def normalise(raw: dict[str, Any], *, complete: bool) -> Usage:
         "reasoning_tokens": thought,
     }
     known: Any = {name: value for name, value in values.items() if value is not None}
+    for name, group, key in _BILLED:
+        found = raw.get(group)
+        number = _count(cast("dict[str, Any]", found).get(key)) if isinstance(found, dict) else None
+        if number:
+            known[name] = number
     return known
+
+
+_BILLED = (
+    ("web_searches", "server_tool_use", "web_search_requests"),
+    ("cache_write_1h_tokens", "cache_creation", "ephemeral_1h_input_tokens"),
+)
 
 
 def _count(value: Any) -> int | None:

@@ -45,7 +45,7 @@ def normalise(raw: Any) -> Usage:
     """Return the counters that a usageMetadata object reports.
 
     candidatesTokenCount leaves thoughts out, promptTokenCount includes cached tokens. What tools put before
-    the model (toolUsePromptTokenCount) is in the total only.
+    the model (toolUsePromptTokenCount) is in the total and, because it is billed, in tool_use_tokens.
     """
     usage: dict[str, Any] = raw if isinstance(raw, dict) else {}
     thought, answered = count(usage.get("thoughtsTokenCount")), count(usage.get("candidatesTokenCount"))
@@ -59,6 +59,7 @@ def normalise(raw: Any) -> Usage:
         "total_tokens": total,
         "cached_tokens": count(usage.get("cachedContentTokenCount")),
         "reasoning_tokens": thought,
+        "tool_use_tokens": count(usage.get("toolUsePromptTokenCount")) or None,
     }
     known: Any = {name: value for name, value in values.items() if value is not None}
     return known

@@ -155,6 +155,9 @@ def recorded_usage(usage: dict[str, Any]) -> dict[str, int]:
     }
     facts = {ours: usage.get(theirs) for ours, theirs in names.items()}
     facts["total_tokens"] = usage["input_total"] + usage["output_total"]
+    facts["web_searches"] = (usage["server_tool_use"] or {}).get("web_search_requests") or None
+    written = usage["raw"].get("cache_creation") or {}
+    facts["cache_write_1h_tokens"] = written.get("ephemeral_1h_input_tokens") or None
     return {k: v for k, v in facts.items() if v is not None}
 
 

@@ -187,6 +187,7 @@ async def test_recorded_stream_yields_exactly_its_facts(replay: Replay, case: Ca
         "total_tokens": "total",
         "cached_tokens": "cached_input",
         "reasoning_tokens": "reasoning",
+        "tool_use_tokens": "tool_use_input",
     }
     facts = {ours: expect["usage"].get(theirs) for ours, theirs in names.items()}
     assert meta["usage"] == {k: v for k, v in facts.items() if v is not None}

@@ -1,0 +1,198 @@
+"""Where the money went: costs added up, as a table for a notebook, a terminal and a file."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pandas as pd
+
+from ..core.errors import InputError, UnknownNameError, shown
+from ..core.events import EventType
+from ..core.origin import IMPORTED
+from ..core.run import live_runs
+from ._load import logs
+from ._show import Frame, html_table, markdown, money, plain
+from .costs import costs_df
+
+GROUPS = (
+    *("run_id", "notebook", "cell", "execution", "session_id", "graph_id"),
+    *("node_id", "provider", "model", "day", "cost_source"),
+)
+SUMS = ("prompt_tokens", "completion_tokens", "cached_tokens", "cost_usd", "saved_usd")
+TOP = 3
+
+
+class CostReport:
+    """Costs added up. It shows itself as a table; `df` is the plain DataFrame.
+
+    Attributes
+    ----------
+    df : one row for each group, the dearest first: the columns of `by`, calls, prompt_tokens,
+        completion_tokens, cached_tokens, cost_usd (NA where nothing is known), saved_usd, unpriced_calls.
+    costs : the calls that were added up, as `costs_df` has them.
+    cost_usd, saved_usd : the sums, None when no call's is known.
+    unpriced : the models that have no price: provider, model, unpriced (what is missing), calls.
+    notes : sentences that belong to the table.
+    """
+
+    def __init__(self, costs: Frame, by: Sequence[str], title: str) -> None:
+        self.costs, self.by, self.title = costs, list(by), title
+        self.df = added_up(costs, self.by)
+        self.cost_usd, self.saved_usd = total(costs.cost_usd), total(costs.saved_usd)
+        missing = costs[costs.cost_usd.isna()]
+        keys = ["provider", "model", "unpriced"]
+        self.unpriced = missing.groupby(keys, observed=True, dropna=False).size().reset_index(name="calls")
+        self.sections: list[tuple[str, Frame]] = [("", self.df)]
+        self.notes = _notes(self, costs)
+
+    @property
+    def headline(self) -> str:
+        """The total in one line."""
+        runs, calls = self.costs.run_id.nunique(), len(self.costs)
+        tokens = total(self.costs.total_tokens)
+        parts = [
+            money(self.cost_usd) if calls else "$0, nothing was called",
+            f"{calls:,} model call{'' if calls == 1 else 's'} in {runs:,} run{'' if runs == 1 else 's'}",
+        ]
+        if tokens is not None:
+            parts.append(f"{tokens:,.0f} tokens")
+        return f"{self.title}: {' · '.join(parts)}"
+
+    def __repr__(self) -> str:
+        tables = [plain(name, df) for name, df in self.sections if len(df)]
+        return "\n\n".join([self.headline, *tables, *(["\n".join(self.notes)] if self.notes else [])])
+
+    def _repr_html_(self) -> str:
+        return html_table(self.headline, self.sections, self.notes)
+
+    def to_markdown(self) -> str:
+        """Return the report as Markdown, for a file."""
+        return markdown(self.headline, self.sections, self.notes)
+
+
+def cost_report(
+    source: Any = None,
+    *,
+    by: str | Sequence[str] = ("model",),
+    since: Any = None,
+    price: str = "current",
+    notebook: str | None = None,
+) -> CostReport:
+    """Add up what model calls cost.
+
+    Parameters
+    ----------
+    source : nothing for all runs of this project; a Run, a run id, the path of a project or of one log, or a
+        list of these.
+    by : what to group by, one name or several: run_id, notebook, cell, execution, session_id, graph_id,
+        node_id, provider, model, day, cost_source.
+    since : only runs that began then or later: an age ("7d", "12h", "30m"), a date or a datetime.
+    price : "current" prices tokens now, at the price of the day of the call; "logged" believes the log.
+    notebook : only runs of this notebook, as `runs_df` names it.
+
+    Returns a CostReport: a table in a notebook, text in a terminal, `.df`, `.to_markdown()`. A call without a
+    known price is named and never counted as 0. Raises UnknownNameError for an unknown name in by=,
+    RunNotFoundError for an unknown run id, InputError for what is not a run, a path or a time.
+    """
+    names = [by] if isinstance(by, str) else list(by)
+    for name in names:
+        if name not in GROUPS:
+            raise UnknownNameError("name in by=", cast("Any", name), GROUPS)
+    if not names:
+        raise InputError('by= is empty: say what to group by, as in by=["model"].')
+    if notebook is not None and not isinstance(notebook, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"notebook= is the name of a notebook, not {shown(notebook)}.")
+    costs: Frame = costs_df(source, since=since, price=price)
+    if notebook is not None:
+        costs = costs[costs.notebook == notebook].reset_index(drop=True)
+    return CostReport(costs, names, f"Cost by {', '.join(names)}")
+
+
+def usage() -> CostReport:
+    """Return what this process has used so far, by model: its runs, ended or still going.
+
+    Read again for the next figure; calls that are going on count when they end.
+    """
+    going = live_runs()
+    known = {run.id for run in going}
+    here = {"pid": os.getpid(), "host": socket.gethostname()}
+    ids = [
+        log.run_id
+        for log in logs(None, EventType.EXECUTION_START, since=datetime.fromtimestamp(IMPORTED, UTC))
+        if _header_of(log).items() >= here.items() and log.run_id not in known
+    ]
+    report = CostReport(costs_df([*ids, *going]), ["model"], "Used by this process")
+    if going:
+        report.notes.append(f"{len(going)} run{'' if len(going) == 1 else 's'} still going.")
+    return report
+
+
+def _header_of(log: Any) -> dict[str, Any]:
+    for _ in log.events:
+        break
+    return log.header(log.run_id)
+
+
+def overview(costs: Frame, title: str) -> CostReport:
+    """Return the report of `%mesh cost`: by cell and by model, with the most expensive cells named."""
+    report = CostReport(costs, ["cell"], title)
+    cells = report.df.assign(cell=_cell_names(costs, report.df.cell))
+    report.df = cells
+    report.sections = [
+        ("By cell", cells.drop(columns=["saved_usd"])),
+        ("By model", added_up(costs, ["model"]).drop(columns=["saved_usd"])),
+    ]
+    dear = cells[cells.cost_usd.fillna(0) > 0].head(TOP)
+    if len(cells) > TOP and len(dear):
+        named = ", ".join(f"{row.cell} {money(row.cost_usd)}" for row in dear.itertuples())
+        report.notes.insert(0, f"Most expensive cells: {named}.")
+    return report
+
+
+def _cell_names(costs: Frame, cells: Frame) -> list[str]:
+    """Name a cell by its last execution: a reader does not know the ids of cells."""
+    last = costs.dropna(subset=["cell"]).groupby("cell", observed=True).execution.last()
+    names: list[str] = []
+    for cell in cells:
+        name = last.get(cell) if isinstance(cell, str) else None
+        same = name is None or pd.isna(name) or name == cell
+        names.append(("outside a cell" if pd.isna(cell) else str(cell)) if same else f"{name} ({cell[:8]})")
+    return names
+
+
+def added_up(costs: Frame, by: Sequence[str]) -> Frame:
+    """Return one row for each group, the dearest first; a sum of which nothing is known is NA."""
+    groups = costs.groupby(list(by), observed=True, dropna=False, sort=True)
+    df = groups[list(SUMS)].sum(min_count=1)
+    df.insert(0, "calls", groups.size())
+    df["unpriced_calls"] = groups.cost_usd.apply(lambda cost: int(cost.isna().sum()))
+    df = df.astype({"calls": "int64[pyarrow]", "unpriced_calls": "int64[pyarrow]"}).reset_index()
+    return df.sort_values("cost_usd", ascending=False, kind="stable", na_position="last", ignore_index=True)
+
+
+def total(values: Frame) -> float | None:
+    """Return a sum, None when nothing is known."""
+    found = values.sum(min_count=1)
+    return None if pd.isna(found) else float(found)
+
+
+def _notes(report: CostReport, costs: Frame) -> list[str]:
+    notes: list[str] = []
+    cached = total(costs.cached_tokens)
+    if report.saved_usd is not None and abs(report.saved_usd) > 0:
+        word = "saved" if report.saved_usd > 0 else "cost, on balance,"
+        notes.append(
+            f"The providers' caches {word} {money(abs(report.saved_usd))} ({cached or 0:,.0f} tokens)."
+        )
+    for row in report.unpriced.itertuples():
+        model = "/".join(str(part) for part in (row.provider, row.model) if not pd.isna(part)) or "unknown"
+        calls = cast("int", row.calls)
+        notes.append(f"Unpriced: {calls:,} call{'' if calls == 1 else 's'} of {model}, {row.unpriced}.")
+    if "no price known" in set(report.unpriced.unpriced.dropna()):
+        notes.append('mesh_nb.prices.set("provider/model", input, output) gives a price per million tokens.')
+    notes += [f"Not read: {problem}" for problem in costs.attrs.get("problems", [])]
+    return notes
