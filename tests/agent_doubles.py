@@ -90,9 +90,15 @@ async def events_of(agent: Any, input: Any = "hi", **options: Any) -> list[Execu
 
 async def events_and_error(agent: Any, **options: Any) -> tuple[list[ExecutionEvent], Exception | None]:
     """Run an agent node once and keep what it said before it failed."""
+    return await node_events_and_error(AgentNode("agent", agent, **options))
+
+
+async def node_events_and_error(node: Any) -> tuple[list[ExecutionEvent], Exception | None]:
+    """Run a node once and keep what it said before it failed."""
     events: list[ExecutionEvent] = []
+    node.check()
     try:
-        async for event in AgentNode("agent", agent, **options).run({"input": "hi"}, ExecutionContext()):
+        async for event in node.run({"input": "hi"}, ExecutionContext()):
             events.append(event)
     except Exception as error:  # noqa: BLE001
         return events, error
@@ -209,7 +215,8 @@ def vel_agent(base_url: str, model: str, *, provider: str = "openai", **options:
     """A real Vel agent on the replay server."""
     vel = import_vel()
     cfg = {"provider": provider, "model": model, "api_key": "sk-test-0000", "base_url": base_url}
-    return vel.Agent(id="tester", model=cfg, tools=[vel.ToolSpec.from_function(get_item)], **options)
+    options.setdefault("tools", [vel.ToolSpec.from_function(get_item)])
+    return vel.Agent(id="tester", model=cfg, **options)
 
 
 @asynccontextmanager

@@ -9,6 +9,8 @@ from ..core.errors import AuthenticationError, IncompleteStreamError, MeshError,
 
 _KEY = re.compile(r"\b(sk|key|gsk|xai|pk)-[\w*.-]{4,}", re.IGNORECASE)
 _TRANSPORTS = frozenset({"openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2"})
+# Vel's way to say that a provider failed, and not the agent: "[openai] Request failed: ...".
+_NAMED = re.compile(r"\[[\w-]+\] +(.+)", re.DOTALL)
 _STATUS = re.compile(r"\bHTTP (\d{3})\b|\bError code: (\d{3})\b")
 
 
@@ -32,6 +34,9 @@ def from_text(text: str, *, agent: object, provider: str, model: str) -> MeshErr
     found = _STATUS.search(text)
     if found:
         return from_status(text, int(found[1] or found[2]), provider=provider, model=model)
+    named = _NAMED.match(text)
+    if named:
+        return lost(named[1], provider=provider, model=model)
     return MeshError(f"The agent {type(agent).__name__} reported an error: {_KEY.sub('***', text).strip()}")
 
 

@@ -100,8 +100,9 @@ class OwnEvents:
             return fold.call_start()
         model, response = str(given.get("model_id") or ""), str(given.get("message_id") or "")
         out = fold.metadata(usage=given.get("usage"), model_id=model, response_id=response)
-        if given.get("finish_reason"):
-            fold.finish(str(given["finish_reason"]), given.get("finish_reason_raw"))
+        if "finish_reason" in given:
+            # A call that broke off has none.
+            fold.finish(str(given["finish_reason"] or "error"), given.get("finish_reason_raw"))
         out += fold.call_end()
         ended = out[-1]
         # What only the model's own node knows, such as a cost, is kept.

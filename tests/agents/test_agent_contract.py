@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
 
 import pytest
-from agent_doubles import REAL, assert_grammar, events_and_error, events_of, get_item, of_type, text_of, types
+from agent_doubles import (
+    REAL,
+    assert_grammar,
+    events_and_error,
+    events_of,
+    get_item,
+    node_events_and_error,
+    of_type,
+    text_of,
+    types,
+)
 from support import until
 
 from mesh_nb.core import plugins
 from mesh_nb.core.context import ExecutionContext
-from mesh_nb.core.errors import AuthenticationError
+from mesh_nb.core.errors import AuthenticationError, IncompleteStreamError, ProviderError
 from mesh_nb.core.events import ExecutionEvent
 from mesh_nb.nodes.agent import AgentNode
 from mesh_nb.nodes.llm import LLMNode
@@ -28,6 +39,10 @@ def test_each_plugin_has_a_real_agent_to_test_with() -> None:
 
 REASONING = {"langgraph": "responses"}
 """Which of its APIs an agent's library passes reasoning on for, where that is not chat completions."""
+
+
+HIDE_A_CUT = {"openai_agents", "vel"}
+"""Whose libraries take the end of a chat server's body for the end of the answer."""
 
 
 async def llm_events(replay: Any, model: str, **options: Any) -> list[ExecutionEvent]:
@@ -99,6 +114,45 @@ async def test_an_http_failure_names_provider_and_status(replay: Any, name: str)
 
 
 @each
+async def test_a_connection_that_breaks_is_an_llm_nodes_failure(replay: Any, name: str) -> None:
+    model = "synthetic-9@drop_event=4"
+    async with REAL[name](replay.base_url, model) as agent:
+        events, error = await events_and_error(agent)
+    assert isinstance(error, ProviderError)
+    assert error.retryable
+    await assert_ended_as_an_llm_nodes(replay, model, events)
+    assert of_type(events, "message_complete")[0].metadata["finish_reason"] in ("error", None)
+    assert of_type(events, "step_complete")[-1].metadata["finish_reason"] == "error"
+
+
+@each
+async def test_an_answer_that_stops_early_is_an_llm_nodes_failure(replay: Any, name: str) -> None:
+    model = "synthetic-9@cut_event=4"
+    async with REAL[name](replay.base_url, model) as agent:
+        events, error = await events_and_error(agent)
+    await assert_ended_as_an_llm_nodes(replay, model, events)
+    assert of_type(events, "response_metadata")[0].metadata["usage_status"] == "unknown"
+    if name not in HIDE_A_CUT:
+        assert isinstance(error, IncompleteStreamError)
+        return
+    # What its library does not say, nobody can: the log shows that no reason and no usage came.
+    assert error is None
+    assert of_type(events, "response_metadata")[0].metadata["finish_reason_raw"] is None
+
+
+async def assert_ended_as_an_llm_nodes(replay: Any, model: str, events: list[ExecutionEvent]) -> None:
+    """Assert that what came before a failure is what an llm node had got, and closed as it closes it."""
+    replay.server.reset()
+    node = LLMNode("llm", model=model, provider="openai", base_url=replay.base_url, api_key="k")
+    theirs, error = await node_events_and_error(node)
+    assert isinstance(error, IncompleteStreamError)
+    assert_grammar(events)
+    apart = {"custom_data", "step_start", "step_complete", "node_complete"}
+    assert types(e for e in events if e.type not in apart) == types(theirs)
+    assert text_of(events) == text_of(theirs) == "tok0 tok1 tok2 "
+
+
+@each
 async def test_leaving_closes_the_connection(replay: Any, name: str) -> None:
     async with REAL[name](replay.base_url, "synthetic-500@delay=0.02") as agent:
         async with aclosing(AgentNode("a", agent).run({"input": "hi"}, ExecutionContext())) as stream:
@@ -123,13 +177,59 @@ async def test_native_events_change_nothing_else(replay: Any, name: str) -> None
 
 @each
 async def test_the_agent_is_never_changed(replay: Any, name: str) -> None:
-    async with REAL[name](replay.base_url, "synthetic-1") as agent:
-        before = {key: repr(value) for key, value in vars(agent).items()}
-        await events_of(
-            agent, system_prompt="Speak to {{$vars.who}}.", context=ExecutionContext(variables={"who": "Ann"})
-        )
-        assert {key: repr(value) for key, value in vars(agent).items()} == before
+    history = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    context = ExecutionContext(variables={"who": "Ann"}, chat_history=history)
+    async with REAL[name](replay.base_url, "synthetic-1-t1+synthetic-1") as agent:
+        before = state_of(agent)
+        await events_of(agent, system_prompt="Speak to {{$vars.who}}.", context=context)
+        await events_of(agent, context=context, input_mode="messages", use_native_events=True)
+        assert state_of(agent) == before
     assert "Speak to Ann." in str(replay.requests[0]["body"]["messages"][-1]["content"])
+    assert "Speak to Ann." not in str(replay.requests[-1]["body"]["messages"])
+    assert context.chat_history == [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "a"},
+    ]
+
+
+def state_of(agent: Any) -> dict[str, str]:
+    """All that an agent holds, and what those things hold, as text."""
+    return {
+        f"{key}.{inner}": repr(held)
+        for key, value in vars(agent).items()
+        for inner, held in (vars(value) if hasattr(value, "__dict__") else {"": value}).items()
+        if key not in _OWN_RECORDS and "cache" not in inner
+    }
+
+
+_OWN_RECORDS = {"ctxmgr", "_function_approval_identity"}
+"""Where Vel keeps its sessions, and openai-agents its own number of an agent: theirs to change."""
+
+
+@each
+async def test_one_agent_may_run_twice_at_once(replay: Any, name: str) -> None:
+    async with REAL[name](replay.base_url, "synthetic-20@delay=0.002") as agent:
+        both = await asyncio.gather(events_of(agent), events_of(agent))
+    for events in both:
+        assert_grammar(events)
+        assert text_of(events) == "".join(f"tok{i} " for i in range(20))
+
+
+@each
+def test_found_by_capability_and_never_by_name(name: str) -> None:
+    """Modules and classes of the user's own may be called anything, an agent's library included."""
+    plugin = plugins.find("agent", name)
+    for module in (
+        "vel",
+        "agents",
+        "travel_vel.agents",
+        "pydantic_ai.agent",
+        "langgraph.pregel",
+        "my_agents",
+    ):
+        made = type("Agent", (), {"__module__": module, "name": "a", "instructions": "b", "model": "c"})
+        assert plugin.matches(made()) is False
+        assert plugin.matches(made) is False
 
 
 @each

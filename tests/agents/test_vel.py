@@ -14,6 +14,7 @@ from agent_doubles import (
     assert_grammar,
     events_and_error,
     events_of,
+    import_vel,
     of_type,
     text_of,
     types,
@@ -111,6 +112,82 @@ async def test_leaving_closes_the_real_agents_connection(replay: Any) -> None:
             if event.type == "token":
                 break
     await until(lambda: replay.stats["client_disconnects"] == 1)
+
+
+async def test_real_agent_with_tools_that_fail(replay: Any) -> None:
+    vel = import_vel()
+
+    async def get_item(index: int, name: str) -> str:
+        """Get an item."""
+        raise ZeroDivisionError("no items")
+
+    for tools, said in (([vel.ToolSpec.from_function(get_item)], "no items"), ([], "not found")):
+        replay.server.reset()
+        agent = vel_agent(replay.base_url, "synthetic-2-t2+synthetic-3", tools=tools)
+        events = await events_of(agent)
+        assert_grammar(events)
+        done = of_type(events, "tool_call_complete")
+        assert [d.metadata["status"] for d in done] == ["error", "error"]
+        assert all(said in (d.error or "") for d in done)
+        assert events[-1].output["content"] == "tok0 tok1 tok2 "
+
+
+async def test_real_agent_that_thinks(replay: Any) -> None:
+    import_vel()
+    from vel.thinking import ThinkingConfig
+
+    options = {"thinking": ThinkingConfig(mode="reflection")}
+    events = await events_of(vel_agent(replay.base_url, "synthetic-3"), run_options=options)
+    assert_grammar(events)
+    assert events[-1].output["content"] == text_of(events) == "tok0 tok1 tok2 "
+    assert len(of_type(events, "response_metadata")) == replay.stats["requests"] > 3
+    stages = [e for e in of_type(events, "custom_data") if e.metadata["data_type"] == "data-thinking-stage"]
+    assert [e.content["stage"] for e in stages[:2]] == ["analyzing", "critiquing"]
+    assert all(e.metadata["transient"] for e in stages)
+    (end,) = [e for e in of_type(events, "custom_data") if "complete" in e.metadata["data_type"]]
+    assert end.metadata["transient"] is False
+    spent = sum(m.metadata["usage"]["total_tokens"] for m in of_type(events, "response_metadata"))
+    assert sum(s.metadata["usage"]["total_tokens"] for s in of_type(events, "step_complete")) == spent
+
+
+@pytest.mark.parametrize("where", ["input_guardrails", "output_guardrails"])
+async def test_real_agent_with_a_guardrail(replay: Any, where: str) -> None:
+    import_vel()
+    from vel.core.guardrails import GuardrailResult
+
+    def manners(content: Any, context: Any) -> Any:
+        return GuardrailResult(passed=False, message="not allowed")
+
+    agent = vel_agent(replay.base_url, "synthetic-2", **{where: [manners]})
+    events, error = await events_and_error(agent)
+    assert isinstance(error, MeshError)
+    assert "manners: not allowed" in str(error)
+    assert_grammar(events)
+    # Vel looks at an answer once it has said it.
+    assert text_of(events) == ("" if where.startswith("input") else "tok0 tok1 ")
+
+
+async def test_real_agent_whose_answer_does_not_fit(replay: Any) -> None:
+    from pydantic import BaseModel
+
+    class Item(BaseModel):
+        name: str
+
+    events, error = await events_and_error(vel_agent(replay.base_url, "synthetic-2", output_type=Item))
+    assert isinstance(error, MeshError)
+    assert "validation failed" in str(error)
+    assert_grammar(events)
+    assert len(of_type(events, "response_metadata")) == replay.stats["requests"] == 2
+
+
+async def test_real_agent_keeps_its_session(replay: Any) -> None:
+    agent = vel_agent(replay.base_url, "synthetic-1", tools=[])
+    context = ExecutionContext(session_id="s-1")
+    await events_of(agent, context=context)
+    await events_of(agent, context=context)
+    await events_of(agent, context=context, use_session=False)
+    said = [[m["content"] for m in r["body"]["messages"]] for r in replay.requests]
+    assert said == [["hi"], ["hi", "tok0 ", "hi"], ["hi"]]
 
 
 async def test_rlm_yields_events_and_an_answer(replay: Any, monkeypatch: pytest.MonkeyPatch) -> None:
