@@ -15,7 +15,7 @@ from ..core.events import EventType
 from ..core.origin import IMPORTED
 from ..core.run import live_runs
 from ._load import logs
-from ._show import Frame, html_table, markdown, money, plain
+from ._show import Frame, clean, html_table, markdown, money, plain
 from .costs import costs_df
 
 GROUPS = (
@@ -60,18 +60,22 @@ class CostReport:
         ]
         if tokens is not None:
             parts.append(f"{tokens:,.0f} tokens")
-        return f"{self.title}: {' · '.join(parts)}"
+        return f"{clean(self.title)}: {' · '.join(parts)}"
 
     def __repr__(self) -> str:
         tables = [plain(name, df) for name, df in self.sections if len(df)]
-        return "\n\n".join([self.headline, *tables, *(["\n".join(self.notes)] if self.notes else [])])
+        return "\n\n".join([self.headline, *tables, *(["\n".join(self._lines)] if self.notes else [])])
+
+    @property
+    def _lines(self) -> list[str]:
+        return [clean(note) for note in self.notes]
 
     def _repr_html_(self) -> str:
-        return html_table(self.headline, self.sections, self.notes)
+        return html_table(self.headline, self.sections, self._lines)
 
     def to_markdown(self) -> str:
         """Return the report as Markdown, for a file."""
-        return markdown(self.headline, self.sections, self.notes)
+        return markdown(self.headline, self.sections, self._lines)
 
 
 def cost_report(

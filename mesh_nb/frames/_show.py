@@ -43,6 +43,11 @@ def money(usd: Any) -> str:
     return f"${value:,.2f}" if abs(value) >= 100 else f"${value:,.4f}"
 
 
+def clean(text: str) -> str:
+    """Return text without control characters: names come from models."""
+    return "".join(c if unicodedata.category(c)[0] != "C" else " " for c in text)
+
+
 def cell(name: str, value: Any) -> str:
     """Return one value as it is shown, on one line and without control characters."""
     if name == "cost_usd":
@@ -53,7 +58,7 @@ def cell(name: str, value: Any) -> str:
         return money(value)
     if isinstance(value, (int, float)):
         return f"{value:,.0f}" if value else ""
-    text = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in str(value)[: 2 * CELL])
+    text = clean(str(value)[: 2 * CELL])
     return text if len(text) <= CELL else text[: CELL - 1] + "…"
 
 
