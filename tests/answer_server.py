@@ -4,7 +4,7 @@
         LLMNode("llm", **server.options("anthropic"), ...)
         server.bodies      # what was asked
 
-The last answer is given to every request after it. `files` maps a path to what a GET of it returns.
+The last answer is given to every request after it. `files` maps a path to what a GET or POST of it returns.
 """
 
 from __future__ import annotations
@@ -58,7 +58,12 @@ class AnswerServer:
                 pass
 
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                raw = self.rfile.read(int(self.headers["content-length"]))
+                if self.path in server.files:
+                    server.requests.append(("POST", self.path, dict(self.headers), raw))
+                    self._answer(*server.files[self.path])
+                    return
+                body = json.loads(raw)
                 said = server.answers.pop(0) if len(server.answers) > 1 else server.answers[0]
                 headers = {k.lower(): v for k, v in self.headers.items()}
                 server.requests.append(("POST", self.path, headers, body))

@@ -23,6 +23,8 @@ import threading
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from ..core.errors import ConfigurationError
+
 if TYPE_CHECKING:
     import httpx2
     from anthropic import AsyncAnthropic
@@ -37,6 +39,10 @@ MAX_CLIENTS = 64
 _CLASSES: dict[str, str] = {"openai": "AsyncOpenAI", "anthropic": "AsyncAnthropic"}
 _locks: dict[str, threading.Lock] = {name: threading.Lock() for name in (*_CLASSES, "httpx2")}
 _ready: set[str] = set()
+
+GOOGLE_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_google: dict[str, Any] = {}
+_google_lock = threading.Lock()
 
 
 def preload(sdk: SDK) -> None:
@@ -63,6 +69,38 @@ async def ensure_imported(sdk: SDK) -> None:
     """Import an SDK in a thread, so that the loop goes on; returns at once when that is done."""
     if sdk not in _ready:
         await asyncio.to_thread(preload, sdk)
+
+
+def google_auth() -> Any:
+    """Return google.auth. Raises ConfigurationError when it is not installed."""
+    try:
+        return importlib.import_module("google.auth")
+    except ImportError:
+        raise ConfigurationError(
+            "Google's credentials need the package google-auth: pip install 'mesh_nb[vertex]'."
+        ) from None
+
+
+def google_token(credentials: Any = None) -> str:
+    """Return an access token, refreshed when it has run out; blocks, so call it in a thread.
+
+    Parameters: credentials, of google-auth; None takes the application default credentials. Raises
+    ConfigurationError when google-auth is not installed, and its own errors.
+    """
+    auth = google_auth()
+    transport = importlib.import_module("google.auth.transport.requests")
+    with _google_lock:
+        if credentials is None:
+            # Another file named means other credentials.
+            named = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS", "")
+            if named not in _google:
+                _google[named] = auth.default(scopes=[GOOGLE_SCOPE])[0]
+            credentials = _google[named]
+        elif getattr(credentials, "requires_scopes", False):
+            credentials = credentials.with_scopes([GOOGLE_SCOPE])
+        if not credentials.valid:
+            credentials.refresh(transport.Request())
+        return str(credentials.token)
 
 
 def module(sdk: SDK) -> Any:

@@ -74,9 +74,11 @@ def endpoint(base: str, model: str) -> str:
     return f"{root}/{collection}/{quote(name, safe='')}:streamGenerateContent?alt=sse"
 
 
-def headers(key: str | None, more: dict[str, str]) -> dict[str, str]:
-    """Return the headers of a request; the user's own go before ours."""
+def headers(key: str | None, more: dict[str, str], token: str | None = None) -> dict[str, str]:
+    """Return the headers of a request, with a key or an access token; the user's own go before ours."""
     ours = {"content-type": "application/json"} | ({"x-goog-api-key": key} if key else {})
+    if token:
+        ours["authorization"] = f"Bearer {token}"
     given = {name.lower(): value for name, value in more.items()}
     return ours | given
 
@@ -99,12 +101,14 @@ async def post(
         "POST", url, content=dumps(body), headers=headers, timeout=timeout, follow_redirects=False
     ) as response:
         if not response.is_success:
-            raise await _refusal(response, target)
+            token = headers.get("authorization", "").removeprefix("Bearer ")
+            raise await _refusal(response, target, token.encode())
         yield Reply(response)
 
 
-async def _refusal(response: httpx2.Response, target: Target) -> Exception:
+async def _refusal(response: httpx2.Response, target: Target, token: bytes) -> Exception:
     text = await _beginning(response)
+    text = text.replace(token, b"***") if token else text
     try:
         value = parse(text)
     except ValueError:

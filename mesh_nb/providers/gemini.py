@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from ..core import prices
 from ..core.errors import ConfigurationError, InputError
 from ..core.events import ExecutionEvent
-from . import _clients, _gemini_http, _hosts
+from . import _clients, _gemini_http, _hosts, _vertex
 from ._call import ModelCall, secret_headers
 from ._failures import Target
 from ._gemini_request import gemini_body
@@ -27,9 +28,11 @@ class Gemini:
     """The Gemini API as a provider.
 
     No SDK is involved: google-genai has no public way to the bytes and breaks on comment lines. `client=`
-    takes an httpx2.AsyncClient of one's own (another transport, Vertex credentials), which is used as it is;
-    `base_url=` may name the API's version, and is where Vertex goes:
-    https://aiplatform.googleapis.com/v1/publishers/google.
+    takes an httpx2.AsyncClient of one's own, which is used as it is; `base_url=` may name the API's version.
+
+    Vertex AI is asked when GOOGLE_GENAI_USE_VERTEXAI is true (with GOOGLE_CLOUD_PROJECT and
+    GOOGLE_CLOUD_LOCATION), when `base_url=` is a project there, or when `client=` are credentials of
+    google-auth; without an api_key the application default credentials go along (the extra "vertex").
     """
 
     vendor = "gemini"
@@ -44,11 +47,13 @@ class Gemini:
 
     def check(self, call: ModelCall) -> None:
         """Raise ConfigurationError for a missing or broken key, InputError for what cannot be sent."""
-        base_url = _base_url(call)
+        base_url, vertex = _where(call)
         if not _hosts.host(base_url):
             raise InputError(f"base_url {base_url!r} is not an address; write it like {_gemini_http.GOOGLE}.")
-        key = _key(call)
-        if call.client is not None:
+        key = _key(call, vertex=vertex)
+        if vertex:
+            _vertex.check(call)
+        elif call.client is not None:
             _check_client(call.client)
         elif key is None and _hosts.host(base_url).endswith("googleapis.com"):
             raise ConfigurationError(
@@ -72,7 +77,8 @@ class Gemini:
 
     def stream(self, call: ModelCall) -> AsyncIterator[ExecutionEvent]:
         """Make the call and yield its events. Raises ProviderError after everything that had arrived."""
-        base_url, key, body = _base_url(call), _key(call), self.request(call)
+        base_url, vertex = _where(call)
+        key, body = _key(call, vertex=vertex), self.request(call)
         secrets = (*((key,) if key else ()), *secret_headers(call))
         variable = _gemini_http.KEY_VARIABLES[0]
         target = Target("gemini", call.model, base_url, variable, call.idle_timeout, call.timeout, secrets)
@@ -80,11 +86,15 @@ class Gemini:
 
         async def prepare() -> None:
             await _clients.ensure_imported("httpx2")
+            if vertex and key is None:
+                await _vertex.token(call)
 
         async def send() -> contextlib.AbstractAsyncContextManager[Any]:
-            client = _clients.client("httpx2") if call.client is None else call.client
+            own = None if vertex else call.client
+            client = _clients.client("httpx2") if own is None else own
+            token = await _vertex.token(call) if vertex and key is None else None
             timeout = _clients.timeout(read=call.idle_timeout)
-            headers = _gemini_http.headers(key, call.headers)
+            headers = _gemini_http.headers(key, call.headers, token)
             post = functools.partial(_gemini_http.post, client, url, body, headers, timeout, target)
             return limited(target, post)
 
@@ -94,13 +104,19 @@ class Gemini:
         return stream(call, Exchange(target, {"model": call.model, **body}, send, translate, prepare))
 
 
-def _base_url(call: ModelCall) -> str:
+def _where(call: ModelCall) -> tuple[str, bool]:
+    """Return where a call goes, and whether that is Vertex AI."""
+    given = call.base_url or os.environ.get("GOOGLE_GEMINI_BASE_URL")
+    if _vertex.wanted(call, given):
+        return _vertex.address(given), True
     own = "" if call.client is None else str(getattr(call.client, "base_url", ""))
-    return _gemini_http.base_url(call.base_url or own)
+    return _gemini_http.base_url(call.base_url or own), False
 
 
-def _key(call: ModelCall) -> str | None:
-    """Return the key to send; a client of the user's own brings its credentials, unless a key was passed."""
+def _key(call: ModelCall, *, vertex: bool) -> str | None:
+    """Return the key to send; credentials and a client of the user's own go before the environment's keys."""
+    if vertex:
+        return call.api_key
     return _gemini_http.find_key(call.api_key) if call.client is None else call.api_key
 
 
