@@ -10,13 +10,13 @@ from typing import Any, cast
 
 import pandas as pd
 
+from ..core import plugins
 from ..core.errors import InputError, UnknownNameError, shown
 from ..core.events import EventType
 from ..core.origin import IMPORTED
 from ..core.run import live_runs
 from ._load import logs
 from ._show import Frame, clean, html_table, markdown, money, plain
-from .costs import costs_df
 
 GROUPS = (
     *("run_id", "notebook", "cell", "execution", "session_id", "graph_id"),
@@ -110,7 +110,7 @@ def cost_report(
         raise InputError('by= is empty: say what to group by, as in by=["model"].')
     if notebook is not None and not isinstance(notebook, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(f"notebook= is the name of a notebook, not {shown(notebook)}.")
-    costs: Frame = costs_df(source, since=since, price=price)
+    costs: Frame = plugins.find("frame", "costs")(source, since=since, price=price)
     if notebook is not None:
         costs = costs[costs.notebook == notebook].reset_index(drop=True)
     return CostReport(costs, names, f"Cost by {', '.join(names)}")
@@ -129,7 +129,8 @@ def usage() -> CostReport:
         for log in logs(None, EventType.EXECUTION_START, since=datetime.fromtimestamp(IMPORTED, UTC))
         if _header_of(log).items() >= here.items() and log.run_id not in known
     ]
-    report = CostReport(costs_df([*ids, *going]), ["model"], "Used by this process")
+    costs: Frame = plugins.find("frame", "costs")([*ids, *going])
+    report = CostReport(costs, ["model"], "Used by this process")
     if going:
         report.notes.append(f"{len(going)} run{'' if len(going) == 1 else 's'} still going.")
     return report
