@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .backends.memory import MemoryBackend
     from .backends.sqlite import SQLiteBackend
     from .core import prices
+    from .core.budget import Budget
     from .core.context import ExecutionContext
     from .core.errors import (
         CycleDetectedError,
@@ -55,6 +56,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "BaseNode": "core.node",
+    "Budget": "core.budget",
     "Chat": "notebook.chat",
     "Comparison": "notebook.compare",
     "CompiledGraph": "core.graph",
@@ -104,6 +106,7 @@ _PUBLIC = {
 
 __all__ = [
     "BaseNode",
+    "Budget",
     "Chat",
     "Comparison",
     "CompiledGraph",

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from typing import TYPE_CHECKING, Any, cast
 
 from ._views import Views
+from .budget import Budget, OnBudget, Unpriced
 from .errors import UnknownNameError
 from .node import BaseNode, Node
 from .scheduler import Plan
@@ -125,6 +126,12 @@ class Runnable(Views):
         display: bool | None = None,
         background: bool = False,
         on_no_answer: Policy | None = None,
+        max_concurrency: int | None = None,
+        budget_usd: float | None = None,
+        max_tokens: int | None = None,
+        max_model_calls: int | None = None,
+        unpriced: Unpriced = "refuse",
+        on_budget: OnBudget = "stop",
     ) -> Run:
         """Start a run and return it at once: await it for its end, iterate it for its events.
 
@@ -142,6 +149,9 @@ class Runnable(Views):
         on_no_answer : what becomes of a question to a person that nobody answers: "wait" keeps the run open
             for `run.approve()`, `run.reject()` and `run.edit()`; "stop" ends it as interrupted, so that the
             answer resumes it; "deny" and "allow" answer it. None waits where there are buttons, else stops.
+        max_concurrency : how many nodes run at once, None for all that can.
+        budget_usd, max_tokens, max_model_calls, unpriced, on_budget : what the run may spend, see `Budget`:
+            a call that would cross a limit is not sent.
 
         Raises GraphValidationError, InputError or ConfigurationError before anything is started.
         """
@@ -157,6 +167,8 @@ class Runnable(Views):
             display=display,
             background=background,
             on_no_answer=on_no_answer,
+            max_concurrency=max_concurrency,
+            budget=Budget.of(budget_usd, max_tokens, max_model_calls, unpriced, on_budget),
         )
 
     def run_sync(
@@ -170,6 +182,12 @@ class Runnable(Views):
         display: bool | None = None,
         nested: bool = False,
         on_no_answer: Policy | None = None,
+        max_concurrency: int | None = None,
+        budget_usd: float | None = None,
+        max_tokens: int | None = None,
+        max_model_calls: int | None = None,
+        unpriced: Unpriced = "refuse",
+        on_budget: OnBudget = "stop",
     ) -> Run:
         """Run to the end on a private event loop and return the finished Run; parameters as for `run`.
 
@@ -190,6 +208,8 @@ class Runnable(Views):
             display=display,
             nested=nested,
             on_no_answer=on_no_answer,
+            max_concurrency=max_concurrency,
+            budget=Budget.of(budget_usd, max_tokens, max_model_calls, unpriced, on_budget),
         )
 
     def stream(self, input: Any, mode: str = "values", **options: Any) -> AsyncGenerator[Any, None]:

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from .budget import Budget
 from .interrupts import Desk, Kind, Question, ask
 
 Message = dict[str, Any]
@@ -30,6 +31,7 @@ class ExecutionContext:
         loops, `desk` has the run's questions, `journal` what an unfinished node of a resumed run did before.
     visit, repeats, inner, reducers : which visit of the node this is, whether there can be others, the
         compiled graphs that nodes run themselves, by node id and name, and the graph's reducers.
+    budget : what the run may spend, None without limits.
 
     One context may serve several runs at once: each run works on its own copy, and writes its state and
     history back when it completes.
@@ -53,6 +55,7 @@ class ExecutionContext:
     reducers: Mapping[str, Callable[[Any, Any], Any]] = dataclasses.field(
         default_factory=dict[str, Any], repr=False
     )
+    budget: Budget | None = dataclasses.field(default=None, repr=False)
 
     def for_run(self, run_id: str, input: Any) -> ExecutionContext:
         """Return the private copy that one run works on."""
@@ -68,6 +71,7 @@ class ExecutionContext:
             {},
             run_id,
             self.desk,
+            budget=self.budget,
         )
 
     def with_iteration(self, iteration: dict[str, Any], visit: int | None = None) -> ExecutionContext:
@@ -92,6 +96,7 @@ class ExecutionContext:
             self.repeats,
             self.inner,
             self.reducers,
+            self.budget,
         )
 
     @property

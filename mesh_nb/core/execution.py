@@ -72,6 +72,10 @@ class Execution(Visits):
         """What the log begins with; empty before the run."""
         return self._recorder.header
 
+    def limit_concurrency(self, limit: int | None) -> None:
+        """Let at most so many nodes run at once, None for all that can; before the run begins."""
+        self._scheduler.limit = limit
+
     async def events(self) -> AsyncGenerator[ExecutionEvent, None]:
         """Run, and yield every event after it was recorded."""
         # This object must not refer to the generator: the cycle would keep a stream open after a break.
@@ -226,6 +230,8 @@ class Execution(Visits):
             "input": preview(self.context.input),
             "graph": self.graph.outline,
         }
+        if self.context.budget is not None:
+            metadata["budget"] = self.context.budget.settings()
         return ExecutionEvent(EventType.EXECUTION_START, metadata=metadata)
 
     def _end(self) -> list[ExecutionEvent]:

@@ -8,6 +8,7 @@ from typing import Any
 from . import plugins
 from .attachments import files_of, with_files
 from .backend import Backend
+from .budget import Budget
 from .compiled import CompiledGraph
 from .context import ExecutionContext
 from .events import ExecutionEvent
@@ -16,7 +17,7 @@ from .graph import StateGraph
 from .interrupts import Policy, check_policy
 from .modes import EventModes, StreamMode, adapted, stream_mode
 from .run import new_run_id
-from .scheduler import START
+from .scheduler import START, check_concurrency
 
 __all__ = ["Execution", "Executor"]
 
@@ -41,6 +42,8 @@ class Executor:
         run_id: str | None = None,
         files: Any = None,
         on_no_answer: Policy = "stop",
+        max_concurrency: int | None = None,
+        budget: Budget | None = None,
     ) -> AsyncGenerator[ExecutionEvent, None]:
         """Run the graph and yield its events as they happen.
 
@@ -53,11 +56,21 @@ class Executor:
         files : attachments, as for `graph.run`.
         on_no_answer : what becomes of a question to a person: "stop" ends with execution_complete of status
             "interrupted", "wait" waits for `Execution.desk`, "deny" and "allow" answer it.
+        max_concurrency : how many nodes run at once, None for all that can.
+        budget : what the run may spend, a new `mesh_nb.Budget(usd=, max_tokens=, max_model_calls=)`.
 
         Raises what a node's `check()` raises before anything is started, and NodeExecutionError out of the
         iterator when a node fails. Leaving the loop closes everything that is open.
         """
-        events = self.start(input, context, run_id=run_id, files=files, on_no_answer=on_no_answer).events()
+        events = self.start(
+            input,
+            context,
+            run_id=run_id,
+            files=files,
+            on_no_answer=on_no_answer,
+            max_concurrency=max_concurrency,
+            budget=budget,
+        ).events()
         return self._modes.over(events) if self._modes else events
 
     def stream(
@@ -84,6 +97,8 @@ class Executor:
         run_id: str | None = None,
         files: Any = None,
         on_no_answer: Policy = "stop",
+        max_concurrency: int | None = None,
+        budget: Budget | None = None,
     ) -> Execution:
         """Return an Execution, which begins when it is iterated; parameters and errors as for `execute`."""
         for check in self.graph.checks:
@@ -91,7 +106,8 @@ class Executor:
         if files is not None:
             input = with_files(input, files)
             self._check_files(input)
-        return Execution(
+        limit = check_concurrency(max_concurrency)
+        execution = Execution(
             self.graph,
             self.backend,
             input,
@@ -99,6 +115,9 @@ class Executor:
             run_id or new_run_id(),
             on_no_answer=check_policy(on_no_answer),
         )
+        execution.context.budget = budget
+        execution.limit_concurrency(limit)
+        return execution
 
     def _check_files(self, input: Any) -> None:
         """Let the nodes that the run begins with refuse its attachments, before anything is sent."""

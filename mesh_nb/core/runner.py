@@ -18,6 +18,7 @@ from collections.abc import Generator
 from typing import Any
 
 from . import plugins
+from .budget import Budget
 from .context import ExecutionContext
 from .errors import InputError, MeshInterrupted, shown
 from .executor import Executor
@@ -45,6 +46,8 @@ def start(
     display: bool | None = None,
     background: bool = False,
     on_no_answer: Policy | None = None,
+    max_concurrency: int | None = None,
+    budget: Budget | None = None,
 ) -> Run:
     """Start a run of a compiled graph and return it; parameters as for `graph.run`.
 
@@ -62,7 +65,15 @@ def start(
     run_id = new_run_id()
     store = backend if backend is not None else default_backend()
     policy = _policy(on_no_answer, display)
-    execution = Executor(graph, store).start(input, context, run_id=run_id, files=files, on_no_answer=policy)
+    execution = Executor(graph, store).start(
+        input,
+        context,
+        run_id=run_id,
+        files=files,
+        on_no_answer=policy,
+        max_concurrency=max_concurrency,
+        budget=budget,
+    )
     run = Run(run_id, graph=graph, session_id=context.session_id)
     return _started(run, execution, loop, display)
 
@@ -92,6 +103,8 @@ def run_sync(
     display: bool | None = None,
     nested: bool = False,
     on_no_answer: Policy | None = None,
+    max_concurrency: int | None = None,
+    budget: Budget | None = None,
 ) -> Run:
     """Run a compiled graph to its end while this thread waits; parameters as for `graph.run`.
 
@@ -111,6 +124,8 @@ def run_sync(
         "files": files,
         "backend": backend,
         "display": display,
+        "max_concurrency": max_concurrency,
+        "budget": budget,
         "on_no_answer": on_no_answer,
     }
     if nested:

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from .errors import GraphValidationError
+from .errors import GraphValidationError, InputError, shown
 
 PENDING, READY, ACTIVE, DONE, SKIPPED, LOOPED = range(6)
 START = 0
@@ -72,6 +72,7 @@ class Scheduler:
         "_taken",
         "_values",
         "_waiting",
+        "limit",
         "plan",
         "skipped",
     )
@@ -84,6 +85,7 @@ class Scheduler:
         self._runs = [0] * len(plan.ids)
         self._ready: list[tuple[int, Any, int]] = []
         self._active: dict[int, Any] = {START: None}
+        self.limit: int | None = None
         self._values: dict[int, dict[int, Any]] = {}
         self._routes: dict[int, tuple[int, ...]] = {}
         self._taken = [0] * len(plan.loops)
@@ -92,8 +94,11 @@ class Scheduler:
         self._waiting: set[int] = set()
 
     def take(self) -> list[tuple[int, Any, int]]:
-        """Return every ready node as (index, input, visit), now active; visit counts from 0."""
+        """Return every ready node as (index, input, visit), now active; visit counts from 0. With a limit
+        there are only as many as may be active."""
         batch, self._ready = self._ready, []
+        if self.limit is not None and len(batch) > (room := max(self.limit - len(self._active), 0)):
+            batch, self._ready = batch[:room], batch[room:]
         runs, status, active = self._runs, self._status, self._active
         for node, value, _ in batch:
             status[node] = ACTIVE
@@ -292,3 +297,10 @@ class Scheduler:
         }
         self._leaves = {index[i]: output for i, output in state["leaves"].items()}
         return self
+
+
+def check_concurrency(limit: Any) -> int | None:
+    """Return how many nodes may be active at once, None for all. Raises InputError unless it is 1 or more."""
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise InputError(f"max_concurrency={shown(limit)} must be a whole number of 1 or more.")
+    return limit

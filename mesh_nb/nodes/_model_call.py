@@ -9,12 +9,13 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any, cast
 
-from ..core.context import Message
+from ..core.context import ExecutionContext, Message
 from ..core.errors import MeshError, ToolError, UnknownNameError
 from ..core.events import EventType, ExecutionEvent, dumps, loads
 from ..core.tools import Tool
 from ..providers._call import RESTART, ModelCall, Provider
 from ..providers._wire import parse
+from ._budgeted import stream_of
 
 RESULT_LIMIT = 200_000
 """Characters of one tool result that a model is shown; what was cut is said at the end."""
@@ -147,6 +148,7 @@ async def converse(
     call: ModelCall,
     max_steps: int = 10,
     check: Callable[[str, str | None], str | None] | None = None,
+    context: ExecutionContext | None = None,
 ) -> AsyncGenerator[ExecutionEvent, None]:
     """Call the model, run the tools it asks for, and call it again until it asks for none.
 
@@ -154,7 +156,7 @@ async def converse(
 
     Parameters: provider; call, with its tools; max_steps, how many model calls there may be; check, which
     gets the text and the finish reason of the last answer and may return what to tell the model about it: it
-    then answers again, at max_steps too.
+    then answers again, at max_steps too; context, whose budget the calls are under.
     Yields the grammar of each call, tool_call_complete of each tool as it finishes, and, when the call has
     tools, step_start and step_complete around each round; last node_complete with the output: content (the
     last round's text, with that of the pauses before it) and tool_calls. Raises ProviderError from the
@@ -170,7 +172,7 @@ async def converse(
         if tools:
             yield ExecutionEvent(EventType.STEP_START, metadata={"step_index": step})
         answer = Answer()
-        async with aclosing(cast("AsyncGenerator[ExecutionEvent, None]", provider.stream(call))) as events:
+        async with aclosing(stream_of(provider, call, context)) as events:
             async for event in events:
                 answer.feed(event)
                 yield event

@@ -12,6 +12,7 @@ from ..core.context import ExecutionContext, Message, as_text
 from ..core.errors import GraphValidationError, InputError
 from ..core.events import EventType, ExecutionEvent
 from ..core.node import BaseNode
+from ._budgeted import watched
 
 
 def find_plugin(node_id: str, agent: object) -> AgentPlugin:
@@ -102,6 +103,8 @@ class AgentNode(BaseNode):
             use_session=self.use_session,
             options=self.run_options,
         )
+        if context.budget is not None:
+            stream = watched(cast("Any", stream), context.budget)
         async with aclosing(cast("Any", stream)) as events:
             async for event in events:
                 kind = event.type

@@ -166,7 +166,7 @@ class LLMNode(BaseNode):
         )
         call = self._shaped(provider, call)
         reader = None if self.output_type is None else Reader(self.output_type)
-        async with aclosing(converse(provider, call, self.max_steps, reader)) as events:
+        async with aclosing(converse(provider, call, self.max_steps, reader, context)) as events:
             async for event in events:
                 if reader is not None and event.type == EventType.NODE_COMPLETE:
                     event.output["parsed"] = reader.value

@@ -35,6 +35,7 @@ class Demo:
     vendor = "demo"
     api = "demo"
     prefixes = ("demo",)
+    free = True
 
     def preload(self) -> None:
         """Import nothing: the demo needs nothing."""

@@ -1,0 +1,241 @@
+"""What a run may spend: dollars, tokens and model calls, checked before each call.
+
+A call is admitted with what it can cost at most: an estimate of its input, and its max_tokens. That much is
+held while it runs and replaced by what it did cost. Without max_tokens only the input can be held, so that
+one call may cross the limit; the next one is then refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, cast, get_args
+
+from . import prices
+from .errors import BudgetExceededError, ConfigurationError, InputError, UnknownNameError, shown
+from .events import EventType, ExecutionEvent
+
+Unpriced = Literal["refuse", "allow"]
+OnBudget = Literal["stop", "ask"]
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Hold:
+    """What one running call may cost.
+
+    Parameters: usd, None when it has no price; tokens, the estimate of its input and its max_tokens.
+    """
+
+    usd: float | None
+    tokens: int
+
+
+class Budget:
+    """The limits of one run and what it has spent; every node and graph inside the run shares it.
+
+    Parameters
+    ----------
+    usd, max_tokens, max_model_calls : the limits, None for none; tokens are those of input and output.
+    unpriced : what becomes of a call whose price is not known while there is a limit in dollars: "refuse"
+        it, or "allow" it, uncounted in dollars.
+    on_budget : "stop" ends the run with the status "budget"; "ask" asks a person, whose yes allows as much
+        again.
+
+    spent_usd, tokens, calls : what was spent. unpriced_calls : how many calls spent_usd does not have.
+    Raises InputError for a limit that is no number above 0, UnknownNameError for another word.
+    """
+
+    def __init__(
+        self,
+        usd: float | None = None,
+        max_tokens: int | None = None,
+        max_model_calls: int | None = None,
+        unpriced: str = "refuse",
+        on_budget: str = "stop",
+    ) -> None:
+        _check("budget_usd", usd, (int, float))
+        _check("max_tokens", max_tokens, (int,))
+        _check("max_model_calls", max_model_calls, (int,))
+        for name, given, words in (
+            ("unpriced", unpriced, get_args(Unpriced)),
+            ("on_budget", on_budget, get_args(OnBudget)),
+        ):
+            if given not in words:
+                raise UnknownNameError(f"{name}=", str(given), list(words))
+        self.limits: dict[str, float] = {
+            name: limit
+            for name, limit in (
+                ("budget_usd", usd),
+                ("max_tokens", max_tokens),
+                ("max_model_calls", max_model_calls),
+            )
+            if limit is not None
+        }
+        self.unpriced, self.on_budget = unpriced, on_budget
+        self._steps = dict(self.limits)
+        self.spent_usd, self.tokens, self.calls, self.unpriced_calls = 0.0, 0, 0, 0
+        self._held: set[Hold] = set()
+        self._waiting: list[asyncio.Future[None]] = []
+
+    @classmethod
+    def of(
+        cls,
+        budget_usd: float | None,
+        max_tokens: int | None,
+        max_model_calls: int | None,
+        unpriced: str,
+        on_budget: str,
+    ) -> Budget | None:
+        """Return the budget that the options of `run` mean, None without a limit. Raises as `Budget`."""
+        made = cls(budget_usd, max_tokens, max_model_calls, unpriced, on_budget)
+        return made if made.limits else None
+
+    def settings(self) -> dict[str, Any]:
+        """Return the options of `run` that make this budget, for the log."""
+        return {**self.limits, "unpriced": self.unpriced, "on_budget": self.on_budget}
+
+    def recall(self, events: Iterable[ExecutionEvent]) -> None:
+        """Count what an earlier part of the run has spent, from its events."""
+        for event in events:
+            if event.type == EventType.RESPONSE_METADATA:
+                self._count(event.metadata, prices.price_now(event.metadata, event.timestamp), None)
+
+    async def hold(
+        self, call: Mapping[str, Any], prompt_tokens: int, max_tokens: int | None, *, free: bool = False
+    ) -> Hold:
+        """Admit a model call, and return what is held for it until `settle`.
+
+        Parameters: call, with provider and requested_model as events have them; prompt_tokens, an estimate of
+        its input; max_tokens, the most it may answer, None when that is open; free, when it costs nothing.
+        Waits while only calls that are still running stand in the way. Raises BudgetExceededError when the
+        call would cross a limit, ConfigurationError when it has no price and unpriced="refuse".
+        """
+        held = Hold(0.0 if free else None, prompt_tokens + (max_tokens or 0))
+        if not free and "budget_usd" in self.limits:
+            usage = {"prompt_tokens": prompt_tokens, "completion_tokens": max_tokens or 0}
+            found = await prices.price({**call, "usage": usage})
+            held.usd = None if found is None else found.usd
+            if found is None and self.unpriced == "refuse":
+                raise _no_price(call)
+        while True:
+            alone = self._refusal(held, ())
+            if alone is not None:
+                raise alone
+            if self._refusal(held, self._held) is None:
+                self._held.add(held)
+                return held
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(future)
+            await future
+
+    async def settle(self, held: Hold, metadata: Mapping[str, Any] | None, begun: bool = True) -> None:
+        """Put what a call did cost in the place of what was held for it.
+
+        Parameters: metadata of its response_metadata, None when there was none; begun, whether the provider
+        had begun to answer. A call that ended without a count is counted as what was held, if it had begun.
+        """
+        if metadata is None:
+            self.release(held, begun)
+            return
+        found = await prices.price(metadata)
+        if held in self._held:
+            self._held.remove(held)
+            self._count(metadata, found, held if begun else Hold(0.0, 0))
+            self._wake()
+
+    def release(self, held: Hold, begun: bool) -> None:
+        """End what is held for a call that has no count; the call counts as that much if it had begun."""
+        if held in self._held:
+            self._held.remove(held)
+            if begun:
+                self._count({}, None, held)
+            self._wake()
+
+    async def count(self, metadata: Mapping[str, Any]) -> None:
+        """Count a call that was not admitted here, such as one of a foreign agent.
+
+        Raises ConfigurationError when it has no price, there is a limit in dollars and unpriced="refuse".
+        """
+        found = await prices.price(metadata)
+        self._count(metadata, found, None)
+        if found is None and "budget_usd" in self.limits and self.unpriced == "refuse":
+            raise _no_price(metadata)
+
+    def check(self) -> None:
+        """Raise BudgetExceededError when nothing is left for another call."""
+        refusal = self._refusal(Hold(0.0, 0), ())
+        if refusal is not None:
+            raise refusal
+
+    def extend(self) -> None:
+        """Allow as much again as the run began with."""
+        for name, step in self._steps.items():
+            self.limits[name] += step
+        self._wake()
+
+    def _refusal(self, held: Hold, others: Iterable[Hold]) -> BudgetExceededError | None:
+        others = list(others)
+        usd = self.spent_usd + sum(other.usd or 0.0 for other in others)
+        tokens = self.tokens + sum(other.tokens for other in others)
+        calls = self.calls + len(others)
+        limit = self.limits.get("max_model_calls")
+        if limit is not None and calls + 1 > limit:
+            made = f"{self.calls} model {'call was' if self.calls == 1 else 'calls were'} made"
+            name = f"max_model_calls={limit:.0f}"
+            return _exceeded(name, f"{made}, and one more was to come", calls, limit)
+        limit = self.limits.get("max_tokens")
+        if limit is not None and (tokens >= limit or tokens + held.tokens > limit):
+            more = f", and the next call may take about {held.tokens:,} (an estimate)" if held.tokens else ""
+            name = f"max_tokens={limit:.0f}"
+            return _exceeded(name, f"{self.tokens:,} tokens were used{more}", tokens, limit)
+        limit = self.limits.get("budget_usd")
+        if limit is not None and (usd >= limit or usd + (held.usd or 0.0) > limit):
+            more = f", and the next call may cost about ${held.usd:.4f} (an estimate)" if held.usd else ""
+            return _exceeded(f"budget_usd={limit:g}", f"${self.spent_usd:.4f} were spent{more}", usd, limit)
+        return None
+
+    def _count(self, metadata: Mapping[str, Any], found: prices.Price | None, held: Hold | None) -> None:
+        self.calls += 1
+        usage: Any = metadata.get("usage")
+        counts = cast("dict[str, Any]", usage) if isinstance(usage, Mapping) else {}
+        parts = [counts.get("prompt_tokens"), counts.get("completion_tokens")]
+        known = [n for n in parts if isinstance(n, int)] or [counts.get("total_tokens")]
+        told = sum(n for n in known if isinstance(n, int))
+        self.tokens += told if told or held is None else held.tokens
+        if found is not None:
+            self.spent_usd += found.usd
+        elif held is not None and held.usd is not None:
+            self.spent_usd += held.usd
+        else:
+            self.unpriced_calls += 1
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+
+def _check(name: str, value: Any, kinds: tuple[type, ...]) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < float("inf"):
+        noun = "a whole number" if kinds == (int,) else "US dollars"
+        raise InputError(f"{name}={shown(value)} must be {noun} above 0.")
+
+
+def _exceeded(limit_text: str, state: str, spent: float, limit: float) -> BudgetExceededError:
+    return BudgetExceededError(
+        f"The run reached {limit_text}: {state}. Raise the limit to go on.", spent=spent, limit=limit
+    )
+
+
+def _no_price(call: Mapping[str, Any]) -> ConfigurationError:
+    model = call.get("model_id") or call.get("requested_model") or "the model"
+    name = f"{call['provider']}/{model}" if call.get("provider") else str(model)
+    return ConfigurationError(
+        f"budget_usd= cannot be kept: the price of {name} is not known. Say it with"
+        f" mesh_nb.core.prices.set({name!r}, input, output), in US dollars for a million tokens, or pass"
+        " unpriced='allow' and limit max_tokens= instead."
+    )
