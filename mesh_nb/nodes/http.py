@@ -1,0 +1,206 @@
+"""http: a request to a web server, with templates in its parts."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any, cast
+from urllib.parse import quote, urlsplit
+
+from ..core import templates
+from ..core.context import ExecutionContext, as_text
+from ..core.errors import GraphValidationError, MeshError, shown
+from ..core.events import EventType, ExecutionEvent, loads
+from ..core.node import BaseNode
+from ..providers import _clients
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
+REDIRECTS = 5
+_TEXT = re.compile(r"^text/|[/+]json\b|[/+]xml\b|x-www-form-urlencoded|javascript|yaml", re.IGNORECASE)
+_PRIVATE = ("set-cookie", "www-authenticate", "proxy-authenticate")
+
+
+class HTTPNode(BaseNode):
+    """Sends one request.
+
+    Parameters
+    ----------
+    url : http or https. What templates put into it is percent-encoded, unless the url is one reference alone.
+    method : GET, POST, PUT, PATCH, DELETE or HEAD.
+    headers, params : dicts of templates; params become the query.
+    json : the body, templates in its texts; data : the body as text, a template.
+    timeout : seconds for the whole exchange. max_bytes : of the response; a longer one fails the node.
+    allowed_hosts : the only hosts that may be asked, redirects included; None allows all.
+    raise_for_status : False returns answers of status 400 and above as they are.
+
+    The output is `{"status_code", "url", "headers", "content_type", "content": text, "data": parsed JSON}`;
+    what is not text becomes a file event. Nothing that was sent is in an event. Raises MeshError for a failed
+    request.
+    """
+
+    kind = "http"
+
+    def __init__(
+        self,
+        id: str,
+        *,
+        url: str | None = None,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        data: str | None = None,
+        timeout: float = 30.0,
+        max_bytes: int = 5_000_000,
+        allowed_hosts: Iterable[str] | None = None,
+        raise_for_status: bool = True,
+    ) -> None:
+        super().__init__(id)
+        if not isinstance(url, str) or not (url.startswith(("http://", "https://")) or _lone(url)):
+            raise GraphValidationError(f"HTTP node {id!r}: url={shown(url)} is no http or https address.")
+        if not isinstance(cast("Any", method), str) or method.upper() not in METHODS:
+            raise GraphValidationError(
+                f"HTTP node {id!r}: method={shown(method)} is not one of {', '.join(METHODS)}."
+            )
+        if json is not None and data is not None:
+            raise GraphValidationError(f"HTTP node {id!r} has two bodies: pass json= or data=.")
+        for name, value in (("timeout", timeout), ("max_bytes", max_bytes)):
+            if isinstance(value, bool) or not isinstance(cast("Any", value), (int, float)) or not value > 0:
+                raise GraphValidationError(f"HTTP node {id!r}: {name}={shown(value)} is not above 0.")
+        self.url, self.method = url, method.upper()
+        self.headers, self.params = dict(headers or {}), dict(params or {})
+        self.json, self.data = json, data
+        self.timeout, self.max_bytes, self.raise_for_status = timeout, max_bytes, raise_for_status
+        self.allowed_hosts = None if allowed_hosts is None else {h.lower() for h in allowed_hosts}
+        self.templates = tuple(_texts([url, self.headers, self.params, json, data]))
+
+    async def run(self, input: Any, context: ExecutionContext) -> AsyncIterator[ExecutionEvent]:
+        """Send the request and read the response."""
+        params = {k: v for k, v in _filled(self.params, context).items() if v is not None}
+        options: dict[str, Any] = {
+            "headers": {k: _header(self.id, k, v) for k, v in _filled(self.headers, context).items()},
+        }
+        if self.json is not None:
+            options["json"] = _filled(self.json, context)
+        elif self.data is not None:
+            options["content"] = templates.resolve(self.data, context).encode()
+        try:
+            async with asyncio.timeout(self.timeout):
+                response, body = await self._exchange(self._address(context), params, options)
+        except TimeoutError:
+            raise MeshError(f"No answer from {self._host(context)} within {self.timeout:g} s.") from None
+        kind = response.headers.get("content-type", "")
+        is_text = bool(_TEXT.search(kind)) or not body
+        text = body.decode(response.encoding or "utf-8", "replace") if is_text else ""
+        if response.status_code >= 400 and self.raise_for_status:
+            raise MeshError(
+                f"{response.url.host} answered HTTP {response.status_code}: {shown(text or kind)}"
+            )
+        output: dict[str, Any] = {
+            "status_code": response.status_code,
+            "url": str(response.url),
+            "headers": {k: v for k, v in response.headers.items() if k.lower() not in _PRIVATE},
+            "content_type": kind,
+            "content": text,
+            "data": _json(text) if "json" in kind else None,
+        }
+        if not is_text:
+            name = urlsplit(output["url"]).path.rpartition("/")[2] or "response"
+            metadata = {"name": name, "mime_type": kind.partition(";")[0], "size": len(body)}
+            metadata["content"] = base64.b64encode(body).decode("ascii")
+            yield ExecutionEvent(EventType.FILE, self.id, metadata=metadata)
+        yield ExecutionEvent(EventType.NODE_COMPLETE, self.id, output=output)
+
+    async def _exchange(self, url: str, params: dict[str, Any], options: dict[str, Any]) -> tuple[Any, bytes]:
+        """Return the response, redirects followed, and its body. Raises MeshError."""
+        await _clients.ensure_imported("httpx2")
+        httpx2 = _clients.module("httpx2")
+        client = _clients.client("httpx2")
+        try:
+            # Given as params= they would replace the query that the url has.
+            address = httpx2.URL(url).copy_merge_params(params) if params else httpx2.URL(url)
+            request = client.build_request(self.method, address, **options)
+            for _ in range(REDIRECTS + 1):
+                self._allow(request.url.host)
+                response = await client.send(request, stream=True, follow_redirects=False)
+                try:
+                    if response.next_request is None:
+                        return response, await self._read(response)
+                finally:
+                    await response.aclose()
+                request = response.next_request
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            host = urlsplit(url).hostname or "the server"
+            raise MeshError(f"The request to {host} failed: {type(error).__name__}: {error}") from error
+        raise MeshError(f"{request.url.host} redirects more than {REDIRECTS} times.")
+
+    async def _read(self, response: Any) -> bytes:
+        body = bytearray()
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > self.max_bytes:
+                raise MeshError(
+                    f"The answer of {response.url.host} is longer than max_bytes={self.max_bytes}."
+                )
+        return bytes(body)
+
+    def _allow(self, host: str) -> None:
+        if self.allowed_hosts is not None and host.lower() not in self.allowed_hosts:
+            raise MeshError(f"{shown(host)} is not one of allowed_hosts= of node {self.id!r}.")
+
+    def _address(self, context: ExecutionContext) -> str:
+        if _lone(self.url):
+            url = templates.resolve(self.url, context).strip()
+        else:
+            url = templates.substitute(
+                self.url, lambda name: quote(as_text(templates.value_of(name, context)), safe="")
+            )
+        if urlsplit(url).scheme.lower() not in ("http", "https"):
+            raise MeshError(f"{shown(url)} is no http or https address.")
+        return url
+
+    def _host(self, context: ExecutionContext) -> str:
+        return urlsplit(self._address(context)).hostname or "the server"
+
+
+def _lone(url: str) -> bool:
+    return url.strip().startswith("{{") and url.strip().endswith("}}") and len(templates.references(url)) == 1
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value] if "{{" in value else []
+    if isinstance(value, Mapping):
+        return [t for v in cast("Mapping[Any, Any]", value).values() for t in _texts(v)]
+    return (
+        [t for v in cast("list[Any]", value) for t in _texts(v)] if isinstance(value, (list, tuple)) else []
+    )
+
+
+def _filled(value: Any, context: ExecutionContext) -> Any:
+    if isinstance(value, str):
+        return templates.fill(value, context)
+    if isinstance(value, Mapping):
+        return {k: _filled(v, context) for k, v in cast("Mapping[Any, Any]", value).items()}
+    return (
+        [_filled(v, context) for v in cast("list[Any]", value)] if isinstance(value, (list, tuple)) else value
+    )
+
+
+def _header(node_id: str, name: str, value: Any) -> str:
+    text = as_text(value)
+    if not text.isprintable():
+        raise MeshError(f"Header {name!r} of node {node_id!r} would have more than one line.")
+    return text
+
+
+def _json(text: str) -> Any:
+    try:
+        return loads(text.encode())
+    except ValueError:
+        return None
+
+
+plugin = HTTPNode

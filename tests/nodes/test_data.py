@@ -1,0 +1,88 @@
+"""The data node: SQL over frames and connections, values bound and never written into SQL."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pytest
+
+from mesh_nb import Executor, GraphValidationError, NodeExecutionError, StateGraph
+
+CITIES = {"city": ["Rome", "Paris", "O'Hare"], "size": [2.8, None, 1.5], "n": [1, 2, 3]}
+
+
+def graph(source: Any, **options: Any) -> StateGraph:
+    return StateGraph().add_node("rows", source, node_type="data", **options).set_entry_point("rows")
+
+
+async def output(graph: StateGraph, input: Any = "q") -> dict[str, Any]:
+    return [e async for e in Executor(graph).execute(input)][-1].output
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
+async def test_a_frame_is_a_table_and_templates_are_bound_values(make: Any) -> None:
+    asked = graph(
+        make(CITIES),
+        query="select city, size from data where city = :city",
+        params={"city": "{{$input.city}}"},
+    )
+    assert (await output(asked, {"city": "Rome"}))["rows"] == [{"city": "Rome", "size": 2.8}]
+    assert (await output(asked, {"city": "O'Hare"}))["count"] == 1
+    hostile = await output(asked, {"city": "x' or 1=1 --"})
+    assert (hostile["rows"], hostile["content"]) == ([], "| city | size |\n| --- | --- |")
+    assert (await output(asked, {"city": "Paris"}))["rows"] == [{"city": "Paris", "size": None}]
+
+
+async def test_several_frames_dates_and_types() -> None:
+    days = pd.DataFrame({"day": pd.to_datetime(["2026-01-02", None]), "n": [1, 2], 'odd "name': ["a|b", "c"]})
+    asked = graph(
+        {"cities": pd.DataFrame(CITIES), "days": days},
+        query='select day, city, days."odd ""name" from cities join days using (n) order by n',
+    )
+    found = await output(asked)
+    assert [r["day"] for r in found["rows"]] == ["2026-01-02T00:00:00", None]
+    assert "| 2026-01-02T00:00:00 | Rome | a\\|b |" in found["content"]
+
+
+async def test_a_frame_cannot_be_written_to() -> None:
+    with pytest.raises(NodeExecutionError, match="readonly"):
+        await output(graph(pd.DataFrame(CITIES), query="delete from data"))
+
+
+async def test_connections_functions_and_limits(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    with sqlite3.connect(path) as db:
+        db.execute("create table t(x)")
+        db.executemany("insert into t values (?)", [(n,) for n in range(5)])
+    query = "select x from t where x >= ? order by x"
+    found = await output(graph(db, query=query, params=["{{$input.least}}"]), {"least": 3})
+    assert found["rows"] == [{"x": 3}, {"x": 4}]
+    db.close()
+    found = await output(graph(lambda: sqlite3.connect(path), query=query, params=[0], max_rows=2))
+    assert (found["count"], found["truncated"]) == (2, True)
+    assert "(2 of more than 2 rows)" in found["content"]
+
+
+async def test_a_query_that_takes_too_long_is_interrupted() -> None:
+    endless = "with recursive n(x) as (select 1 union all select x + 1 from n) select count(*) from n"
+    with pytest.raises(NodeExecutionError, match=r"longer than its timeout of 0\.05 s"):
+        await output(graph(pd.DataFrame(CITIES), query=endless, timeout=0.05))
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "says"),
+    [
+        (pd.DataFrame(CITIES), {}, "needs query="),
+        (pd.DataFrame(CITIES), {"query": "select '{{$question}}'"}, "takes no templates"),
+        (pd.DataFrame(CITIES), {"query": "select 1", "params": 3}, "params= is a dict or a list"),
+        (pd.DataFrame(CITIES), {"query": "select 1", "max_rows": 0}, "max_rows=0 is not above 0"),
+        ("text", {"query": "select 1"}, "'text' is no source of rows"),
+    ],
+)
+def test_what_cannot_be(source: Any, options: Any, says: str) -> None:
+    with pytest.raises(GraphValidationError, match=says):
+        graph(source, **options)
