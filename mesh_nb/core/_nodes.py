@@ -116,8 +116,10 @@ def _settings(node_id: str, options: dict[str, Any]) -> tuple[dict[str, Any], Re
     numbers = isinstance(cast("Any", retry.max_retries), int) and all(
         isinstance(n, (int, float)) and n == n for n in times
     )
+    numbers = numbers and isinstance(cast("Any", retry.jitter), bool)
     if not numbers or retry.max_retries < 0 or retry.delay < 0 or retry.backoff < 1:
         raise GraphValidationError(
-            f"Node {node_id!r}: retry takes max_retries >= 0, delay >= 0 (seconds) and backoff >= 1."
+            f"Node {node_id!r}: retry takes max_retries >= 0, delay >= 0 (seconds), backoff >= 1"
+            " and jitter, True or False."
         )
     return {**rest, **{k: v for k, v in options.items() if k != "config"}}, retry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from ._ending import error_text
 from .channel import close
 from .compiled import Retry
 from .context import ExecutionContext
-from .errors import MeshError, RejectedError, Unanswered
+from .errors import BudgetExceededError, MeshError, RejectedError, Unanswered
 from .events import EventType, ExecutionEvent
 
 
@@ -86,7 +87,7 @@ async def retrying(
             async for event in source:
                 yield event
             return
-        except (Unanswered, RejectedError):
+        except (Unanswered, RejectedError, BudgetExceededError):
             raise  # Asking again would not be another attempt.
         except Exception as error:
             if attempt == retry.max_retries:
@@ -94,7 +95,7 @@ async def retrying(
             text = error_text(error)
         finally:
             await close(source)
-        delay = retry.delay * retry.backoff**attempt
+        delay = retry.delay * retry.backoff**attempt * (random.uniform(0.5, 1.5) if retry.jitter else 1.0)
         metadata = {"attempt": attempt + 1, "max_retries": retry.max_retries, "delay_s": delay}
         yield ExecutionEvent(EventType.NODE_RETRY, error=text, metadata=metadata)
         await asyncio.sleep(delay)

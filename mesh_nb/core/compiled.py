@@ -88,11 +88,16 @@ class Branch:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Retry:
-    """How often a failing node is run again: max_retries times, after delay s, times backoff each time."""
+    """How often a failing node is run again: max_retries times, after delay s, times backoff each time.
+
+    With jitter each wait is between half and one and a half of that, so that nodes which failed together do
+    not come back together.
+    """
 
     max_retries: int = 0
     delay: float = 1.0
     backoff: float = 2.0
+    jitter: bool = False
 
 
 @dataclasses.dataclass(slots=True)

@@ -60,7 +60,8 @@ class StateGraph(Pausing, Runnable):
             node_type wants: an agent object, a list of conditions, None.
         node_type : "llm", "agent", "tool", "condition" or a registered name; functions and nodes need none.
         options : options of the node type. A failing node is run again with
-            `config={"retry": {"max_retries": 2, "delay": 1.0, "backoff": 2.0}}` (delay in seconds).
+            `config={"retry": {"max_retries": 2, "delay": 1.0, "backoff": 2.0}}` (delay in seconds;
+            `"jitter": True` spreads it); `event_mode=` says which of its events are seen.
 
         Raises InvalidNodeTypeError or UnknownNameError for an unknown type or option, with the nearest known
         name; GraphValidationError when the id is taken.
