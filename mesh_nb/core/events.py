@@ -132,11 +132,15 @@ class MessageMetadata(TypedDict, total=False):
 
 
 class ToolCallMetadata(TypedDict, total=False):
-    """Metadata of tool_call_start, tool_call_delta and tool_call_complete."""
+    """Metadata of tool_call_start, tool_call_delta and tool_call_complete.
+
+    needs_approval: the provider would run it, on a server that it reaches, but asks first.
+    """
 
     tool_name: str
     tool_call_id: str
     executed_by: Literal["client", "provider"]
+    needs_approval: bool
     arguments: Any
     arguments_raw: str
     status: Literal["ok", "error", "denied", "cancelled", "not_executed"]

@@ -25,10 +25,14 @@ _PLAIN = (str, int, float, bool, type(None))
 
 @dataclasses.dataclass(slots=True)
 class ToolCall:
-    """One tool call of an answer: id, name, the arguments' JSON as it came, and what became of it."""
+    """One tool call of an answer: id, name, the arguments' JSON as it came, and what became of it.
+
+    approval : whether the provider would run it and asks for leave, whatever tools of ours are called.
+    """
 
     id: str
     name: str
+    approval: bool = False
     fragments: list[str] = dataclasses.field(default_factory=list[str])
     arguments: dict[str, Any] | None = None
     problem: str = ""
@@ -60,7 +64,7 @@ class ToolCall:
         metadata: dict[str, Any] = {
             "tool_name": self.name,
             "tool_call_id": self.id,
-            "executed_by": "client",
+            "executed_by": "provider" if self.approval else "client",
             "arguments": self.arguments,
             "status": self.status,
             "duration_ms": round(self.seconds * 1000, 3),
@@ -103,10 +107,12 @@ class Answer:
         kind = event.type
         if kind == "token":
             self._text.append(event.content)
-        elif kind == "tool_call_start" and event.metadata.get("executed_by") != "provider":
-            call = ToolCall(event.metadata["tool_call_id"], event.metadata["tool_name"])
-            self._by_id[call.id] = call
-            self.calls.append(call)
+        elif kind == "tool_call_start":
+            asks = event.metadata.get("needs_approval") is True
+            if asks or event.metadata.get("executed_by") != "provider":
+                call = ToolCall(event.metadata["tool_call_id"], event.metadata["tool_name"], asks)
+                self._by_id[call.id] = call
+                self.calls.append(call)
         elif kind == "tool_call_delta":
             call = self._by_id.get(event.metadata["tool_call_id"])
             if call is not None:
@@ -125,6 +131,11 @@ class Answer:
     def paused(self) -> bool:
         """Whether the provider broke a long turn off, to go on when the answer comes back to it."""
         return self.metadata.get("finish_reason") == "pause" and not self.calls
+
+    @property
+    def asks(self) -> bool:
+        """Whether the provider waits to be told if it may run a tool."""
+        return any(call.approval for call in self.calls)
 
     def step_complete(self, step: int) -> ExecutionEvent:
         """Return the event that ends the round of this number."""
@@ -184,7 +195,7 @@ async def converse(
             yield answer.step_complete(step)
         said = said + answer.text
         problem = None
-        if not answer.paused and not (tools and answer.calls):
+        if not answer.paused and not (answer.calls if tools else answer.asks):
             problem = check(said, answer.metadata.get("finish_reason")) if check else None
             if problem is None:
                 output = {"content": said, "tool_calls": [c.record() for c in done]}
@@ -227,7 +238,10 @@ def _prepare(calls: list[ToolCall], tools: dict[str, Tool], *, last: bool) -> li
     """Parse the arguments, and mark the calls that cannot be run; return the others."""
     for call in calls:
         call.read()
-        if call.name not in tools:
+        if call.approval:
+            call.status = "denied"
+            call.error = f"Nobody was asked, so the provider may not run {call.name!r}."
+        elif call.name not in tools:
             call.status = "not_executed"
             call.error = str(UnknownNameError("tool", call.name, tools))
         elif last:

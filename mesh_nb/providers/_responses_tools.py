@@ -47,6 +47,8 @@ _OUTPUTS = {
     "program_output": ("program", "result"),
     "tool_search_output": ("tool_search_call", "tools"),
 }
+# What is asked of the client here is a yes or no: the provider runs it, so it is no tool of ours.
+_APPROVAL = "mcp_approval_request"
 _AWAITED = frozenset(kind for kind, _ in _OUTPUTS.values())
 _FAILED = {"failed": "error", "incomplete": "cancelled"}
 
@@ -71,7 +73,10 @@ class _Call:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        return {"tool_name": self.name, "tool_call_id": self.id, "executed_by": self.party}
+        asks = self.kind == _APPROVAL
+        metadata = {"tool_name": self.name, "tool_call_id": self.id}
+        metadata["executed_by"] = "provider" if asks else self.party
+        return {**metadata, "needs_approval": True} if asks else metadata
 
 
 class ToolCalls:

@@ -488,7 +488,6 @@ def test_a_custom_tools_text_becomes_one_argument(size: int) -> None:
         ("shell_call", {"action": {"commands": ["ls"]}}, ("shell", {"commands": ["ls"]})),
         ("apply_patch_call", {"operation": {"path": "a"}}, ("apply_patch", {"path": "a"})),
         ("computer_call", {"action": {"type": "wait"}}, ("computer", {"action": {"type": "wait"}})),
-        ("mcp_approval_request", {"name": "rm", "arguments": '{"a": 1}'}, ("rm", {"a": 1})),
         ("tool_search_call", {"execution": "client", "arguments": {"q": 1}}, ("tool_search", {"q": 1})),
     ],
 )
@@ -498,6 +497,23 @@ def test_other_calls_for_the_client(kind: str, fields: Any, expected: Any) -> No
     assert [(name, arguments) for _, name, arguments in calls(events)] == [expected]
     assert events[-1].metadata["finish_reason"] == "tool_calls"
     assert not hosted(events)
+
+
+@SIZES
+def test_a_request_for_approval_is_a_call_of_the_providers(size: int) -> None:
+    fields = {"id": "mcpr_1", "name": "rm", "server_label": "files", "arguments": '{"a": 1}'}
+    body = stream(created(), item(True, 0, "mcp_approval_request", **fields), ended())
+    events = read(body, size)
+    check_grammar(events)
+    assert calls(events) == []
+    [asked] = [e.metadata for e in events if e.type == "tool_call_start"]
+    assert asked == {
+        "tool_name": "rm",
+        "tool_call_id": "mcpr_1",
+        "executed_by": "provider",
+        "needs_approval": True,
+    }
+    assert events[-1].metadata["finish_reason"] == "tool_calls"
 
 
 @SIZES

@@ -110,11 +110,12 @@ export interface MessageMetadata {
   finish_reason?: string | null;
 }
 
-/** Metadata of tool_call_start, tool_call_delta and tool_call_complete. */
+/** Metadata of tool_call_start, tool_call_delta and tool_call_complete. needs_approval: the provider would run it, on a server that it reaches, but asks first. */
 export interface ToolCallMetadata {
   tool_name?: string;
   tool_call_id?: string;
   executed_by?: "client" | "provider";
+  needs_approval?: boolean;
   arguments?: unknown;
   arguments_raw?: string;
   status?: "ok" | "error" | "denied" | "cancelled" | "not_executed";
