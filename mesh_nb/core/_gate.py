@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, Literal, cast
 
 from .channel import close
-from .compiled import positional
 from .context import ExecutionContext, preview
+from .edges import positional
 from .errors import MeshError
 from .events import EventType, ExecutionEvent
 

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from .compiled import Branch, CompiledGraph, Edge
+from .compiled import CompiledGraph
+from .edges import Branch, Edge
 from .errors import GraphValidationError, nearest, shown
 from .node import BaseNode, Node
 

@@ -7,7 +7,8 @@ import inspect
 from typing import Any, cast
 
 from . import plugins
-from .compiled import Retry, Runnable
+from .compiled import Runnable
+from .edges import Retry
 from .errors import GraphValidationError, InvalidNodeTypeError, UnknownNameError, shown
 from .modes import take_event_mode
 from .node import BaseNode, Node

@@ -7,7 +7,8 @@ from typing import Any
 
 from . import templates
 from ._hosting import Hosting, host
-from .compiled import Branch, CompiledGraph, Edge
+from .compiled import CompiledGraph
+from .edges import Branch, Edge
 from .errors import CycleDetectedError, GraphValidationError, nearest, shown
 from .scheduler import START, Plan
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from ._ending import error_text
 from .channel import close
-from .compiled import Retry
 from .context import ExecutionContext
+from .edges import Retry
 from .errors import BudgetExceededError, MeshError, RejectedError, Unanswered
 from .events import EventType, ExecutionEvent
 

@@ -12,7 +12,8 @@ from ._hosting import Hosting
 from ._nodes import make_node
 from ._pausing import Pausing
 from ._validate import check
-from .compiled import Branch, CompiledGraph, Edge, Retry, Runnable
+from .compiled import CompiledGraph, Runnable
+from .edges import Branch, Edge, Retry
 from .errors import GraphValidationError, shown
 from .node import Node
 

@@ -7,8 +7,8 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
-from ..core.compiled import positional
 from ..core.context import ExecutionContext
+from ..core.edges import positional
 from ..core.errors import GraphValidationError
 from ..core.events import EventType, ExecutionEvent
 from ..core.node import BaseNode, Routing

@@ -44,17 +44,7 @@ def _changed(graph: CompiledGraph, request: Request) -> CompiledGraph:
         model = request.model or (default if node.model is None else None)
         if model is not None or request.system is not None:
             changed[node_id] = _with(node, model, request.system)
-    if not changed:
-        return graph
-    ids = graph.plan.ids
-    return CompiledGraph(
-        graph.graph_id,
-        {**graph.nodes, **changed},
-        graph.edges,
-        graph.branches,
-        {ids[i]: f for i, f in graph.aggregators.items()},
-        {ids[i]: r for i, r in graph.retries.items()},
-    )
+    return graph.with_nodes(changed) if changed else graph
 
 
 def _with(node: Any, model: str | None, system: str | None) -> Any:
