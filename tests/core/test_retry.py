@@ -1,4 +1,4 @@
-"""Retries of a node: waits that are spread, failures that are not retried, and options that cannot be meant."""
+"""Retries of a node: waits that are spread, failures that are not retried, options that cannot be meant."""
 
 from __future__ import annotations
 
