@@ -1,4 +1,4 @@
-"""What `%mesh` does: `last`, `runs`, `stop`, `models`."""
+"""What `%mesh` does: looks at runs and what they cost, stops them, sets what cells use."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from typing import Any
 from IPython.core.error import UsageError
 
 from ..core import plugins
+from ..core.compiled import Runnable
 from ..core.errors import nearest
-from ..core.run import last_run, live_runs, runs
+from ..core.run import Run, last_run, live_runs, runs
+from . import _settings
+from ._arguments import variable
+from ._cell import current_shell, notebook_name
 
 
 def run(line: str, help_text: str) -> Any:
@@ -51,6 +55,72 @@ def _runs(limit: str = "20") -> Any:
     return runs(int(limit))
 
 
+def _show(run_id: str = "") -> Any:
+    """A run of this project, shown again: %mesh show ID."""
+    if not run_id:
+        raise UsageError("%mesh show: name a run, as %mesh runs lists them.")
+    return Run.load(run_id)
+
+
+def _pending() -> None:
+    """The questions that runs of this kernel, and the last run, wait with."""
+    last = last_run()
+    going = live_runs()
+    waiting = [*going, *([last] if last is not None and last.id not in {run.id for run in going} else [])]
+    lines = [f"{run.id}  {q.node_id}: {q.message}" for run in waiting for q in run.pending]
+    print("\n".join(lines) or "No questions are open.")  # noqa: T201
+
+
+def _cost(*words: str) -> Any:
+    """What this notebook cost, by cell and model: %mesh cost [project | RUN] [7d]."""
+    from ..frames._load import moment
+    from ..frames._report import overview, usage
+
+    scope, since = "", None
+    for word in words:
+        if word[:1].isdigit() and len(word) < 11:
+            moment(word)
+            since = word
+        else:
+            scope = word
+    name = notebook_name(current_shell())
+    if not scope and not name:
+        return usage()
+    source = None if scope in ("", "project") else scope
+    costs: Any = plugins.find("frame", "costs")(source, since=since)
+    title = "This project" if scope == "project" else scope or "This notebook"
+    if not scope:
+        problems = costs.attrs
+        costs = costs[costs.notebook == name].reset_index(drop=True)
+        costs.attrs = problems
+    return overview(costs, f"{title}, last {since}" if since else title)
+
+
+def _graph(name: str = "") -> Any:
+    """A graph of the notebook, or that of the last run: %mesh graph [NAME]."""
+    if name:
+        graph = variable(current_shell().user_ns, name, "%mesh graph")
+        if not isinstance(graph, Runnable):
+            raise UsageError(f"%mesh graph {name}: a {type(graph).__name__} is not a graph.")
+        return graph
+    last = last_run()
+    if last is None or last.graph is None:
+        raise UsageError("%mesh graph: name a graph of the notebook; the last run's is not in this kernel.")
+    return last.graph
+
+
+def _config(name: str = "", value: str = "") -> None:
+    """What cells use when they do not say: %mesh config [NAME [VALUE | default]]."""
+    if name and name not in _settings.NAMES:
+        close = nearest(name, _settings.NAMES)
+        guess = f" Did you mean {close!r}?" if close else ""
+        raise UsageError(f"%mesh config has no {name!r}.{guess} Known: {', '.join(_settings.NAMES)}.")
+    if value:
+        _settings.configure(name, None if value == "default" else value)
+    lines = [f"{n} = {_settings.setting(n) or 'not set'}" for n in ([name] if name else _settings.NAMES)]
+    print("\n".join(lines))  # noqa: T201
+
+
 def _stop() -> None:
     """Stop every run of this kernel that is still going."""
     going = live_runs()
@@ -74,6 +144,11 @@ def _models() -> None:
 COMMANDS: dict[str, tuple[Callable[..., Any], int]] = {
     "last": (_last, 0),
     "runs": (_runs, 1),
+    "show": (_show, 1),
+    "cost": (_cost, 2),
+    "pending": (_pending, 0),
     "stop": (_stop, 0),
     "models": (_models, 0),
+    "graph": (_graph, 1),
+    "config": (_config, 2),
 }

@@ -11,7 +11,7 @@ from IPython.core.error import UsageError
 from ..core.compiled import CompiledGraph, Runnable
 from ..core.graph import StateGraph
 from ._arguments import Request, variable
-from ._settings import default_model, required_model
+from ._settings import default_model, required_model, setting
 
 
 def graph_for(request: Request, namespace: Mapping[str, Any]) -> Runnable:
@@ -23,8 +23,9 @@ def graph_for(request: Request, namespace: Mapping[str, Any]) -> Runnable:
     """
     if request.graph is None:
         options: dict[str, Any] = {"model": request.model or required_model()}
-        if request.system is not None:
-            options["system_prompt"] = request.system
+        system = setting("system") if request.system is None else request.system
+        if system is not None:
+            options["system_prompt"] = system
         return StateGraph("mesh").add_node("llm", None, node_type="llm", **options).set_entry_point("llm")
     graph = variable(namespace, request.graph, "-g")
     if not isinstance(graph, Runnable):

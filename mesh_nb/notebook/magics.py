@@ -41,7 +41,7 @@ class MeshMagics(Magics):
         """Send the cell to a model, or run a graph on it; the value of the cell is the Run.
 
         {{name}} in the prompt is the value of a notebook variable, single braces are literal, a last line of
-        ; hides the output, -- ends the options. %mesh last, runs, stop and models look at runs.
+        ; hides the output, -- ends the options. %mesh lists what looks at runs and their cost.
         """
         if cell is None:
             return _commands.run(line, help_text(self.mesh))
