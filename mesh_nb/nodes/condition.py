@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import aclosing
+from typing import Any, Literal, cast
 
+from ..core._ending import error_text
 from ..core.context import ExecutionContext
 from ..core.edges import positional
-from ..core.errors import GraphValidationError
+from ..core.errors import GraphValidationError, shown
 from ..core.events import EventType, ExecutionEvent
 from ..core.node import BaseNode, Routing
+from ._asking import ask, model_node
+
+NONE = "none"
+"""What a model answers when no scenario fits."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,12 +34,18 @@ class Condition:
 
 
 class ConditionNode(BaseNode):
-    """Runs the targets of all conditions that hold; the others are skipped.
+    """Chooses by functions, or lets a model choose; what is not chosen is skipped.
 
     Parameters
     ----------
-    conditions : a list of Condition.
-    default_target : the node that runs when no condition holds; without it nothing after this node runs.
+    conditions : a list of Condition; the targets of all that hold run.
+    scenarios : instead of conditions, a list of `{"name", "description", "target"}`, of which a model chooses
+        one for the input.
+    default_target : the node that runs when nothing fits; without it nothing after this node runs.
+    instructions : what the model is told besides, a template.
+    on_error : "raise", or "unfulfilled": a predicate that raises does not hold. A model call that fails
+        always fails the node.
+    model : the model that chooses; model_options, further options of an llm node (provider, base_url, ...).
 
     Its output is its input, so that the chosen nodes receive what came in.
     """
@@ -41,7 +53,16 @@ class ConditionNode(BaseNode):
     kind = "condition"
 
     def __init__(
-        self, id: str, conditions: Iterable[Condition] | None = None, *, default_target: str | None = None
+        self,
+        id: str,
+        conditions: Iterable[Condition] | None = None,
+        *,
+        default_target: str | None = None,
+        scenarios: Iterable[Mapping[str, str]] | None = None,
+        instructions: str | None = None,
+        on_error: Literal["raise", "unfulfilled"] = "raise",
+        model: str | None = None,
+        model_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(id)
         self.conditions = list(conditions or ())
@@ -51,30 +72,103 @@ class ConditionNode(BaseNode):
                 raise GraphValidationError(
                     f"Condition node {id!r}: {condition!r} is not a Condition(name, predicate, target_node)."
                 )
-        names = [c.name for c in self.conditions]
+        self.scenarios = _scenarios(id, scenarios)
+        names = [c.name for c in self.conditions] + [s["name"] for s in self.scenarios]
         twice = next((n for n in names if names.count(n) > 1), None)
         if twice is not None:
             raise GraphValidationError(f"Condition node {id!r} has two conditions named {twice!r}.")
-        if not self.conditions:
+        if bool(self.conditions) == bool(self.scenarios):
             raise GraphValidationError(
-                f"Condition node {id!r} has no conditions: pass [Condition(name, predicate, target), ...]."
+                f"Condition node {id!r} has {'both' if names else 'no'} conditions"
+                f"{' and scenarios' if names else ''}: pass [Condition(name, predicate, target), ...], or"
+                " scenarios=[{'name': ..., 'description': ..., 'target': ...}]."
             )
+        if on_error not in ("raise", "unfulfilled"):
+            raise GraphValidationError(
+                f"Condition node {id!r}: on_error is 'raise' or 'unfulfilled', not {shown(on_error)}."
+            )
+        self.on_error = on_error
+        if self.conditions and (instructions or model or model_options):
+            raise GraphValidationError(
+                f"Condition node {id!r} chooses by functions: instructions=, model= and model_options= are"
+                " for scenarios=."
+            )
+        self._llm = self._chooser(instructions, model, dict(model_options or {})) if self.scenarios else None
+        self.templates = (instructions,) if instructions else ()
+
+    def _chooser(self, instructions: str | None, model: str | None, options: dict[str, Any]) -> Any:
+        names = (*(s["name"] for s in self.scenarios), NONE)
+        lines = [f"- {s['name']}: {s['description']}" for s in self.scenarios]
+        prompt = [
+            "Choose the scenario that fits the user's message, by its name.",
+            *([instructions] if instructions else []),
+            "\n".join([*lines, f"- {NONE}: no other scenario fits"]),
+        ]
+        choice = dataclasses.make_dataclass("Choice", [("scenario", Literal[names])])
+        given = {"model": model, "output_type": choice, "system_prompt": "\n\n".join(prompt), **options}
+        return model_node(self.id, given)
+
+    def check(self) -> None:
+        """Raise what would make the model call fail."""
+        if self._llm is not None:
+            self._llm.check()
 
     def routing(self) -> Routing:
         """Return the targets by condition name; the node's node_complete names those that hold."""
-        return Routing(None, {c.name: c.target_node for c in self.conditions}, self.default_target)
+        targets = {c.name: c.target_node for c in self.conditions}
+        return Routing(None, targets | {s["name"]: s["target"] for s in self.scenarios}, self.default_target)
 
     async def run(self, input: Any, context: ExecutionContext) -> AsyncIterator[ExecutionEvent]:
-        """Evaluate every predicate. Raises what a predicate raises."""
+        """Choose. Raises what a predicate or the model call raises."""
         found: list[dict[str, Any]] = []
+        if self._llm is not None:
+            chosen = NONE
+            async with aclosing(ask(self._llm, input, context)) as events:
+                async for event in events:
+                    if event.type == EventType.NODE_COMPLETE:
+                        chosen = event.output["parsed"].scenario
+                    else:
+                        yield event
+            found = [
+                {"name": s["name"], "target": s["target"], "fulfilled": s["name"] == chosen}
+                for s in self.scenarios
+            ]
         for condition in self.conditions:
-            given = (input, context) if positional(condition.predicate) > 1 else (input,)
-            result = condition.predicate(*given)
-            held = bool(await result if inspect.isawaitable(result) else result)
-            found.append({"name": condition.name, "target": condition.target_node, "fulfilled": held})
+            found.append(await self._evaluate(condition, input, context))
         route = [c["name"] for c in found if c["fulfilled"]]
         metadata = {"conditions": found, "route": route}
         yield ExecutionEvent(EventType.NODE_COMPLETE, self.id, output=input, metadata=metadata)
+
+    async def _evaluate(self, condition: Condition, input: Any, context: ExecutionContext) -> dict[str, Any]:
+        record: dict[str, Any] = {"name": condition.name, "target": condition.target_node}
+        given = (input, context) if positional(condition.predicate) > 1 else (input,)
+        try:
+            result = condition.predicate(*given)
+            held = bool(await result if inspect.isawaitable(result) else result)
+        except Exception as error:
+            if self.on_error == "raise":
+                raise
+            return {**record, "fulfilled": False, "error": error_text(error)}
+        return {**record, "fulfilled": held}
+
+
+def _scenarios(node_id: str, given: Iterable[Mapping[str, str]] | None) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = []
+    for scenario in given or ():
+        known = cast("Any", scenario)
+        if not isinstance(known, Mapping) or not all(
+            isinstance(known.get(n), str) for n in ("name", "target")
+        ):
+            raise GraphValidationError(
+                f"Condition node {node_id!r}: {shown(scenario)} is not a scenario, a dict of name,"
+                " description and target."
+            )
+        if known["name"] == NONE:
+            raise GraphValidationError(
+                f"Condition node {node_id!r}: a scenario cannot be named {NONE!r}, which stands for none."
+            )
+        found.append({"description": "", **{str(k): str(v) for k, v in known.items()}})
+    return found
 
 
 plugin = ConditionNode

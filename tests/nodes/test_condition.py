@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from answer_server import AnswerServer, options
 
-from mesh_nb import Condition, Executor, GraphValidationError, StateGraph
-from mesh_nb.core.errors import NodeExecutionError, UnknownNameError
+from mesh_nb import Condition, ExecutionContext, Executor, GraphValidationError, StateGraph
+from mesh_nb.core.errors import NodeExecutionError, ProviderError, UnknownNameError
 
 
 def routed(conditions: Any, default: str | None = None, *, edges: bool = False) -> StateGraph:
@@ -82,6 +84,79 @@ async def test_a_predicate_that_raises_fails_the_node() -> None:
 def test_conditions_that_cannot_be(conditions: Any, says: str) -> None:
     with pytest.raises(GraphValidationError, match=says):
         StateGraph().add_node("c", conditions, node_type="condition")
+
+
+async def test_a_predicate_that_raises_may_count_as_one_that_does_not_hold() -> None:
+    conditions = [Condition("bad", lambda input: input["missing"], "low"), Condition("yes", bool, "high")]
+    graph = StateGraph().add_node("c", conditions, node_type="condition", on_error="unfulfilled")
+    graph.add_node("low", lambda: {"x": 1}).add_node("high", lambda: {"x": 2}).set_entry_point("c")
+    events = [e async for e in Executor(graph).execute({"n": 1})]
+    done = next(e for e in events if e.node_id == "c" and e.type == "node_complete")
+    assert done.metadata["conditions"][0]["error"] == "KeyError: 'missing'"
+    assert done.metadata["route"] == ["high"]
+
+
+SCENARIOS = [
+    {"name": "refund", "description": "The customer wants money back.", "target": "low"},
+    {"name": "praise", "description": "The customer is happy.", "target": "high"},
+]
+
+
+def chosen_by_model(default: str | None, **options: Any) -> StateGraph:
+    graph = StateGraph().add_node(
+        *("c", None, "condition"),
+        scenarios=SCENARIOS,
+        default_target=default,
+        instructions="Speak of {{$vars.shop}}.",
+        model_options=options,
+    )
+    for node_id in ("low", "high", "other"):
+        graph.add_node(node_id, lambda input, node_id=node_id: {"content": node_id})
+    return graph.add_edge("c", "other").add_edge("c", "low").set_entry_point("c")
+
+
+@pytest.mark.parametrize(("answer", "target"), [("refund", "low"), ("praise", "high"), ("none", "other")])
+async def test_49_ai_routing_runs_only_the_chosen_branch(answer: str, target: str) -> None:
+    with AnswerServer(json.dumps({"scenario": answer})) as server:
+        graph = chosen_by_model("other", **server.options("chat"))
+        context = ExecutionContext(variables={"shop": "Ocean Ltd"})
+        events = [e async for e in Executor(graph).execute("Give me my money back!", context)]
+        [sent] = server.bodies
+    assert [e.node_id for e in events if e.type == "node_complete"] == ["c", target]
+    assert "refund: The customer wants money back." in sent["messages"][0]["content"]
+    assert "Speak of Ocean Ltd." in sent["messages"][0]["content"]
+    assert sent["messages"][-1]["content"] == "Give me my money back!"
+    kinds = [e.type for e in events if e.node_id == "c"]
+    assert kinds == ["node_start", "model_call_start", "response_metadata", "node_complete"]
+    done = next(e for e in events if e.type == "node_complete")
+    assert [c["fulfilled"] for c in done.metadata["conditions"]] == [answer == "refund", answer == "praise"]
+
+
+async def test_a_model_call_that_fails_is_no_choice() -> None:
+    with AnswerServer("I would say: refund") as server:
+        graph = chosen_by_model("other", **server.options("chat"))
+        with pytest.raises(NodeExecutionError, match="Node 'c' failed"):
+            [e async for e in Executor(graph).execute("x", ExecutionContext(variables={"shop": "s"}))]
+    graph = chosen_by_model("other", **(options("chat", "http://127.0.0.1:9") | {"max_retries": 0}))
+    with pytest.raises(NodeExecutionError) as caught:
+        [e async for e in Executor(graph).execute("x", ExecutionContext(variables={"shop": "s"}))]
+    assert isinstance(caught.value.cause, ProviderError)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"scenarios": [{"name": "a"}]}, "is not a scenario"),
+        ({"scenarios": [{"name": "none", "target": "x"}]}, "cannot be named 'none'"),
+        ({"scenarios": [SCENARIOS[0], SCENARIOS[0]]}, "two conditions named 'refund'"),
+        ({"scenarios": SCENARIOS, "conditions": LOW_HIGH}, "both conditions and scenarios"),
+        ({"conditions": LOW_HIGH, "model": "gpt-5"}, "chooses by functions"),
+        ({"conditions": LOW_HIGH, "on_error": "ignore"}, "'raise' or 'unfulfilled'"),
+    ],
+)
+def test_scenarios_that_cannot_be(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(GraphValidationError, match=says):
+        StateGraph().add_node("c", given.pop("conditions", None), node_type="condition", **given)
 
 
 def test_unknown_options_and_targets() -> None:

@@ -1,0 +1,31 @@
+"""A model inside another node: an llm node by name, for plug-ins do not import each other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, cast
+
+from ..core import plugins
+from ..core.context import ExecutionContext
+from ..core.events import EventType, ExecutionEvent
+
+_WORDS = frozenset({EventType.MESSAGE_START, EventType.TOKEN, EventType.MESSAGE_COMPLETE})
+
+
+def model_node(node_id: str, options: dict[str, Any]) -> Any:
+    """Return an llm node. Raises what its options raise."""
+    return plugins.find("node", "llm")(node_id, **options)
+
+
+async def ask(
+    llm: Any, input: Any, context: ExecutionContext, *, words: bool = False
+) -> AsyncGenerator[ExecutionEvent, None]:
+    """Yield the events of an llm node; the last is its node_complete.
+
+    Parameters: words, whether its answer is for people to read: JSON that only the node reads is not shown.
+    """
+    async with aclosing(cast("AsyncGenerator[ExecutionEvent, None]", llm.run(input, context))) as events:
+        async for event in events:
+            if words or event.type not in _WORDS:
+                yield event
