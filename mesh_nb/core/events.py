@@ -253,7 +253,7 @@ def as_json(value: Any) -> Any:
     if isinstance(value, (set, frozenset, tuple)):
         return list(cast("set[Any]", value))
     if isinstance(value, (bytes, bytearray, memoryview)):
-        brief = getattr(value, "brief", None)  # an attachment, which the log has once: in the model's request
+        brief = getattr(value, "brief", None)  # an attachment: no event repeats its bytes
         if isinstance(brief, str):
             return brief
         return base64.b64encode(value).decode("ascii")

@@ -10,7 +10,7 @@ import random
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import orjson
 
@@ -29,6 +29,7 @@ RETRY = "data-retry"
 
 _FIRST = DELTAS | {EventType.TOOL_CALL_START, EventType.REASONING_START}
 _SECRET_FIELDS = ("api_key", "apikey", "api-key", "authorization", "password", "secret", "access_token")
+_LARGE = 65_536
 _DRAIN = 0.1
 _LINGER = 1.0
 _SLICE = 4096
@@ -261,12 +262,29 @@ def call_key(provider: str, body: dict[str, Any]) -> str:
 
 
 def redact(value: Any) -> Any:
-    """Return a request without the values of fields that hold keys."""
+    """Return a request without the values of fields that hold keys, and with a digest for the bytes of large
+    attachments, which every round of a tool loop would repeat."""
     if isinstance(value, dict):
+        given = cast("dict[str, Any]", value)
+        words = given.get("type") == "text"  # a text file may look like anything
         return {
-            k: "***" if isinstance(v, str) and any(s in k.lower() for s in _SECRET_FIELDS) else redact(v)
-            for k, v in value.items()
-        }
+            k: _without_bytes(v, plain=k == "data" and not words) if isinstance(v, str) else redact(v)
+            for k, v in given.items()
+        } | {k: "***" for k, v in given.items() if isinstance(v, str) and _is_secret(k)}
     if isinstance(value, list):
-        return [redact(v) for v in value]
+        return [redact(v) for v in cast("list[Any]", value)]
     return value
+
+
+def _is_secret(name: str) -> bool:
+    return any(s in name.lower() for s in _SECRET_FIELDS)
+
+
+def _without_bytes(text: str, *, plain: bool) -> str:
+    """Return a digest for a long data URL, or, with plain, for long base64; any other text as it is."""
+    head, _, data = text.partition(",") if text.startswith("data:") else ("", "", text)
+    if len(text) <= _LARGE or not (plain or head.endswith(";base64")):
+        return text
+    digest = hashlib.sha256(data.encode("utf-8", "surrogatepass")).hexdigest()
+    said = f"<{len(data)} characters of base64, sha256 {digest}>"
+    return f"{head},{said}" if head else said

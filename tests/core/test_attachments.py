@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 from collections.abc import Iterator
@@ -241,6 +242,27 @@ async def test_the_log_holds_the_bytes_once(server: AnswerServer) -> None:
     assert holding(run.events) == ["model_call_start"]
     assert f"<{len(png())} bytes>" in encode(run.events[0]).decode()
     assert "\\x" not in repr(run.input)
+
+
+@EVERY
+async def test_a_large_attachment_is_sent_whole_and_logged_as_a_digest(
+    server: AnswerServer, api: str
+) -> None:
+    large = png() + bytes(range(256)) * 1000
+    run = await graph(server, api).run("What?", files=[large], backend=mesh.MemoryBackend(), display=False)
+    assert base64.b64encode(large).decode() in json.dumps(server.bodies[0])
+    digest = hashlib.sha256(base64.b64encode(large)).hexdigest()
+    assert digest in json.dumps(run.events[2].metadata["request"])
+    assert sum(len(encode(e)) for e in run.events) < 20_000
+
+
+@EVERY
+async def test_large_text_is_logged_as_it_is(server: AnswerServer, api: str) -> None:
+    genome = "ACGT" * 30_000
+    run = await graph(server, api).run(
+        genome, files=[("genome.txt", genome.encode())], backend=mesh.MemoryBackend(), display=False
+    )
+    assert json.dumps(run.events[2].metadata["request"]).count(genome) == 2
 
 
 # ---- what is refused, before anything is sent
