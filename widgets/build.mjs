@@ -45,12 +45,13 @@ const LICENSES =
   "/*! mesh_nb (MIT) with preact, marked (MIT), remend (Apache-2.0), DOMPurify (MPL-2.0 OR Apache-2.0), highlight.js (BSD-3-Clause) */";
 
 const hub = await bundle("src/hub.tsx", LICENSES);
+const more = await bundle("src/more.ts", "/*! mesh_nb (MIT) with temml (MIT), highlight.js (BSD-3-Clause) */");
 const stub = await bundle("src/stub.ts", "");
 const composer = await bundle("src/composer.ts", "");
-const key = createHash("sha256").update(hub).update(stub).digest("hex").slice(0, 12);
+const key = createHash("sha256").update(hub).update(stub).update(more).digest("hex").slice(0, 12);
 
 await mkdir(out, { recursive: true });
-for (const [name, text] of Object.entries({ "hub.js": hub, "stub.js": stub, "composer.js": composer })) {
+for (const [name, text] of Object.entries({ "hub.js": hub, "stub.js": stub, "composer.js": composer, "more.js": more })) {
   const final = text.replaceAll(KEY, key);
   await writeFile(join(out, name), final);
   const gzip = gzipSync(final, { level: 9 }).length;

@@ -64,7 +64,7 @@ def start(
     context = _context(graph, session_id, variables)
     run_id = new_run_id()
     store = backend if backend is not None else default_backend()
-    policy = _policy(on_no_answer, display)
+    policy = _policy(on_no_answer, display, background)
     execution = Executor(graph, store).start(
         input,
         context,
@@ -126,7 +126,8 @@ def run_sync(
         "display": display,
         "max_concurrency": max_concurrency,
         "budget": budget,
-        "on_no_answer": on_no_answer,
+        # Nothing that a page sends is heard while this thread waits.
+        "on_no_answer": "stop" if on_no_answer is None else on_no_answer,
     }
     if nested:
         return _run_nested(graph, input, options)
@@ -190,12 +191,12 @@ def host_name(display: bool | None) -> str:
     return "notebook" if getattr(shell.InteractiveShell.instance(), "kernel", None) is not None else "plain"
 
 
-def _policy(given: Policy | None, display: bool | None) -> Policy:
+def _policy(given: Policy | None, display: bool | None, background: bool) -> Policy:
     """Return on_no_answer: by default a run waits where its host has a way to answer, else it stops."""
     if given is not None:
         return check_policy(given)
     answers = getattr(plugins.find("host", host_name(display)), "answers", None)
-    return "wait" if answers is not None and answers() else "stop"
+    return "wait" if answers is not None and answers(background) else "stop"
 
 
 def _show(run: Run, display: bool | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import sys
 import uuid
 from collections import OrderedDict
 from typing import Any
@@ -54,6 +55,19 @@ class NotebookHost:
         """Return the notebook and the cell that is being executed."""
         shell = current_shell()
         return {} if shell is None else origin(shell)
+
+    def answers(self, background: bool = False) -> bool:
+        """Return whether the reader's answer to a question of a run that starts now can arrive: the cell is
+        live, and the kernel takes messages while it runs.
+
+        Parameters: background, whether the run goes on when the cell has ended; then every kernel takes them.
+        Otherwise ipykernel has to be 7 or newer.
+        """
+        cell = self.cell()
+        if cell is None or not cell.live:
+            return False
+        ipykernel = sys.modules.get("ipykernel")
+        return background or int(getattr(ipykernel, "__version__", "0").split(".")[0]) >= 7
 
     def cell(self) -> Cell | None:
         """Return the cell that is being executed, None outside a shell."""

@@ -2,134 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from ..core.events import EventType, ExecutionEvent, Usage, dumps
+from ..core.events import EventType, ExecutionEvent, dumps
 from ._coalesce import coalesce
-
-OPEN_MARK, CLOSE_MARK = "\ue000", "\ue001"
-"""Around a citation's number inside text; stripped from what models say, so they cannot be forged."""
-
-
-PROGRESS, RETRY = "data-progress", "data-retry"
-
-
-@dataclasses.dataclass(slots=True)
-class Text:
-    """Answer text of one block, as Markdown; citations are marked by OPEN_MARK number CLOSE_MARK."""
-
-    text: str = ""
-    refusal: bool = False
-    marks: list[tuple[int, int]] = dataclasses.field(default_factory=list[tuple[int, int]])
-
-
-@dataclasses.dataclass(slots=True)
-class Reasoning:
-    """Reasoning of one block; kind is full, summary or redacted."""
-
-    text: str = ""
-    kind: str = "full"
-
-
-@dataclasses.dataclass(slots=True)
-class ToolCall:
-    """One tool call; status is running until its result or its end arrived."""
-
-    call_id: str
-    name: str = ""
-    arguments: Any = None
-    raw: str = ""
-    output: Any = None
-    error: str | None = None
-    status: str = "running"
-    executed_by: str = "client"
-
-
-@dataclasses.dataclass(slots=True)
-class File:
-    """One attachment; content is base64, or None when it is not here."""
-
-    name: str
-    mime_type: str
-    content: str | None
-    size: int | None
-
-
-@dataclasses.dataclass(slots=True)
-class Data:
-    """Custom data of one type that came in a row; progress is its latest value only."""
-
-    data_type: str
-    payloads: list[Any]
-
-
-@dataclasses.dataclass(slots=True)
-class Note:
-    """A sentence about the run itself: a failure."""
-
-    text: str
-    failure: bool = False
-
-
-Block = Text | Reasoning | ToolCall | File | Data | Note
-
-
-@dataclasses.dataclass(slots=True)
-class Section:
-    """What one visit of one node showed; discarded when a retry replaced it, for this reason."""
-
-    node_id: str
-    visit: int
-    blocks: list[Block] = dataclasses.field(default_factory=list[Block])
-    discarded: bool = False
-    reason: str = ""
-
-
-@dataclasses.dataclass(slots=True)
-class Citation:
-    """One source; number counts cited ones by first use from 1 and is 0 for a result that nobody cited."""
-
-    number: int
-    url: str
-    title: str
-    cited_text: str = ""
-
-
-@dataclasses.dataclass(slots=True)
-class Folded:
-    """A run as its reader sees it."""
-
-    sections: list[Section] = dataclasses.field(default_factory=list[Section])
-    sources: list[Citation] = dataclasses.field(default_factory=list[Citation])
-    status: str = "running"
-    error: str | None = None
-    output: Any = None
-    usage: Usage = dataclasses.field(default_factory=Usage)
-    models: list[str] = dataclasses.field(default_factory=list[str])
-    model_calls: int = 0
-    tool_calls: int = 0
-    cost_usd: float | None = None
-    duration_ms: float | None = None
-    started: float | None = None
-    time_to_first_token_ms: float | None = None
-
-    @property
-    def text(self) -> str:
-        """The answer: the text of the last section that has any."""
-        for section in reversed(self.sections):
-            texts = [b.text for b in section.blocks if isinstance(b, Text) and b.text]
-            if texts and not section.discarded:
-                return "\n\n".join(texts)
-        return ""
-
-    @property
-    def says_failure(self) -> bool:
-        """Whether a section already says what failed."""
-        return any(
-            isinstance(b, Note) and b.failure for s in self.sections if not s.discarded for b in s.blocks
-        )
+from ._view import (
+    CLOSE_MARK,
+    OPEN_MARK,
+    PROGRESS,
+    RESTART,
+    STEPS,
+    Ask,
+    Block,
+    Citation,
+    Data,
+    File,
+    Folded,
+    Note,
+    Reasoning,
+    Section,
+    Text,
+    ToolCall,
+)
 
 
 def fold(events: Iterable[ExecutionEvent]) -> Folded:
@@ -194,8 +89,10 @@ def _text(state: _Fold, event: ExecutionEvent) -> None:
 
 def _message_end(state: _Fold, event: ExecutionEvent) -> None:
     # A later message may reuse a block id; it is a block of its own.
-    for key in [k for k in state.open if k[1] == event.node_id and k[2] == event.metadata.get("visit")]:
-        del state.open[key]
+    ended = [k for k in state.open if k[1] == event.node_id and k[2] == event.metadata.get("visit")]
+    for key in ended:
+        if not isinstance(state.open[key], Ask):
+            del state.open[key]
 
 
 def _reasoning(state: _Fold, event: ExecutionEvent) -> None:
@@ -293,18 +190,58 @@ def _response(state: _Fold, event: ExecutionEvent) -> None:
             block.text = "The provider keeps this reasoning to itself."
 
 
+def _model_call(state: _Fold, event: ExecutionEvent) -> None:
+    section = state.section(event)
+    section.call = len(section.blocks)
+
+
 def _custom(state: _Fold, event: ExecutionEvent) -> None:
     m, blocks = event.metadata, state.section(event).blocks
     data_type = _clean(m.get("data_type")) or "data"
     if data_type == "native" or m.get("transient"):
         return
+    if data_type == RESTART:
+        _restart(state, event)
+        return
+    payload = event.content
+    if data_type.startswith(f"{STEPS}-"):
+        data_type, payload = STEPS, (data_type.removeprefix(f"{STEPS}-"), payload)
     last = blocks[-1] if blocks else None
     if not isinstance(last, Data) or last.data_type != data_type:
-        blocks.append(Data(data_type, [event.content]))
+        blocks.append(Data(data_type, [payload]))
     elif data_type == PROGRESS:
-        last.payloads = [event.content]
+        last.payloads = [payload]
     else:
-        last.payloads.append(event.content)
+        last.payloads.append(payload)
+
+
+def _restart(state: _Fold, event: ExecutionEvent) -> None:
+    """The answer of a model call begins again: what the call had said is void."""
+    section = state.section(event)
+    void = section.blocks[section.call :]
+    del section.blocks[section.call :]
+    state.open = {k: b for k, b in state.open.items() if not any(b is v for v in void)}
+    dropped = Section(section.node_id, section.visit, void, discarded=True, answer=True)
+    state.view.sections.insert(state.view.sections.index(section), dropped)
+
+
+def _asked(state: _Fold, event: ExecutionEvent) -> None:
+    m = event.metadata
+    key = "ask", event.node_id, m.get("visit"), m.get("interrupt_id")
+    if key in state.open:
+        return
+    about = next((v for v in (m.get("arguments"), m.get("data"), event.output) if v is not None), None)
+    kind, tool = _clean(m.get("kind")) or "approval", _clean(m.get("tool_name"))
+    ask = state.open[key] = Ask(_clean(m.get("message")), kind, tool, about)
+    state.add(event, ask)
+
+
+def _answered(state: _Fold, event: ExecutionEvent) -> None:
+    m = event.metadata
+    ask = state.open.pop(("ask", event.node_id, m.get("visit"), m.get("interrupt_id")), None)
+    if isinstance(ask, Ask):
+        ask.decision, ask.by = _clean(m.get("decision")) or "approved", _clean(m.get("by"))
+        ask.reason, ask.output = _clean(m.get("reason")), event.output
 
 
 def _node_error(state: _Fold, event: ExecutionEvent) -> None:
@@ -348,6 +285,9 @@ _HANDLERS = {
     EventType.FILE: _file,
     EventType.RESPONSE_METADATA: _response,
     EventType.CUSTOM_DATA: _custom,
+    EventType.MODEL_CALL_START: _model_call,
+    EventType.INTERRUPT: _asked,
+    EventType.INTERRUPT_RESOLVED: _answered,
     EventType.NODE_START: _Fold.section,
     EventType.NODE_ERROR: _node_error,
     EventType.NODE_RETRY: _node_retry,

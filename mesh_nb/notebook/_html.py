@@ -14,9 +14,12 @@ import itertools
 from typing import Any
 
 from . import _looks, _words
-from ._fold import (
+from ._markup import link, to_html
+from ._view import (
     PROGRESS,
     RETRY,
+    STEPS,
+    Ask,
     Block,
     Citation,
     Data,
@@ -28,7 +31,6 @@ from ._fold import (
     Text,
     ToolCall,
 )
-from ._markup import link, to_html
 
 IMAGE_CAP = 1_000_000
 """Bytes of one image that static output embeds."""
@@ -69,7 +71,8 @@ def _sections(view: Folded) -> list[str]:
         if section.discarded:
             inner = inner or "<p>Nothing had arrived.</p>"
             reason = f" {html.escape(_words.shorten(section.reason, 200))}" if section.reason else ""
-            fold = f"<details><summary>Tried again{reason}</summary>\n{inner}</details>"
+            what = "The answer began again" if section.answer else "Tried again"
+            fold = f"<details><summary>{what}{reason}</summary>\n{inner}</details>"
             replaced[key] = replaced.get(key, "") + fold
             continue
         title = _words.heading(view, section)
@@ -104,6 +107,8 @@ def _block(block: Block, section: Section, view: Folded) -> str:
         return _file(block)
     if isinstance(block, Data):
         return _data(block)
+    if isinstance(block, Ask):
+        return _ask(block)
     if isinstance(block, Note) and block.failure:
         return _trouble(f"Node {section.node_id} failed", block.text, view, "bad")
     return f"<p>{_lines(block.text)}</p>" if isinstance(block, Note) else ""
@@ -139,13 +144,34 @@ def _tool(call: ToolCall) -> str:
     return f"<details>{_summary(call.name or 'tool', rest, by, state)}\n{_inset(''.join(body))}</details>"
 
 
+def _ask(ask: Ask) -> str:
+    line = html.escape(_words.asked(ask))
+    if not ask.decision:
+        about = "" if ask.about is None else _value(ask.about)
+        how = "<p><small>run.approve(), run.edit(value) or run.reject(reason) answers it.</small></p>"
+        return f"<div{_looks.of('soft')}><p><strong>{line}</strong></p>{about}{how}</div>"
+    shown = ask.output if ask.decision == "edited" and ask.kind != "input" else ask.about
+    if shown is None:
+        return f"<p><small>{line}</small></p>"
+    return f"<details><summary>{line}</summary>\n{_inset(_value(shown))}</details>"
+
+
 def _data(data: Data) -> str:
+    if data.data_type == STEPS:
+        steps = data.payloads[-ROWS:]
+        items = "".join(f"<li>{_step(*_words.step(*one))}</li>" for one in steps)
+        return f'<ol start="{len(data.payloads) - len(steps) + 1}">{items}</ol>'
     last = data.payloads[-1]
     if data.data_type in (PROGRESS, RETRY):
         return f"<p><small>{html.escape(_words.data_line(data))}</small></p>"
     shown = last if len(data.payloads) == 1 else data.payloads[-ROWS:]
     title = _summary(data.data_type.removeprefix("data-"), _words.brief(last))
     return f"<details>{title}\n{_inset(_value(shown))}</details>"
+
+
+def _step(name: str, words: str) -> str:
+    said = f" <small>{html.escape(words)}</small>" if words else ""
+    return f"{html.escape(name)}{said}"
 
 
 def _caption(text: str) -> str:
@@ -181,7 +207,8 @@ def _table(value: Any) -> str:
 
 
 def _cell(value: Any) -> str:
-    return f"<td>{'' if value is None else html.escape(str(value))}</td>"
+    side = ' align="right"' if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
+    return f"<td{side}>{'' if value is None else html.escape(str(value))}</td>"
 
 
 def _file(file: File) -> str:
@@ -223,7 +250,7 @@ def _trouble(title: str, text: str, view: Folded, kind: str) -> str:
     kept = _words.kept(view)
     head = f"<p{_looks.of(f'{kind} title')}><strong>{html.escape(title)}</strong></p>"
     said = f"<p>{_lines(text)}</p>" if text else ""
-    had = f"<p><small>{kept}</small></p>" if kept else ""
+    had = f"<p{_looks.of('last')}><small>{kept}</small></p>" if kept else ""
     return f"<div{_looks.of(kind)}>{head}{said}{had}</div>"
 
 

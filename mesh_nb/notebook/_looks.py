@@ -17,6 +17,7 @@ _PLACES = {
     "run": "max-width:54rem;padding:2px 4px 6px 2px;overflow-wrap:anywhere",
     "header": "margin:0 0 10px;line-height:26px",
     "node": "margin:14px 0 4px",
+    "last": "margin:0",
     "caption": "margin:4px 0 2px",
     "column": "text-align:left;vertical-align:top;background:none",
     "inset": f"margin:4px 0 4px 7px;padding-left:14px;border-left:1.5px solid {_HAIR}",
@@ -48,7 +49,8 @@ _TAGS = {
     "h3": f"{_HEADING}1.08em",
     "h4": f"{_HEADING}1em",
 }
-_PLAIN = re.compile(rf"<({'|'.join(_TAGS)})(?=[ >])")
+_PLAIN = re.compile(rf"<({'|'.join(_TAGS)})(?=[ >])(?! align=)")
+_CELL = re.compile(r'<(t[dh]) align="(left|right|center)"')
 _SUMMARY = re.compile(r"(<summary[^>]*>)<strong>")
 _BLOCK = re.compile(r'<pre><code(?: class="language-([^"\s]*)[^"]*")?>(.*?)</code></pre>', re.DOTALL)
 _KEPT = f"{_MONO};font-size:.875em;background:none;padding:0"
@@ -71,6 +73,7 @@ def dressed(markup: str) -> str:
 
 def _plain(markup: str) -> str:
     markup = _PLAIN.sub(lambda tag: f'<{tag[1]} style="{_TAGS[tag[1]]}"', markup)
+    markup = _CELL.sub(r'<\1 align="\2" style="text-align:\2"', markup)
     return _SUMMARY.sub(rf'\1<strong style="font-weight:500;color:{_INK}">', markup)
 
 

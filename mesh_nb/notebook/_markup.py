@@ -11,30 +11,92 @@ from typing import Any
 
 import nh3
 from markdown_it import MarkdownIt
+from markdown_it.rules_core import StateCore
+from markdown_it.rules_inline import StateInline
 
-from ._fold import CLOSE_MARK, OPEN_MARK, Citation
+from ._view import CLOSE_MARK, OPEN_MARK, Citation
 
 LARGE = 200_000
 """Characters above which text is shown as it is rather than parsed as Markdown."""
 
 TAGS = {
     *("a", "p", "br", "hr", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li"),
-    *("h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td"),
+    *("h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td", "span"),
 }
-ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "code": {"class"}}
+ATTRIBUTES = {
+    "a": {"href", "title"},
+    "ol": {"start"},
+    "code": {"class"},
+    "th": {"align"},
+    "td": {"align"},
+    "span": {"class"},
+}
 SCHEMES = {"http", "https", "mailto"}
 
 _MARK = re.compile(f"{OPEN_MARK}(\\d+){CLOSE_MARK}")
 _HTTP = re.compile(r"https?://", re.IGNORECASE)
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_TASK = re.compile(r"\[([ xX])\]\s+")
+_BOXES = {" ": "\u2610", "x": "\u2611"}
+_DOLLAR = '<span class="mathjax_ignore tex2jax_ignore">$</span>'
+# As widgets/src/core/math.ts.
+_FORMULAS = (
+    re.compile(r"\$\$(?:\\[\s\S]|[^$\\])+?\$\$"),
+    re.compile(r"\$(?![\s$])(?:\\.|[^$\\\n`])*?(?:\\.|[^$\\\s`])\$(?![\w$])"),
+    re.compile(r"\\\([^\n]+?\\\)"),
+    re.compile(r"\\\[[\s\S]+?\\\]"),
+)
 _TICKS = re.compile(r"`+")
 
 
 @functools.cache
 def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    parser.inline.ruler.before("escape", "formula", _formula)
+    parser.core.ruler.push("tasks and columns", _tasks_and_columns)
     parser.add_render_rule("image", _image_as_link)
+    parser.add_render_rule("text", _text)
+    parser.add_render_rule("formula", _as_it_is)
     return parser
+
+
+def _formula(state: StateInline, silent: bool) -> bool:
+    """Take a formula as it is: the page that shows the output typesets it."""
+    if state.src[state.pos] not in "$\\":
+        return False
+    for rule in _FORMULAS:
+        found = rule.match(state.src, state.pos)
+        if found:
+            if not silent:
+                state.push("formula", "", 0).content = found[0]
+            state.pos = found.end()
+            return True
+    return False
+
+
+def _tasks_and_columns(state: StateCore) -> None:
+    """Give tasks a box, and cells their alignment as an attribute, which survives where styles do not."""
+    for token in state.tokens:
+        if token.type in ("th_open", "td_open"):
+            side = str(token.attrs.pop("style", "")).removeprefix("text-align:")
+            if side:
+                token.attrs["align"] = side
+    for item, opened, token in zip(state.tokens, state.tokens[1:], state.tokens[2:], strict=False):
+        if (item.type, opened.type, token.type) != ("list_item_open", "paragraph_open", "inline"):
+            continue
+        first = token.children[0] if token.children else None
+        task = _TASK.match(first.content) if first is not None and first.type == "text" else None
+        if first is not None and task:
+            first.content = f"{_BOXES[task[1].lower()]} {first.content[task.end() :]}"
+
+
+def _text(self: Any, tokens: Sequence[Any], idx: int, options: Any, env: Any) -> str:
+    # Jupyter takes what stands between two dollars for a formula, and would set prices as one.
+    return html.escape(tokens[idx].content).replace("$", _DOLLAR)
+
+
+def _as_it_is(self: Any, tokens: Sequence[Any], idx: int, options: Any, env: Any) -> str:
+    return html.escape(tokens[idx].content)
 
 
 def _image_as_link(self: Any, tokens: Sequence[Any], idx: int, options: Any, env: Any) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from . import _words
-from ._fold import Block, Citation, Data, File, Folded, Note, Reasoning, Section, Text, ToolCall
 from ._markup import to_markdown, to_plain
+from ._view import STEPS, Ask, Block, Citation, Data, File, Folded, Note, Reasoning, Section, Text, ToolCall
 
 _HTTP = re.compile(r"https?://[^\s()<>]+\Z", re.IGNORECASE)
 
@@ -121,6 +121,10 @@ def _block(block: Block, style: _Plain, section: Section) -> str:
         return line if block.output is None else f"{line}\n\n{style.code(_words.value_text(block.output))}"
     if isinstance(block, File):
         return style.line(f"File: {_words.file_line(block)}")
+    if isinstance(block, Ask):
+        return style.line(_words.asked(block))
+    if isinstance(block, Data) and block.data_type == STEPS:
+        return "\n".join(style.line(line) for line in _words.data_line(block).split("\n"))
     if isinstance(block, Data):
         return style.line(_words.data_line(block))
     return style.line(_failure(block, section))

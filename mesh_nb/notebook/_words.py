@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from ..core.events import dumps
-from ._fold import OPEN_MARK, PROGRESS, RETRY, Data, File, Folded, Section, ToolCall
+from ._view import OPEN_MARK, PROGRESS, RETRY, STEPS, Ask, Data, File, Folded, Section, ToolCall
 
 CUT = 8_000
 """Characters of one tool result that static output shows."""
@@ -163,8 +163,36 @@ def again(data: Data) -> str:
     return f"Asked again{f' after {reason}' if reason else ''}{times}"
 
 
+def step(kind: str, payload: Any) -> tuple[str, str]:
+    """Return the name of a recursive model's step and its words: what it calls itself, else all of it."""
+    name = kind.replace("-", " ") or "step"
+    if not isinstance(payload, dict):
+        return name, brief(payload) if payload is not None else ""
+    rest = {k: v for k, v in payload.items() if k not in ("step", "budget")}
+    said = next((v for k in _STEP_WORDS if isinstance(v := rest.get(k), str) and v), None)
+    number = f" {brief(payload['step'], 12)}" if "step" in payload else ""
+    return name + number, brief(said if said is not None else rest) if rest else ""
+
+
+def asked(ask: Ask) -> str:
+    """Return a question and what came of it, as a line."""
+    about = ask.tool or shorten(" ".join(ask.message.split()), 200)
+    if not ask.decision:
+        return f"Waiting for an answer: {ask.message or about}"
+    if ask.kind == "input" and ask.decision == "edited":
+        line = f"{ask.message} Answered: {brief(ask.output)}"
+    else:
+        line = f"{_DECISIONS.get(ask.decision, ask.decision)}{f': {about}' if about else ''}"
+    by = _BY.get(ask.by, f"by {ask.by}")
+    return f"{line}{f' ({by})' if by else ''}{f'. {ask.reason}' if ask.reason else ''}".strip()
+
+
 def data_line(data: Data) -> str:
-    """Return custom data as one line."""
+    """Return custom data as one line; the steps of a recursive model as one each."""
+    if data.data_type == STEPS:
+        return "\n".join(
+            f"{n}. {': '.join(p for p in step(*s) if p)}" for n, s in enumerate(data.payloads, 1)
+        )
     if data.data_type == RETRY:
         return again(data)
     if data.data_type == PROGRESS:
@@ -172,6 +200,15 @@ def data_line(data: Data) -> str:
     return f"{data.data_type.removeprefix('data-')}: {brief(data.payloads[-1])}"
 
 
+_STEP_WORDS = ("label", "text", "query", "reason", "error", "answer")
+_DECISIONS = {
+    "approved": "Approved",
+    "edited": "Approved with changes",
+    "rejected": "Denied",
+    "denied": "Denied",
+    "timeout": "Nobody answered in time",
+}
+_BY = {"": "", "person": "", "policy": "by the run's rule", "timeout": ""}
 _LABELS = ("label", "message", "description", "title")
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import anywidget
 import traitlets
 
+from ..core.errors import MeshError
 from ..core.events import ENDINGS, EventType, ExecutionEvent
 from ._coalesce import Coalescer, coalesce
 
@@ -28,7 +29,7 @@ FILE_CAP = 1_000_000
 
 @functools.cache
 def bundle(name: str) -> str:
-    """Return a built front-end module, `hub` or `stub`, as source text."""
+    """Return a built front-end module, `hub`, `stub` or `more`, as source text."""
     return importlib.resources.files("mesh_nb").joinpath("static", f"{name}.js").read_text("utf-8")
 
 
@@ -97,6 +98,11 @@ def close_hub() -> None:
         _hub = None
 
 
+def _subject(node_id: str, tool_name: Any) -> tuple[str, str]:
+    """Return what an approval for the rest of a run is about: a tool wherever it is called, else a node."""
+    return ("tool", str(tool_name)) if tool_name else ("node", node_id)
+
+
 def wire_event(event: ExecutionEvent) -> dict[str, Any]:
     """Return an event for the page; a large file goes without its content, marked `content_omitted`."""
     content = event.metadata.get("content") if event.type is EventType.FILE else None
@@ -131,6 +137,7 @@ class LiveView:
         self._on_end = on_end
         self._wire = wire_event if edit is None else lambda event: wire_event(edit(event))
         self._pending = Coalescer()
+        self._allowed: set[tuple[str, str]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._sent_at = -INTERVAL
@@ -143,6 +150,8 @@ class LiveView:
 
     def _event(self, event: ExecutionEvent) -> None:
         self._pending.add(event)
+        if event.type is EventType.INTERRUPT and self._allowed:
+            self._approve_again(event)
         if event.type in ENDINGS:
             self._flush()
             self._end()
@@ -199,7 +208,10 @@ class LiveView:
         if kind == "stop":
             self.run.cancel()
         elif kind == "bundle":
-            self.widget.send({"kind": "bundle"}, [bundle("hub").encode()])
+            name = "more" if content.get("name") == "more" else "hub"
+            self.widget.send({"kind": "bundle", "name": name}, [bundle(name).encode()])
+        elif kind == "answer":
+            self._answer(content)
         elif kind == "file":
             self._send_file(content.get("seq"))
         elif kind == "snapshot":
@@ -209,6 +221,29 @@ class LiveView:
             else:
                 with contextlib.suppress(RuntimeError):  # the run's loop ended meanwhile: final is set
                     self._loop.call_soon_threadsafe(self._send_snapshot)
+
+    def _answer(self, content: dict[str, Any]) -> None:
+        id, decision = str(content.get("interrupt_id")), content.get("decision")
+        try:
+            if decision == "reject":
+                self.run.reject(str(content.get("message") or ""), id)
+            elif decision == "edit":
+                self.run.edit(content.get("value"), id)
+            else:
+                if decision == "approve_run":
+                    asked = next((q for q in self.run.pending if q.id == id), None)
+                    self._allowed |= {_subject(asked.node_id, asked.tool_name)} if asked else set()
+                self.run.approve(id)
+        except MeshError as error:
+            self.widget.send({"kind": "refused", "interrupt_id": id, "message": str(error)})
+
+    def _approve_again(self, event: ExecutionEvent) -> None:
+        given = event.metadata
+        # The question is open once the node waits for its answer, which is after this call.
+        if _subject(event.node_id, given.get("tool_name")) in self._allowed and self._loop is not None:
+            self._loop.call_soon(
+                self._answer, {"interrupt_id": given.get("interrupt_id"), "decision": "approve"}
+            )
 
     def _send_snapshot(self) -> None:
         # What is pending goes first, so that no batch overlaps the snapshot.

@@ -89,6 +89,8 @@ class _Prepared:
             session_id=self._request.session_id,
             display=False if self._silent else None,
             background=background or self._request.background,
+            # While this thread waits, no answer from the page arrives.
+            on_no_answer="stop" if background and not self._request.background else None,
         )
         if self._request.output:
             self._namespace[self._request.output] = run

@@ -5,6 +5,7 @@ import html
 import json
 import re
 from html.parser import HTMLParser
+from typing import Any
 
 import nh3
 import pytest
@@ -306,3 +307,78 @@ def test_a_run_whose_process_died_says_so():
         "Interrupted Half The process of this run ended before the run did. Kept: 1 word."
     )
     assert metadata["mesh_nb"]["status"] == data[MIME]["status"] == "interrupted"
+
+
+def question(**more: Any) -> tuple[str, str, dict[str, Any]]:
+    asked = {"interrupt_id": "q", "kind": "tool", "message": "May I?", "tool_name": "send"}
+    return "interrupt", "llm", {"metadata": {**asked, "arguments": {"to": "ana"}, **more}}
+
+
+def answered(decision: str, output: Any = None, **more: Any) -> tuple[str, str, dict[str, Any]]:
+    meta = {"interrupt_id": "q", "kind": "tool", "decision": decision, "by": "person", **more}
+    return "interrupt_resolved", "llm", {"output": output, "metadata": meta}
+
+
+@pytest.mark.parametrize(
+    ("resolution", "line", "shown"),
+    [
+        (answered("approved"), "Approved: send", "ana"),
+        (answered("edited", {"to": "bo"}), "Approved with changes: send", "bo"),
+        (answered("rejected", reason="not today"), "Denied: send. not today", "ana"),
+        (answered("denied", by="policy"), "Denied: send (by the run's rule)", "ana"),
+        (answered("timeout", by="timeout"), "Nobody answered in time: send", "ana"),
+    ],
+)
+def test_an_answer_stays_in_the_output(resolution: Any, line: str, shown: str):
+    data = frozen(whole(question(), resolution))
+    assert line in words(data["text/html"])
+    assert shown in words(data["text/html"])
+    assert line in data["text/plain"]
+
+
+def test_an_open_question_says_how_to_answer_it():
+    data = frozen(events(("execution_start", "START"), question()))
+    assert "Waiting for an answer: May I?" in words(data["text/html"])
+    assert "run.approve()" in words(data["text/html"])
+    assert "Waiting for an answer: May I?" in data["text/plain"]
+
+
+def test_words_that_were_asked_for_are_in_the_output():
+    asked = question(kind="input", tool_name=None, arguments=None, message="Which city?")
+    assert "Which city? Answered: Paris" in frozen(whole(asked, answered("edited", "Paris")))["text/plain"]
+
+
+def test_an_answer_that_begins_again_voids_what_its_call_had_said():
+    restart = ("custom_data", "llm", {"content": {}, "metadata": {"data_type": "data-restart"}})
+    call = ("model_call_start", "llm")
+    data = frozen(whole(*answer("kept"), call, token("void"), restart, token("real"), token(" words")))
+    assert data["text/plain"].split("\n\n")[:2] == ["kept", "real words"]
+    again = r"The answer began again</summary>.*void.*</details>.*real words"
+    assert re.search(again, data["text/html"], re.S)
+
+
+def test_steps_of_a_recursive_model_are_one_list():
+    def step(kind: str, content: Any) -> tuple[str, str, dict[str, Any]]:
+        return "custom_data", "llm", {"content": content, "metadata": {"data_type": f"data-rlm-{kind}"}}
+
+    data = frozen(whole(step("step-start", {"step": 1, "budget": {}}), step("note", {"text": "<b>aha</b>"})))
+    assert "<li>step start 1</li>" in data["text/html"]
+    assert "note &lt;b&gt;aha" in re.sub(r"<small[^>]*>", "", data["text/html"])
+    assert "1. step start 1\n2. note: <b>aha</b>" in data["text/plain"]
+
+
+def test_unpriced_is_never_zero_dollars():
+    data = frozen(whole(("response_metadata", "llm", {"metadata": {"model_id": "m", "usage": {}}})))
+    assert "$" not in data["text/html"] + data["text/plain"]
+
+
+def test_tasks_columns_formulas_and_prices_read_as_they_should():
+    tasks = "- [x] done\n- [ ] to do\n\n|a|b|\n|-|-:|\n|c|1|\n\n"
+    said = tasks + "$x_1 * y_1$ and \\(a_b\\) cost $5 or $6\n\n`[x] $z$`"
+    page = frozen(whole(token(said)))["text/html"]
+    assert "☑ done" in page
+    assert "☐ to do" in page
+    assert re.search(r'<td align="right"[^>]*>1</td>', page)
+    assert "$x_1 * y_1$ and \\(a_b\\) cost" in page
+    assert len(re.findall(r"mathjax_ignore[^>]*>\$</span>[56]", page)) == 2
+    assert "[x] $z$</code>" in page

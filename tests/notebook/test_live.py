@@ -183,3 +183,78 @@ def test_in_marimo_the_widget_brings_the_hub(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(__import__("sys").modules, "marimo", Marimo)
     assert live.stub_source().endswith(plain)
     assert len(live.stub_source()) > len(plain) + len(live.bundle("hub"))
+
+
+class Asking(BaseNode):
+    """Asks whether it may call a tool, so many times, and keeps the answers."""
+
+    def __init__(self, id: str, times: int) -> None:
+        super().__init__(id)
+        self.times = times
+        self.answers: list[Any] = []
+
+    async def run(self, input: Any, context: ExecutionContext) -> AsyncIterator[ExecutionEvent]:
+        for n in range(self.times):
+            question = context.ask(
+                "tool", "May I?", tool_name="send", tool_call_id=str(n), arguments={"n": n}
+            )
+            yield question.event
+            self.answers.append(await question.answer())
+            yield question.resolution
+        yield ExecutionEvent(EventType.NODE_COMPLETE, self.id, output={"content": "done"})
+
+
+async def asked(times: int = 1) -> tuple[Run, Asking, Page, str]:
+    """A run that waits for an answer, its page, and the id of its question."""
+    node = Asking("n", times)
+    graph = StateGraph().add_node("n", node).set_entry_point("n")
+    run = graph.run("go", backend=MemoryBackend(), display=False, on_no_answer="wait")
+    page = Page(LiveView(run))
+    await until(lambda: bool(run.pending))
+    return run, node, page, run.pending[0].id
+
+
+@pytest.mark.parametrize(
+    ("content", "decision", "value", "reason"),
+    [
+        ({"decision": "approve"}, "approved", None, ""),
+        ({"decision": "edit", "value": {"n": 7}}, "edited", {"n": 7}, ""),
+        ({"decision": "reject", "message": "not now"}, "rejected", None, "not now"),
+    ],
+)
+async def test_the_page_answers_a_question(
+    content: dict[str, Any], decision: str, value: Any, reason: str
+) -> None:
+    run, node, page, id = await asked()
+    page.says(kind="answer", interrupt_id=id, **content)
+    await run
+    (answer,) = node.answers
+    assert (answer.decision, answer.value, answer.reason) == (decision, value, reason)
+
+
+async def test_an_approval_for_the_run_answers_what_is_asked_about_the_same_tool() -> None:
+    run, node, page, id = await asked(times=4)
+    page.says(kind="answer", interrupt_id=id, decision="approve_run")
+    await run
+    assert [a.decision for a in node.answers] == ["approved"] * 4
+
+
+async def test_an_answer_that_comes_too_late_is_refused_in_words() -> None:
+    run, _, page, id = await asked()
+    run.approve(id)
+    await run
+    page.says(kind="answer", interrupt_id=id, decision="reject", message="no")
+    content, _ = await page.until("refused")
+    assert content["interrupt_id"] == id
+    assert content["message"]
+
+
+async def test_the_second_module_comes_when_it_is_asked_for() -> None:
+    run, go = start(None)
+    page = Page(LiveView(run))
+    page.says(kind="bundle", name="more")
+    content, buffers = await page.until("bundle")
+    assert content["name"] == "more"
+    assert buffers == [live.bundle("more").encode()]
+    go.set()
+    await run

@@ -1,12 +1,13 @@
 // Streaming Markdown: text to blocks. A finished block is frozen and never looked at again; only the open
 // tail is. Whatever the chunks, the same text gives the same blocks, and a step costs at most one window.
 import { Lexer, Marked, type Token, type Tokens } from "marked";
+import { math } from "./math";
 
 const DEFINITION =
   /^ {0,3}\[(?!\s*\])((?:\\.|[^[\]\\\n])+)\]: *(<[^<>\n]*>|[^<\s]\S*)(?: +("[^"\n]*"|'[^'\n]*'|\([^()\n]*\)))? *(?:\n|$)/;
 
 /** GitHub's Markdown, but a link definition is one line: else text to come could change what stands. */
-export const grammar = new Marked({
+export const grammar = new Marked(math, {
   gfm: true,
   tokenizer: {
     def(src) {

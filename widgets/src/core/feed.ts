@@ -1,5 +1,6 @@
 // The only file that touches the widget model: messages in, one RunState out, one call back per frame.
 import type { ExecutionEvent } from "./events";
+import { offer, provide, type More } from "./more";
 import { reduce } from "./reduce";
 import { newRun, type RunState } from "./state";
 
@@ -30,7 +31,36 @@ export interface FileContent {
   seq: number;
 }
 
-export type Message = Batch | Snapshot | FileContent | { kind: "bundle" };
+/** An answer that the kernel could not take. */
+export interface Refusal {
+  kind: "refused";
+  interrupt_id: string;
+  message: string;
+}
+
+/** The reader's answer to a question of the run. */
+export interface Answer {
+  decision: "approve" | "approve_run" | "edit" | "reject";
+  value?: unknown;
+  message?: string;
+}
+
+/** A part of the front end, in a buffer. */
+export interface Bundle {
+  kind: "bundle";
+  name?: "hub" | "more";
+}
+
+export type Message = Batch | Snapshot | FileContent | Refusal | Bundle;
+
+async function load(code: DataView): Promise<void> {
+  const url = URL.createObjectURL(new Blob([code as BlobPart], { type: "text/javascript" }));
+  try {
+    provide(((await import(/* @vite-ignore */ url)) as { default: More }).default);
+  } finally {
+    URL.revokeObjectURL(url);
+  }
+}
 
 /** The store of one run in the page; every view of the run shares it. */
 export class Feed {
@@ -42,6 +72,12 @@ export class Feed {
   /** The kernel has gone; what had arrived is kept. */
   detached = false;
   stopping = false;
+  /** The node whose part of the transcript alone is shown. */
+  only: string | null = null;
+  /** Answers that were sent, by the question's id; and what the kernel said against one. */
+  readonly answers = new Map<string, "sent" | "refused">();
+  readonly refusals = new Map<string, string>();
+  answered = 0;
   private last = -1;
   private asked = false;
   private held: Batch[] = [];
@@ -58,6 +94,7 @@ export class Feed {
     model.on("msg:custom", (message: Message, buffers?: DataView[]) => this.receive(message, buffers));
     model.on("change:final", () => this.finish());
     model.on("comm_live_update", () => this.lost());
+    offer(() => model.send({ kind: "bundle", name: "more" }));
     for (const message of early) this.receive(message);
     if (!this.finish()) this.ask();
   }
@@ -66,6 +103,12 @@ export class Feed {
     this.detached = false;
     if (message.kind === "snapshot") this.restore(message);
     else if (message.kind === "events") this.append(message);
+    else if (message.kind === "bundle" && message.name === "more" && buffers?.[0]) void load(buffers[0]);
+    else if (message.kind === "refused") {
+      this.answers.set(message.interrupt_id, "refused");
+      this.refusals.set(message.interrupt_id, message.message);
+      this.redraw(message.interrupt_id);
+    }
     else if (message.kind === "file" && buffers?.[0]) {
       this.files.set(message.seq, buffers[0]);
       for (const node of this.run.nodes)
@@ -88,6 +131,27 @@ export class Feed {
   stop(): void {
     this.stopping = true;
     this.model.send({ kind: "stop" });
+    this.changed();
+  }
+
+  /** Answer a question, once. */
+  answer(id: string, answer: Answer): void {
+    if (this.answers.get(id) === "sent") return;
+    this.answers.set(id, "sent");
+    this.model.send({ kind: "answer", interrupt_id: id, ...answer });
+    this.redraw(id);
+  }
+
+  /** Show one node's part of the transcript, or all with null. */
+  filter(node: string | null): void {
+    this.only = node;
+    this.changed();
+  }
+
+  private redraw(question: string): void {
+    this.answered++;
+    for (const node of this.run.nodes)
+      if (node.parts.some((p) => p.type === "interrupt" && p.id === question)) node.rev++;
     this.changed();
   }
 

@@ -1,6 +1,5 @@
 // Events to what a reader of the run sees. No DOM, no time, no I/O: the same events give the same state.
 import type {
-  CustomDataMetadata,
   ExecutionEndMetadata,
   ExecutionEvent,
   ExecutionStartMetadata,
@@ -15,16 +14,16 @@ import type {
   ToolCallMetadata,
   Usage,
 } from "./events";
+import { answered, asked } from "./ask";
 import { cleaned, place, type Mark } from "./cite";
+import { custom, retry } from "./custom";
+import { enter, leave, outlineOf } from "./flow";
 import type {
-  CustomPart,
   FilePart,
-  InterruptPart,
   NodeState,
   NodeStatus,
   Part,
   ReasoningPart,
-  RetryPart,
   RunState,
   StepPart,
   TextPart,
@@ -34,7 +33,7 @@ import type {
 type Handler = (run: RunState, event: ExecutionEvent<never>) => void;
 const typed = <M>(handler: (run: RunState, event: ExecutionEvent<M>) => void): Handler => handler as Handler;
 
-function nodeOf(run: RunState, event: ExecutionEvent<unknown>): NodeState {
+export function nodeOf(run: RunState, event: ExecutionEvent<unknown>): NodeState {
   const { visit = 0, attempt = 0 } = event.metadata as { visit?: number; attempt?: number };
   const key = `${event.node_id} ${visit}`;
   let node = run.byKey.get(key);
@@ -52,16 +51,21 @@ function nodeOf(run: RunState, event: ExecutionEvent<unknown>): NodeState {
       endedAt: null,
       open: new Map(),
       waiting: [],
+      call: 0,
+      firstAt: null,
+      retriedAt: [],
+      waits: [],
     };
     run.byKey.set(key, node);
     run.nodes.push(node);
+    enter(run.flow, node.id);
   }
   node.attempt = Math.max(node.attempt, attempt);
   node.rev++;
   return node;
 }
 
-function add<P extends Part>(node: NodeState, part: Omit<P, "key" | "rev">): P {
+export function add<P extends Part>(node: NodeState, part: Omit<P, "key" | "rev">): P {
   const made = { key: `${part.type}${node.attempt}.${node.parts.length}`, rev: 0, ...part } as P;
   node.parts.push(made);
   return made;
@@ -70,6 +74,7 @@ function add<P extends Part>(node: NodeState, part: Omit<P, "key" | "rev">): P {
 function text(run: RunState, event: ExecutionEvent<TokenMetadata>): void {
   const node = nodeOf(run, event);
   const refusal = event.metadata.event_subtype === "refusal";
+  node.firstAt ??= event.timestamp;
   const id = `text ${event.metadata.text_block_id ?? ""} ${refusal}`;
   let part = node.open.get(id) as TextPart | undefined;
   // Without block ids, text that follows something else is a block of its own.
@@ -102,6 +107,7 @@ function reasoning(run: RunState, event: ExecutionEvent<ReasoningMetadata>): voi
   const node = nodeOf(run, event);
   const id = `reasoning ${event.metadata.block_id ?? ""}`;
   let part = node.open.get(id) as ReasoningPart | undefined;
+  node.firstAt ??= event.timestamp;
   if (!part) {
     part = add<ReasoningPart>(node, {
       type: "reasoning",
@@ -215,7 +221,8 @@ function file(run: RunState, event: ExecutionEvent<FileMetadata & { content_omit
 const padding = (base64: string): number => (base64.endsWith("==") ? 2 : base64.endsWith("=") ? 1 : 0);
 
 function callStart(run: RunState, event: ExecutionEvent<ModelCallStartMetadata>): void {
-  nodeOf(run, event);
+  const node = nodeOf(run, event);
+  node.call = node.parts.length;
   const m = event.metadata;
   run.calls.push({
     id: m.call_id ?? `seq${event.seq}`,
@@ -263,43 +270,8 @@ function response(run: RunState, event: ExecutionEvent<ResponseMetadata>): void 
   }
 }
 
-function custom(run: RunState, event: ExecutionEvent<CustomDataMetadata>): void {
-  const node = nodeOf(run, event);
-  const dataType = event.metadata.data_type ?? "data";
-  const named = (event.content as { id?: unknown } | null)?.id ?? "";
-  const id = `custom ${dataType} ${String(named)}`;
-  // Progress, and whatever is transient or carries an id, is one thing that changes.
-  const replaces = dataType === "data-progress" || event.metadata.transient || named !== "";
-  const before = replaces ? (node.open.get(id) as CustomPart | undefined) : undefined;
-  if (before) {
-    before.payload = event.content;
-    before.rev++;
-  } else {
-    const part = add<CustomPart>(node, { type: "custom", dataType, payload: event.content });
-    if (replaces) node.open.set(id, part);
-  }
-}
-
-function retry(run: RunState, event: ExecutionEvent<{ attempt?: number }>): void {
-  const node = nodeOf(run, event);
-  const dropped = node.parts;
-  close(node, "stopped", event.timestamp);
-  node.attempt = Math.max(node.attempt, event.metadata.attempt ?? 0) + (event.metadata.attempt ? 0 : 1);
-  node.status = "running";
-  node.endedAt = null;
-  node.error = null;
-  node.parts = [];
-  node.open.clear();
-  add<RetryPart>(node, {
-    type: "retry",
-    error: cleaned(event.error ?? event.content),
-    attempt: node.attempt,
-    dropped,
-  });
-}
-
 /** End whatever a node still had open. */
-function close(node: NodeState, status: NodeStatus, timestamp: number): void {
+export function close(node: NodeState, status: NodeStatus, timestamp: number): void {
   node.status = status;
   node.endedAt = timestamp;
   node.rev++;
@@ -331,12 +303,16 @@ const HANDLERS: Record<string, Handler> = {
     run.status = "running";
     run.startedAt = event.timestamp;
     run.graphId = cleaned(event.metadata.graph_id);
+    run.flow.outline = outlineOf(event.metadata.graph);
     run.id ||= event.run_id;
   }),
   execution_complete: typed(end),
   execution_error: typed(end),
   node_start: typed((run, event) => void nodeOf(run, event)),
-  node_complete: typed((run, event) => close(nodeOf(run, event), "completed", event.timestamp)),
+  node_complete: typed((run, event) => {
+    close(nodeOf(run, event), "completed", event.timestamp);
+    leave(run.flow, event.node_id);
+  }),
   node_error: typed((run, event) => {
     const node = nodeOf(run, event);
     node.error = cleaned(event.error) || "failed";
@@ -360,17 +336,8 @@ const HANDLERS: Record<string, Handler> = {
     add<StepPart>(nodeOf(run, event), { type: "step", index: event.metadata.step_index ?? 0 });
   }),
   custom_data: typed(custom),
-  interrupt: typed((run, event) => {
-    const node = nodeOf(run, event);
-    const part = add<InterruptPart>(node, { type: "interrupt", payload: event.content, resolved: false });
-    node.open.set("interrupt", part);
-  }),
-  interrupt_resolved: typed((run, event) => {
-    const part = nodeOf(run, event).open.get("interrupt");
-    if (part?.type !== "interrupt") return;
-    part.resolved = true;
-    part.rev++;
-  }),
+  interrupt: typed(asked),
+  interrupt_resolved: typed(answered),
 };
 
 /** Apply one event. Types this version does not know change nothing but the clock. */

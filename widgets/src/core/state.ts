@@ -1,5 +1,6 @@
 // What a reader of a run sees. Objects change in place and count up `rev`, so that a view redraws only what changed.
 import type { Mark } from "./cite";
+import { newFlow, type Flow } from "./flow";
 import type { Usage } from "./events";
 
 interface Base {
@@ -47,6 +48,8 @@ export interface CustomPart extends Base {
   type: "custom";
   dataType: string;
   payload: unknown;
+  /** When it came, in the kernel's seconds. */
+  at: number;
 }
 export interface StepPart extends Base {
   type: "step";
@@ -55,13 +58,29 @@ export interface StepPart extends Base {
 export interface RetryPart extends Base {
   type: "retry";
   error: string;
-  attempt: number;
+  /** Whether only the answer of one model call begins again. */
+  answer: boolean;
   dropped: Part[];
 }
+export type InterruptKind = "approval" | "before" | "after" | "tool" | "input";
+export interface Resolution {
+  decision: string;
+  by: string;
+  reason: string;
+  output: unknown;
+}
+/** A question to a person. */
 export interface InterruptPart extends Base {
   type: "interrupt";
-  payload: unknown;
-  resolved: boolean;
+  id: string;
+  kind: InterruptKind;
+  message: string;
+  tool: string;
+  /** What is asked about: a tool's arguments, else the data; undefined when there is nothing. */
+  about: unknown;
+  cost: number | null;
+  deadline: number | null;
+  resolved: Resolution | null;
 }
 export type Part =
   | TextPart
@@ -87,6 +106,12 @@ export interface NodeState extends Base {
   open: Map<string, Part>;
   /** Citations that came before any text. */
   waiting: Mark[];
+  /** Where the parts of its last model call begin. */
+  call: number;
+  /** First sign of an answer, runs of it that were replaced, and waits before a request: for the timeline. */
+  firstAt: number | null;
+  retriedAt: number[];
+  waits: [from: number, to: number][];
 }
 
 export interface CallState {
@@ -140,6 +165,7 @@ export interface RunState extends Base {
   /** Part of the stream is missing until a snapshot comes. */
   incomplete: boolean;
   lastTimestamp: number;
+  flow: Flow;
 }
 
 export function newRun(id: string): RunState {
@@ -162,6 +188,7 @@ export function newRun(id: string): RunState {
     cited: 0,
     incomplete: false,
     lastTimestamp: 0,
+    flow: newFlow(),
   };
 }
 

@@ -85,8 +85,8 @@ export function Retry({ id, feed, node, part }: { id: string; feed: Feed; node: 
       summary={
         <>
           <Icon name="retry" />
-          <span class="title">Tried again</span>
-          <span class="args">{part.error}</span>
+          <span class="title">{part.answer ? "The answer began again" : "Tried again"}</span>
+          <span class="args words">{part.error}</span>
         </>
       }
     >

@@ -1,5 +1,7 @@
 // Small line icons, 16 x 16, drawn for this project.
 const PATHS = {
+  dot: "M8 6.800a1.200 1.200 0 100 2.400 1.200 1.200 0 000-2.400z",
+  dash: "M5.500 8h5",
   chevron: "M6 4l4 4-4 4",
   check: "M3.5 8.5l3 3 6-7",
   cross: "M4.5 4.5l7 7M11.5 4.5l-7 7",
@@ -20,17 +22,31 @@ const PATHS = {
 
 export type IconName = keyof typeof PATHS | "spinner";
 
+function Drawn({ name }: { name: IconName }) {
+  if (name !== "spinner") return <path d={PATHS[name]} />;
+  return (
+    <>
+      <circle cx="8" cy="8" r="5.5" class="track" />
+      <path d="M8 2.500a5.500 5.500 0 015.500 5.500" />
+    </>
+  );
+}
+
 export function Icon({ name }: { name: IconName }) {
   return (
     <svg class={`icon i-${name}`} viewBox="0 0 16 16" aria-hidden="true">
-      {name === "spinner" ? (
-        <>
-          <circle cx="8" cy="8" r="5.5" class="track" />
-          <path d="M8 2.500a5.500 5.500 0 015.500 5.500" />
-        </>
-      ) : (
-        <path d={PATHS[name]} />
-      )}
+      <Drawn name={name} />
     </svg>
+  );
+}
+
+/** An icon inside a drawing. */
+export function Glyph({ name, x, y, size }: { name: IconName; x: number; y: number; size: number }) {
+  return (
+    <g transform={`translate(${x} ${y}) scale(${size / 16})`}>
+      <g class={`icon i-${name}`}>
+        <Drawn name={name} />
+      </g>
+    </g>
   );
 }

@@ -3,7 +3,9 @@ import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Blocks, type Block } from "../core/blocks";
 import { MARK, type Mark } from "../core/cite";
 import { host } from "../core/format";
-import { fenceParts, html, sanitize } from "../core/markdown";
+import { rarer } from "../core/highlight";
+import { fenceParts, html, sanitize, sanitizeMath } from "../core/markdown";
+import { withMore } from "../core/more";
 import { copyText } from "./parts";
 
 /** Milliseconds a frame may spend on new blocks; the rest waits for the next frame. */
@@ -150,6 +152,7 @@ function nodesOf(markup: string, marks: readonly Mark[]): DocumentFragment {
     const end = nodes.lastElementChild;
     for (const number of lost) (end && /^(?:P|H\d|LI)$/.test(end.tagName) ? end : nodes).append(chip(number));
   }
+  for (const code of nodes.querySelectorAll<HTMLElement>("code.math")) dressMath(code);
   for (const pre of nodes.querySelectorAll("pre")) dressCode(pre);
   for (const button of nodes.querySelectorAll<HTMLButtonElement>("button.image")) dressImage(button);
   for (const table of nodes.querySelectorAll("table")) {
@@ -215,12 +218,39 @@ function placeChips(nodes: DocumentFragment): Set<number> {
   return placed;
 }
 
+/** A formula stands as its TeX until the second module has come; what is no TeX stays so. */
+function dressMath(code: HTMLElement): void {
+  const tex = code.textContent ?? "";
+  const display = code.classList.contains("display");
+  if (tex.length > 5000) return;
+  withMore((more) => {
+    try {
+      const drawn = sanitizeMath(more.math(tex, display));
+      if (drawn.querySelector("math")) code.replaceWith(drawn);
+    } catch {
+      code.title = "This is not TeX.";
+    }
+  });
+}
+
+function colourLater(pre: HTMLPreElement, language: string): void {
+  const code = pre.querySelector("code");
+  const name = code && rarer(code.textContent ?? "", language);
+  if (!name) return;
+  withMore((more) => {
+    // A block that still streams is drawn again when it is whole.
+    const coloured = pre.closest(".streaming") ? null : more.highlighted(code.textContent ?? "", name);
+    if (coloured) code.replaceChildren(sanitize(coloured));
+  });
+}
+
 function dressCode(pre: HTMLPreElement): void {
   const frame = document.createElement("div");
   frame.className = "code";
   const bar = frame.appendChild(document.createElement("div"));
   bar.className = "bar";
   bar.appendChild(document.createElement("span")).textContent = pre.title || "text";
+  colourLater(pre, pre.title);
   pre.removeAttribute("title");
   const copy = bar.appendChild(document.createElement("button"));
   copy.type = "button";

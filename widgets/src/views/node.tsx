@@ -1,7 +1,9 @@
 import type { Feed } from "../core/feed";
+import { isWaiting } from "../core/flow";
 import { duration } from "../core/format";
 import type { NodeState, Part, RunState, TextPart, ToolPart, CustomPart } from "../core/state";
-import { Custom } from "./custom";
+import { Ask } from "./approval";
+import { Custom, STEPS } from "./custom";
 import { NodeProblem, Retry } from "./errors";
 import { FileView } from "./files";
 import { Icon, type IconName } from "./icons";
@@ -29,10 +31,10 @@ export const NodeView = pure(({ feed, run, node, named }: Props) => (
   <section class={`node ${node.status}`} aria-label={named ? node.id : undefined}>
     {named && (
       <h4>
-        <Icon name={ICONS[node.status]} />
+        <Icon name={isWaiting(node) ? "pause" : ICONS[node.status]} />
         <span class="name">{node.id}</span>
         {node.visit > 0 && <span class="figure">visit {node.visit + 1}</span>}
-        {node.endedAt !== null && <span class="figure">{duration((node.endedAt - node.startedAt) * 1000)}</span>}
+        {node.endedAt !== null && node.endedAt - node.startedAt >= 0.0005 && <span class="figure">{duration((node.endedAt - node.startedAt) * 1000)}</span>}
       </h4>
     )}
     <Parts feed={feed} node={node} parts={node.parts} />
@@ -53,7 +55,8 @@ export function grouped(parts: readonly Part[]): (Part | ToolPart[] | CustomPart
       if (first?.type === "tool") (last as ToolPart[]).push(part);
       else groups.push([part]);
     } else if (part.type === "custom" && part.dataType !== "data-progress") {
-      if (first?.type === "custom" && first.dataType === part.dataType) (last as CustomPart[]).push(part);
+      const alike = first?.type === "custom" && (first.dataType === part.dataType || (STEPS.test(first.dataType) && STEPS.test(part.dataType)));
+      if (alike) (last as CustomPart[]).push(part);
       else groups.push([part]);
     } else groups.push(part);
   }
@@ -67,12 +70,13 @@ export function Parts({ feed, node, parts }: { feed: Feed; node: NodeState; part
   return (
     <>
       {groups.map((group, i) => {
+        const live = node.status === "running" && i === groups.length - 1;
         if (Array.isArray(group)) {
           const id = `${node.key}/${group[0]!.key}`;
           return group[0]!.type === "tool" ? (
             <Tools key={id} id={id} feed={feed} parts={group as ToolPart[]} rev={sum(group)} />
           ) : (
-            <Custom key={id} id={id} feed={feed} parts={group as CustomPart[]} rev={sum(group)} />
+            <Custom key={id} id={id} feed={feed} parts={group as CustomPart[]} live={live} rev={sum(group)} />
           );
         }
         const id = `${node.key}/${group.key}`;
@@ -85,16 +89,11 @@ export function Parts({ feed, node, parts }: { feed: Feed; node: NodeState; part
           case "file":
             return <FileView key={id} feed={feed} part={group} rev={group.rev} />;
           case "custom":
-            return <Custom key={id} id={id} feed={feed} parts={[group]} rev={group.rev} />;
+            return <Custom key={id} id={id} feed={feed} parts={[group]} live={node.status === "running"} rev={group.rev} />;
           case "retry":
             return <Retry key={id} id={id} feed={feed} node={node} part={group} />;
           case "interrupt":
-            return (
-              <p key={id} class="note">
-                <Icon name="pause" />
-                {group.resolved ? "Answered." : "Waiting for an answer in the notebook."}
-              </p>
-            );
+            return <Ask key={id} feed={feed} node={node} part={group} rev={group.rev + feed.answered} />;
           default:
             return null;
         }

@@ -1,12 +1,15 @@
 import { useEffect, useLayoutEffect, useReducer, useRef, useState } from "preact/hooks";
 import type { Feed } from "../core/feed";
 import { count, cost, duration, tokens, words } from "../core/format";
+import { questions } from "../core/ask";
 import { answer, type NodeState, type RunState, type RunStatus } from "../core/state";
 import { Problem } from "./errors";
+import { Graph } from "./graph";
 import { Icon, type IconName } from "./icons";
 import { NodeView } from "./node";
 import { CopyButton } from "./parts";
 import { Card, SourceList } from "./sources";
+import { Timeline } from "./timeline";
 import { UsageButton, UsageTable } from "./usage";
 
 const STATES: Record<RunStatus, [IconName, string]> = {
@@ -39,11 +42,21 @@ export function RunView({ feed }: { feed: Feed }) {
           An earlier part of this run is not here yet; the kernel sends it when it is free.
         </p>
       )}
+      <Graph feed={feed} run={run} rev={run.rev} />
+      {feed.only !== null && (
+        <p class="only">
+          Only <strong>{feed.only}</strong>
+          <button type="button" class="quiet" onClick={() => feed.filter(null)}>
+            Show all
+          </button>
+        </p>
+      )}
       <div class="transcript" role="log" aria-live="off" aria-busy={live}>
         <Nodes feed={feed} run={run} />
       </div>
       <SourceList feed={feed} run={run} />
       <Problem run={run} />
+      <Timeline feed={feed} run={run} live={live} rev={run.rev} />
       <Status run={run} live={live} />
       <Card feed={feed} root={root} />
     </section>
@@ -53,8 +66,11 @@ export function RunView({ feed }: { feed: Feed }) {
 function Nodes({ feed, run }: { feed: Feed; run: RunState }) {
   const several = run.nodes.length > 1;
   const all = run.nodes.length <= NAMED;
-  const shown = run.nodes.filter((n) => all || n.parts.length || n.error || n.status === "running").slice(-300);
-  const hidden = run.nodes.length - shown.length;
+  const only = feed.only;
+  const within = only === null ? run.nodes : run.nodes.filter((n) => n.id === only || n.id.startsWith(`${only}/`));
+  if (only !== null && !within.length) return <p class="note">It has not started.</p>;
+  const shown = within.filter((n) => only !== null || all || n.parts.length || n.error || n.status === "running").slice(-300);
+  const hidden = within.length - shown.length;
   return (
     <>
       {hidden > 0 && <p class="note">{count(hidden, "node")} with nothing to show or further back</p>}
@@ -66,7 +82,8 @@ function Nodes({ feed, run }: { feed: Feed; run: RunState }) {
 }
 
 function Header({ feed, run, live }: { feed: Feed; run: RunState; live: boolean; rev: number }) {
-  const [icon, label] = STATES[run.status];
+  const waits = live && questions(run).length > 0;
+  const [icon, label]: [IconName, string] = waits ? ["pause", "Waiting for you"] : STATES[run.status];
   const [usage, setUsage] = useState(false);
   const text = live ? "" : answer(run);
   return (
@@ -76,7 +93,7 @@ function Header({ feed, run, live }: { feed: Feed; run: RunState; live: boolean;
           <Icon name={icon} />
           <strong>{feed.detached && live ? "Kernel gone" : feed.stopping && live ? "Stopping" : label}</strong>
         </span>
-        {run.graphId && <span class="graph">{run.graphId}</span>}
+        {run.graphId && <span class="graph-id">{run.graphId}</span>}
         <Elapsed run={run} live={live && !feed.detached} />
         <UsageButton run={run} open={usage} toggle={() => setUsage(!usage)} />
         <span class="actions">
@@ -135,7 +152,7 @@ function Status({ run, live }: { run: RunState; live: boolean }) {
   ];
   return (
     <p class="sr" role="status">
-      {live ? "Generating" : end.filter(Boolean).join(", ")}
+      {live ? (questions(run).length ? "Waiting for your answer" : "Generating") : end.filter(Boolean).join(", ")}
     </p>
   );
 }

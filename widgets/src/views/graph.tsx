@@ -1,0 +1,147 @@
+// The run's graph as its progress bar: states by colour and icon, a click shows one node's part of the transcript.
+import { useMemo } from "preact/hooks";
+import type { Feed } from "../core/feed";
+import { progressOf, type NodeProgress, type Progress } from "../core/flow";
+import { count } from "../core/format";
+import { HEIGHT, layout, type OutlineEdge, type OutlineNode, type PlacedEdge, type PlacedNode } from "../core/layout";
+import type { RunState } from "../core/state";
+import { Glyph, type IconName } from "./icons";
+
+/** Nodes up to which a graph is drawn; a larger one is a bar. */
+const DRAWN = 60;
+const NAME = 24;
+
+const ICONS: Record<Progress, IconName> = {
+  idle: "dot",
+  running: "spinner",
+  waiting: "pause",
+  completed: "check",
+  failed: "cross",
+  stopped: "stop",
+  skipped: "dash",
+};
+const WORDS: Record<Progress, string> = {
+  idle: "not started",
+  running: "running",
+  waiting: "waiting for an answer",
+  completed: "done",
+  failed: "failed",
+  stopped: "stopped",
+  skipped: "not run",
+};
+
+const shorten = (id: string) => (id.length > NAME ? `${id.slice(0, NAME - 1)}…` : id);
+/** Widths of letters differ; a node that is a little too wide does no harm. */
+const letters = (text: string, each: number) => [...text].reduce((w, c) => w + (/[\u1100-\uffdc]/.test(c) ? 2 : /[A-Zmw@%]/.test(c) ? 1.35 : /[fijlrt.,'|I ]/.test(c) ? 0.6 : 1) * each, 0);
+const widthOf = (node: OutlineNode) => Math.ceil(letters(shorten(node.id), 7.1)) + 44 + (node.kind === "condition" ? 8 : 0);
+const labelWidth = (label: string) => letters(shorten(label), 6);
+
+const bound = (edge: OutlineEdge) => (edge.kind === "loop" ? /^max: (\d+)$/.exec(edge.label ?? "")?.[1] : undefined);
+/** What stands at an edge: how often a loop went round, of how often it may; else how often, when more than once. */
+function edgeLabel(edge: OutlineEdge, taken: number): string {
+  if (edge.kind === "loop") return bound(edge) ? `↻ ${taken}/${bound(edge)}` : taken ? `↻ ${taken}` : "↻";
+  const times = taken > 1 ? `×${taken}` : "";
+  return [shorten(edge.label ?? ""), times].filter(Boolean).join(" ");
+}
+
+export function Graph({ feed, run }: { feed: Feed; run: RunState; rev: number }) {
+  const outline = run.flow.outline;
+  const drawn = outline && outline.nodes.length > 1 && outline.nodes.length <= DRAWN ? outline : null;
+  const placed = useMemo(
+    () => drawn && layout(drawn, widthOf, labelWidth),
+    [drawn],
+  );
+  if (!outline || outline.nodes.length < 2) return null;
+  const progress = progressOf(run);
+  const done = [...progress.values()].filter((p) => p.progress === "completed").length;
+  const said = `${done} of ${count(outline.nodes.length, "node")} done`;
+  if (!placed)
+    return (
+      <div class="progress">
+        <span class="title">{said}</span>
+        <progress max={outline.nodes.length} value={done} aria-label={said} />
+      </div>
+    );
+  const { width, height } = placed;
+  return (
+    <div class="graph" tabIndex={0} role="group" aria-label={`Graph: ${said}`}>
+      <svg viewBox={`0 0 ${width} ${height}`} width={width} height={height}>
+        <defs>
+          {["tip", "tip taken"].map((name) => (
+            <marker key={name} id={name.replace(" ", "-")} viewBox="0 0 8 8" refX="6.5" refY="4" markerWidth="7" markerHeight="7" markerUnits="userSpaceOnUse" orient="auto">
+              <path d="M1 1l6 3-6 3z" class={name} />
+            </marker>
+          ))}
+        </defs>
+        {placed.edges.map((edge, i) => (
+          <Edge key={i} edge={edge} taken={run.flow.taken.get(drawn!.edges.find((e) => same(e, edge))!) ?? 0} />
+        ))}
+        {placed.nodes.map((node) => (
+          <Node key={node.id} feed={feed} node={node} state={progress.get(node.id)!} />
+        ))}
+      </svg>
+    </div>
+  );
+}
+
+const same = (a: OutlineEdge, b: OutlineEdge) =>
+  a.source === b.source && a.target === b.target && a.kind === b.kind && a.label === b.label;
+
+function Edge({ edge, taken }: { edge: PlacedEdge; taken: number }) {
+  const label = edgeLabel(edge, taken);
+  return (
+    <g class={`edge ${edge.kind ?? ""} ${taken ? "taken" : ""}`}>
+      <path d={edge.path} marker-end={taken ? "url(#tip-taken)" : "url(#tip)"} />
+      {label && (
+        <text x={edge.at[0]} y={edge.at[1]} dy={edge.kind === "loop" ? 3.5 : edge.down ? 12 : -5}>
+          {label}
+        </text>
+      )}
+    </g>
+  );
+}
+
+/** The outline of a node, by what it is. */
+function shape({ kind, width }: PlacedNode): string {
+  const [w, h] = [width, HEIGHT];
+  if (kind === "condition") return `M11 0H${w - 11}L${w} ${h / 2}L${w - 11} ${h}H11L0 ${h / 2}Z`;
+  const r = kind === "agent" || kind === "subgraph" ? h / 2 : kind === "tool" || kind === "function" ? 3 : 8;
+  return `M${r} 0H${w - r}A${r} ${r} 0 0 1 ${w} ${r}V${h - r}A${r} ${r} 0 0 1 ${w - r} ${h}H${r}A${r} ${r} 0 0 1 0 ${h - r}V${r}A${r} ${r} 0 0 1 ${r} 0Z`;
+}
+
+function Node({ feed, node, state }: { feed: Feed; node: PlacedNode; state: NodeProgress }) {
+  const { progress, visits } = state;
+  const chosen = feed.only === node.id;
+  const choose = () => feed.filter(chosen ? null : node.id);
+  const left = node.kind === "condition" ? 13 : 9;
+  return (
+    <g
+      class={`box ${progress} ${chosen ? "chosen" : ""}`}
+      transform={`translate(${node.x} ${node.y})`}
+      data-node={node.id}
+      role="button"
+      tabIndex={0}
+      aria-pressed={chosen}
+      aria-label={`${node.id}, ${node.kind}, ${WORDS[progress]}${visits > 1 ? `, ${visits} visits` : ""}`}
+      onClick={choose}
+      onKeyDown={(event) => {
+        if (event.key !== "Enter" && event.key !== " ") return;
+        event.preventDefault();
+        choose();
+      }}
+    >
+      <title>{`${node.id} (${node.kind}): ${WORDS[progress]}`}</title>
+      <path d={shape(node)} class="face" />
+      <Glyph name={ICONS[progress]} x={left} y={7} size={14} />
+      <text x={left + 20} y={HEIGHT / 2} dy="0.36em">
+        {shorten(node.id)}
+      </text>
+      {visits > 1 && (
+        <g class="visits" transform={`translate(${node.width - 2} 1)`}>
+          <rect x={-9} y={-7} width={18} height={14} rx={7} />
+          <text dy="0.35em">{visits > 99 ? "99+" : visits}</text>
+        </g>
+      )}
+    </g>
+  );
+}

@@ -1,0 +1,251 @@
+import { render } from "preact";
+import { act } from "preact/test-utils";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { questions } from "../src/core/ask";
+import { Feed } from "../src/core/feed";
+import { outlineOf, progressOf } from "../src/core/flow";
+import { HEIGHT, layout, type Outline, type PlacedNode } from "../src/core/layout";
+import { reduce } from "../src/core/reduce";
+import { newRun } from "../src/core/state";
+import { parsed } from "../src/views/approval";
+import { stepOf } from "../src/views/custom";
+import { RunView } from "../src/views/run";
+import { batch, events, MockModel } from "./mock";
+
+const width = () => 80;
+const graph = (edges: string[], nodes?: string[]): Outline => {
+  const pairs = edges.map((e) => e.replace(/[~?]/, "").split(">") as [string, string]);
+  const ids = nodes ?? [...new Set(pairs.flat())];
+  return {
+    nodes: ids.map((id) => ({ id, kind: "llm" })),
+    edges: pairs.map(([source, target], i) => ({ source, target, ...(edges[i]!.startsWith("~") ? { kind: "loop", label: "max: 3" } : {}) })) as Outline["edges"],
+  };
+};
+const DIAMOND = graph(["a>b", "a>c", "b>d", "c>d", "~d>a"]);
+
+describe("layout", () => {
+  const at = (nodes: PlacedNode[], id: string) => nodes.find((n) => n.id === id)!;
+
+  it("puts every node right of its parents, and branches beside each other around their middle", () => {
+    const { nodes, width: w, height } = layout(DIAMOND, width);
+    for (const [a, b] of [["a", "b"], ["a", "c"], ["b", "d"], ["c", "d"]] as const)
+      expect(at(nodes, a).x + 80).toBeLessThan(at(nodes, b).x);
+    expect(at(nodes, "b").y + HEIGHT).toBeLessThan(at(nodes, "c").y);
+    const middle = (at(nodes, "b").y + at(nodes, "c").y) / 2;
+    expect(at(nodes, "a").y).toBeCloseTo(middle, 0);
+    expect(at(nodes, "d").y).toBeCloseTo(middle, 0);
+    for (const n of nodes) {
+      expect(n.x).toBeGreaterThanOrEqual(0);
+      expect(n.x + n.width).toBeLessThanOrEqual(w);
+      expect(n.y + HEIGHT).toBeLessThanOrEqual(height);
+    }
+  });
+
+  it("never lets two nodes overlap, whatever the graph", () => {
+    let seed = 7;
+    const random = () => (seed = (seed * 16807) % 2147483647) / 2147483647;
+    for (let round = 0; round < 60; round++) {
+      const ids = Array.from({ length: 2 + Math.floor(random() * 14) }, (_, i) => `n${i}`);
+      const edges = Array.from({ length: ids.length * 2 }, () => `${ids[Math.floor(random() * ids.length)]}>${ids[Math.floor(random() * ids.length)]}`);
+      const { nodes, edges: drawn } = layout(graph(edges, ids), (n) => 40 + n.id.length * 10);
+      expect(drawn).toHaveLength(edges.length);
+      for (const a of nodes)
+        for (const b of nodes)
+          if (a !== b) expect(a.x + a.width <= b.x || b.x + b.width <= a.x || a.y + HEIGHT <= b.y || b.y + HEIGHT <= a.y).toBe(true);
+      for (const edge of drawn) expect(edge.path).not.toMatch(/NaN|Infinity/);
+    }
+  });
+
+  it("leads a loop below everything, and draws cycles that nobody declared", () => {
+    const drawn = layout(DIAMOND, width);
+    const loop = drawn.edges.find((e) => e.kind === "loop")!;
+    expect(loop.at[1]).toBeGreaterThan(Math.max(...drawn.nodes.map((n) => n.y + HEIGHT)));
+    expect(layout(graph(["a>b", "b>a", "a>a"]), width).edges).toHaveLength(3);
+  });
+
+  it("takes a chain of any length, and is the same each time", () => {
+    const ids = Array.from({ length: 3000 }, (_, i) => `n${i}`);
+    const chain = graph(ids.slice(1).map((id, i) => `n${i}>${id}`), ids);
+    expect(layout(chain, width).nodes.at(-1)!.x).toBeGreaterThan(80 * 2999);
+    expect(layout(DIAMOND, width)).toEqual(layout(DIAMOND, width));
+  });
+});
+
+type Row = [string, string, object?];
+const play = (...rows: Row[]) => {
+  const run = newRun("r");
+  for (const event of events(rows as never)) reduce(run, event);
+  return run;
+};
+const START: Row = ["execution_start", "START", { metadata: { graph_id: "g", graph: DIAMOND } }];
+const visit = (id: string, n = 0): Row[] => [
+  ["node_start", id, { metadata: n ? { visit: n } : {} }],
+  ["node_complete", id, { metadata: n ? { visit: n } : {} }],
+];
+
+describe("flow", () => {
+  it("reads the graph of execution_start, and nothing that is not one", () => {
+    expect(outlineOf(DIAMOND)).toEqual(DIAMOND);
+    for (const odd of [null, 1, "x", {}, { nodes: [] }, { nodes: [1, {}] }]) expect(outlineOf(odd)).toBeNull();
+    expect(outlineOf({ nodes: [{ id: "a" }, { id: "a" }], edges: [{ source: 1 }, null] })!.nodes).toHaveLength(1);
+  });
+
+  it("counts what each edge was taken, round a loop too", () => {
+    const run = play(START, ...visit("a"), ...visit("b"), ...visit("c"), ...visit("d"), ...visit("a", 1), ...visit("b", 1));
+    const taken = Object.fromEntries([...run.flow.taken].map(([e, n]) => [`${e.source}${e.target}`, n]));
+    expect(taken).toEqual({ ab: 2, ac: 1, bd: 1, cd: 1, da: 1 });
+  });
+
+  it("says how each node stands; what runs inside a node counts as the node", () => {
+    const run = play(START, ...visit("a"), ["node_start", "b"], ["node_start", "b/inner"], ["node_complete", "b/inner"], ["node_start", "c"]);
+    const states = () => Object.fromEntries([...progressOf(run)].map(([id, p]) => [id, p.progress]));
+    expect(states()).toEqual({ a: "completed", b: "running", c: "running", d: "idle" });
+    expect(progressOf(run).get("b")!.visits).toBe(1);
+    for (const event of events([["node_error", "b", { error: "x" }], ["execution_error", "START", { metadata: { status: "failed" } }]], 99)) reduce(run, event);
+    expect(states()).toEqual({ a: "completed", b: "failed", c: "stopped", d: "skipped" });
+  });
+});
+
+const asks = (more: object = {}): Row => [
+  "interrupt",
+  "b",
+  { metadata: { interrupt_id: "q1", kind: "tool", message: "May I?", tool_name: "send", arguments: { to: "ana" }, cost_usd: 0.02, ...more } },
+];
+
+describe("a run in the page", () => {
+  beforeEach(() => vi.useFakeTimers());
+  afterEach(() => {
+    vi.useRealTimers();
+    document.body.replaceChildren();
+  });
+  const stage = (...rows: Row[]) => {
+    const model = new MockModel();
+    const feed = new Feed(model, []);
+    const el = document.body.appendChild(document.createElement("div"));
+    act(() => render(<RunView feed={feed} />, el));
+    let seq = 0;
+    const more = (...next: Row[]) => {
+      const list = events(next as never, seq);
+      seq += list.length;
+      act(() => {
+        model.receive(batch(list));
+        vi.advanceTimersToNextFrame();
+      });
+    };
+    const settle = () => act(() => void vi.advanceTimersByTime(50));
+    const button = (name: string) => [...el.querySelectorAll("button")].find((b) => b.textContent === name)!;
+    const click = (target: Element) => {
+      act(() => void target.dispatchEvent(new MouseEvent("click", { bubbles: true })));
+      settle();
+    };
+    const type = (selector: string, text: string) => {
+      const area = el.querySelector<HTMLTextAreaElement>(selector)!;
+      act(() => {
+        area.value = text;
+        area.dispatchEvent(new InputEvent("input", { bubbles: true }));
+      });
+      settle();
+    };
+    more(...rows);
+    const answers = () => model.sent.filter((m) => (m as { kind: string }).kind === "answer");
+    return { model, feed, el, more, button, click, type, answers, settle };
+  };
+
+  it("draws the graph with the state of each node, and filters by a click or a key", () => {
+    const s = stage(START, ...visit("a"), ["node_start", "b"], ["token", "b", { content: "from b" }], ["node_start", "c"], ["token", "c", { content: "from c" }]);
+    const box = (id: string) => s.el.querySelector(`[data-node="${id}"]`)!;
+    expect(["a", "b", "d"].map((id) => box(id).getAttribute("aria-label"))).toEqual(["a, llm, done", "b, llm, running", "d, llm, not started"]);
+    s.click(box("b"));
+    expect(s.el.textContent).toContain("from b");
+    expect(s.el.textContent).not.toContain("from c");
+    act(() => void box("b").dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true })));
+    s.settle();
+    expect(s.el.textContent).toContain("from c");
+  });
+
+  it("shows no graph for one node, and a bar for very many", () => {
+    expect(stage(["execution_start", "START", { metadata: { graph: graph([], ["llm"]) } }]).el.querySelector(".graph")).toBeNull();
+    const many = graph([], Array.from({ length: 61 }, (_, i) => `n${i}`));
+    const s = stage(["execution_start", "START", { metadata: { graph: many } }], ...visit("n0"));
+    expect(s.el.querySelector(".graph")).toBeNull();
+    expect(s.el.textContent).toContain("1 of 61 nodes done");
+  });
+
+  it("asks for an approval, sends the answer once, and says what became of it", () => {
+    const s = stage(START, ["node_start", "b"], asks());
+    expect(s.el.querySelector(".ask")!.textContent).toMatch(/Call send\?.*\$0\.020 so far.*May I\?.*ana/s);
+    expect(s.el.querySelector("header")!.textContent).toContain("Waiting for you");
+    expect(s.el.querySelector("[role=status]")!.textContent).toBe("Waiting for your answer");
+    s.click(s.button("Approve"));
+    s.click(s.button("Approve"));
+    expect(s.answers()).toEqual([{ kind: "answer", interrupt_id: "q1", decision: "approve" }]);
+    expect(s.button("Approve").disabled).toBe(true);
+    act(() => void vi.advanceTimersByTime(4000));
+    expect(s.el.textContent).toContain("The kernel is busy");
+    s.more(["interrupt_resolved", "b", { metadata: { interrupt_id: "q1", decision: "approved", by: "person" } }]);
+    expect(s.el.querySelector(".ask")).toBeNull();
+    expect(s.el.querySelector(".answered")!.textContent).toBe("Approved: send");
+    expect(questions(s.feed.run)).toEqual([]);
+  });
+
+  it("lets the arguments be edited as JSON, and refuses what is none", () => {
+    const s = stage(START, ["node_start", "b"], asks());
+    s.click(s.button("Edit"));
+    s.type("textarea", '{"to": ');
+    expect(s.el.querySelector("[role=alert]")!.textContent).toContain("not JSON");
+    expect(s.button("Approve with changes").disabled).toBe(true);
+    s.type("textarea", '{"to": "bo"}');
+    act(() => void s.el.querySelector("textarea")!.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", ctrlKey: true, bubbles: true })));
+    expect(s.answers()).toEqual([{ kind: "answer", interrupt_id: "q1", decision: "edit", value: { to: "bo" } }]);
+    expect(parsed("[1]", true)[1]).toContain("JSON object");
+    expect(parsed("[1]", false)).toEqual([[1], ""]);
+  });
+
+  it("denies with a message, and shows what the kernel says against an answer", () => {
+    const s = stage(START, ["node_start", "b"], asks());
+    s.click(s.button("Deny"));
+    s.type("input", "not today");
+    s.click(s.button("Deny"));
+    expect(s.answers()).toEqual([{ kind: "answer", interrupt_id: "q1", decision: "reject", message: "not today" }]);
+    act(() => {
+      s.model.receive({ kind: "refused", interrupt_id: "q1", message: "No such question." });
+      vi.advanceTimersToNextFrame();
+    });
+    expect(s.el.textContent).toContain("No such question.");
+    expect(s.button("Deny").disabled).toBe(false);
+  });
+
+  it("takes words for a question that wants some", () => {
+    const s = stage(START, ["node_start", "b"], asks({ kind: "input", tool_name: undefined, arguments: undefined, message: "Which city?" }));
+    expect(s.button("Answer").disabled).toBe(true);
+    s.type("textarea", "Paris");
+    s.click(s.button("Answer"));
+    expect(s.answers()).toEqual([{ kind: "answer", interrupt_id: "q1", decision: "edit", value: "Paris" }]);
+  });
+
+  it("counts down a wait for a rate limit, and lists the steps of a recursive model", () => {
+    const custom = (type: string, content: unknown): Row => ["custom_data", "b", { content, metadata: { data_type: type } }];
+    const s = stage(START, ["node_start", "b"], custom("data-retry", { reason: "HTTP 429", delay_s: 30 }));
+    expect(s.el.querySelector(".again")!.textContent).toMatch(/Asking again after HTTP 429\s*in 30 s/);
+    act(() => void vi.advanceTimersByTime(5000));
+    expect(s.el.querySelector(".again")!.textContent).toContain("in 25 s");
+    s.more(custom("data-rlm-step-start", { step: 1 }), custom("data-rlm-probe", { tool: "search" }), custom("data-rlm-error", { error: "no" }));
+    expect(s.el.querySelector(".again")!.textContent).toBe("Asked again after HTTP 429");
+    expect([...s.el.querySelectorAll(".steps .title")].map((t) => t.textContent)).toEqual(["step start 1", "probe", "error"]);
+    expect(stepOf({ type: "custom", key: "", rev: 0, at: 0, dataType: "data-rlm-note", payload: { text: "a note" } })).toEqual({ name: "note", text: "a note", bad: false });
+  });
+
+  it("voids what an answer had said before it began again", () => {
+    const s = stage(START, ["node_start", "b"], ["model_call_start", "b"], ["token", "b", { content: "void words" }], ["custom_data", "b", { content: {}, metadata: { data_type: "data-restart" } }], ["token", "b", { content: "real words" }]);
+    expect(s.el.textContent).toContain("real words");
+    expect(s.el.textContent).not.toContain("void words");
+    expect(s.el.querySelector(".retry")!.textContent).toContain("The answer began again");
+  });
+
+  it("draws a timeline with a row for each visit", () => {
+    const s = stage(START, ...visit("a"), ["node_start", "b"], ["token", "b", { content: "x" }], ["node_retry", "b", { error: "again" }]);
+    s.click(s.el.querySelector(".timeline > summary")!);
+    expect([...s.el.querySelectorAll(".rows button .who")].map((w) => w.textContent)).toEqual(["a", "b"]);
+    expect(s.el.querySelectorAll(".rows .first, .rows .tick")).toHaveLength(2);
+  });
+});
