@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast, overload
 
 from ._cells import Ledger, Origin, origin
 from ._gate import Pause
+from ._graph_json import GraphJson, Recipe
 from ._hosting import Hosting
 from ._nodes import make_node
 from ._pausing import Pausing
@@ -26,7 +27,7 @@ NodeRef = str | Callable[..., Any]
 """A node in an edge: its id, or the function that was added under it."""
 
 
-class StateGraph(Pausing, Runnable):
+class StateGraph(Pausing, GraphJson, Runnable):
     """A graph under construction; builder methods return the graph.
 
     Parameters: graph_id, a name for logs and reports.
@@ -45,6 +46,7 @@ class StateGraph(Pausing, Runnable):
         self._outputs: dict[str, bool] = {}
         self._reducers: dict[str, Callable[[Any, Any], Any]] = {}
         self._ids: dict[int, tuple[str, Any]] = {}
+        self._recipes: dict[str, Recipe] = {}
         self._ledger = Ledger()
         self._pauses: dict[tuple[str, str, str], Pause] = {}
         self._compiled: CompiledGraph | None = None
@@ -81,6 +83,7 @@ class StateGraph(Pausing, Runnable):
         node, retry = make_node(node_id, node_or_config, node_type, options)
         self._retries.pop(node_id, None)
         self._put(here, self.nodes, node_id, node)
+        self._recipes[node_id] = Recipe(node_or_config, node_type, dict(options))
         if retry.max_retries:
             self._put(here, self._retries, node_id, retry)
         if callable(node_or_config):

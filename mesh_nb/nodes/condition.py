@@ -51,6 +51,7 @@ class ConditionNode(BaseNode):
     """
 
     kind = "condition"
+    parts = (Condition,)
 
     def __init__(
         self,
