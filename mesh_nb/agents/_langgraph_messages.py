@@ -41,6 +41,7 @@ class Messages:
     def __init__(self, fold: Fold, starts: dict[str, list[tuple[float, str, str]]]) -> None:
         self.fold, self.starts = fold, starts
         self.cut = False
+        self._given = (fold.provider, fold.model)
         self._call: _Call | None = None
         self._later: list[tuple[Any, Mapping[str, Any]]] = []
         self._named: dict[str, tuple[str, str]] = {}
@@ -116,9 +117,9 @@ class Messages:
     def _begin(self, metadata: Mapping[str, Any], key: tuple[str, str]) -> _Call:
         waiting = self.starts.get(key[0])
         _, provider, model = waiting[0] if waiting else (None, "", "")
-        provider = str(metadata.get("ls_provider") or provider or "agent")
+        provider = str(metadata.get("ls_provider") or provider or self._given[0])
         self.fold.provider = _VENDORS.get(provider, provider)
-        self.fold.model = str(metadata.get("ls_model_name") or model or "unknown")
+        self.fold.model = str(metadata.get("ls_model_name") or model or self._given[1])
         return _Call(key, self.fold.provider)
 
     def _started(self, where: str) -> tuple[float | None, str, str]:

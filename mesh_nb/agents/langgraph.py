@@ -56,7 +56,8 @@ class _Reader:
             if node == "__interrupt__":
                 out += self._interrupted(update)
                 continue
-            payload = {"node": node, "path": list(path), "update": _plain(update)}
+            where = {"path": list(path)} if path else {}
+            payload = {"node": node, **where, "update": _plain(update)}
             out += self.fold.custom(payload, data_type="data-graph-update")
         return out
 
@@ -103,13 +104,13 @@ def _text(output: dict[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return JSON values; of a message, what was said and asked for, without the vendor's own records."""
+    """Return JSON values; of a message, what was said and asked for: no ids, no vendor's records."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in cast("list[Any]", value)]
     if hasattr(value, "content") and hasattr(value, "additional_kwargs"):
-        record = {"type": value.type, "id": value.id, "name": value.name, "content": plain(value.content)}
+        record = {"type": value.type, "name": value.name, "content": plain(value.content)}
         asked = plain(getattr(value, "tool_calls", None))
         answered = getattr(value, "tool_call_id", None)
         record |= {"tool_calls": asked, "tool_call_id": answered}
