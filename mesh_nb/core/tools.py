@@ -73,7 +73,10 @@ class Tool:
     async def call(self, arguments: dict[str, Any]) -> Any:
         """Validate, run and return the result. Raises ToolError for bad arguments or a timeout, else what the
         function raises."""
-        values = self.validate(arguments)
+        return await self.run(self.validate(arguments))
+
+    async def run(self, values: dict[str, Any]) -> Any:
+        """Run with values from `validate`. Raises ToolError for a timeout, else what the function raises."""
         try:
             async with asyncio.timeout(self.timeout):
                 return await run_function(self.fn, values, thread=self.thread)

@@ -20,6 +20,9 @@ from ._budgeted import stream_of
 RESULT_LIMIT = 200_000
 """Characters of one tool result that a model is shown; what was cut is said at the end."""
 
+BAD_ROUNDS = 3
+"""Rounds in a row in which every call is a bad one, after which the model is not asked again."""
+
 _PLAIN = (str, int, float, bool, type(None))
 
 
@@ -28,6 +31,7 @@ class ToolCall:
     """One tool call of an answer: id, name, the arguments' JSON as it came, and what became of it.
 
     approval : whether the provider would run it and asks for leave, whatever tools of ours are called.
+    bad : whether there is no such tool, or its arguments do not fit.
     """
 
     id: str
@@ -37,6 +41,7 @@ class ToolCall:
     arguments: dict[str, Any] | None = None
     problem: str = ""
     status: str = "ok"
+    bad: bool = False
     output: Any = None
     error: str | None = None
     seconds: float = 0.0
@@ -171,14 +176,14 @@ async def converse(
     Yields the grammar of each call, tool_call_complete of each tool as it finishes, and, when the call has
     tools, step_start and step_complete around each round; last node_complete with the output: content (the
     last round's text, with that of the pauses before it) and tool_calls. Raises ProviderError from the
-    provider, and ToolError when the model still asks for tools, or pauses, after max_steps rounds; the calls
-    of the last round are then not run.
+    provider, and ToolError when the model still asks for tools, or pauses, after max_steps rounds (the calls
+    of the last round are then not run), or calls them wrongly in BAD_ROUNDS rounds on end.
     """
     tools = {t.name: t for t in call.tools}
     done: list[ToolCall] = []
     said = ""
     answer = Answer()
-    step = -1
+    step, bad = -1, 0
     while (step := step + 1) < max_steps:
         if tools:
             yield ExecutionEvent(EventType.STEP_START, metadata={"step_index": step})
@@ -202,11 +207,20 @@ async def converse(
                 yield ExecutionEvent(EventType.NODE_COMPLETE, output=output)
                 return
             max_steps = max(max_steps, step + 2)
+        bad = bad + 1 if answer.calls and all(c.bad for c in answer.calls) else 0
+        if bad == BAD_ROUNDS:
+            raise ToolError(
+                f"The model called its tools wrongly {bad} times in a row: {answer.calls[-1].error}"
+            )
         call = _continued(call, answer, problem)
         said = said if answer.paused else ""
+    raise _endless(answer, max_steps)
+
+
+def _endless(answer: Answer, max_steps: int) -> ToolError:
     if answer.paused:
-        raise ToolError(f"The provider paused its turn {max_steps} times in a row. Raise max_steps=.")
-    raise ToolError(
+        return ToolError(f"The provider paused its turn {max_steps} times in a row. Raise max_steps=.")
+    return ToolError(
         f"The model still asked for tools after max_steps={max_steps} rounds. Raise max_steps=, or tell it in"
         " the system prompt when to stop."
     )
@@ -243,11 +257,11 @@ def _prepare(calls: list[ToolCall], tools: dict[str, Tool], *, last: bool) -> li
             call.error = f"Nobody was asked, so the provider may not run {call.name!r}."
         elif call.name not in tools:
             call.status = "not_executed"
-            call.error = str(UnknownNameError("tool", call.name, tools))
+            call.error, call.bad = str(UnknownNameError("tool", call.name, tools)), True
         elif last:
             call.status, call.error = "not_executed", "The node has no round left that could use the result."
         elif call.problem:
-            call.status, call.error = "error", call.problem
+            call.status, call.error, call.bad = "error", call.problem, True
     return [c for c in calls if c.error is None]
 
 
@@ -274,7 +288,12 @@ async def _run(calls: list[ToolCall], tools: dict[str, Tool]) -> AsyncGenerator[
 async def _execute(call: ToolCall, tool: Tool) -> None:
     began = time.perf_counter()
     try:
-        result = await tool.call(call.arguments or {})
+        values = tool.validate(call.arguments or {})
+    except ToolError as error:
+        call.status, call.error, call.bad = "error", str(error), True
+        return
+    try:
+        result = await tool.run(values)
         call.output = result if isinstance(result, _PLAIN) else loads(dumps(result))
     except MeshError as error:
         call.status, call.error = "error", str(error)

@@ -53,6 +53,7 @@ class LLMNode(BaseNode):
     temperature, max_tokens, reasoning : None leaves the model's default; reasoning is an effort ("low",
         "high") or the provider's own object.
     tools : functions, Tools, or names of tools that the provider runs.
+        A call that does not fit goes back to the model as an error; after three such rounds the node fails.
     tool_choice : "auto", "none", "required" or a tool's name; it holds for the first round.
     output_type : a pydantic model, dataclass, TypedDict or list[...] of one: the answer is JSON of its
         schema, validated, and sent back once when it does not fit. The object is under "parsed".

@@ -231,6 +231,31 @@ async def test_max_steps_ends_a_model_that_never_answers(replay: Replay) -> None
     assert [e.metadata["status"] for e in of(events, "tool_call_complete")] == ["ok", "not_executed"]
 
 
+@pytest.mark.parametrize("name", ["get_item", "another"], ids=["bad arguments", "unknown tool"])
+async def test_a_model_that_calls_wrongly_three_times_on_end_is_not_asked_again(
+    replay: Replay, name: str
+) -> None:
+    made = mesh.tool(name=name)(lambda number: number)
+    events: list[ExecutionEvent] = []
+    with pytest.raises(ToolError, match=r"wrongly 3 times in a row: .*get_item"):
+        await gather(node(replay, "synthetic-0-t1", tools=[made]).run("hi", ExecutionContext()), events)
+    assert replay.stats["requests"] == 3
+    assert len(of(events, "tool_call_complete")) == len(of(events, "step_complete")) == 3
+
+
+async def test_a_good_call_between_bad_ones_counts_again(replay: Replay) -> None:
+    tried: list[int] = []
+
+    def get_item(index: int, name: str) -> None:
+        tried.append(index)
+        if len(tried) % 2:
+            raise ValueError("not a bad call, but a tool that failed")
+
+    with pytest.raises(ToolError, match="max_steps=6"):
+        await run(node(replay, "synthetic-0-t1", tools=[get_item], max_steps=6))
+    assert len(tried) == 5
+
+
 async def test_a_forced_choice_holds_for_the_first_round(replay: Replay) -> None:
     await run(node(replay, "synthetic-0-t1+synthetic-1", tools=[get_item], tool_choice="required"))
     first, second = (r["body"] for r in replay.requests[-2:])
