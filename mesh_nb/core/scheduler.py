@@ -124,7 +124,7 @@ class Scheduler:
             self._taken[loop] += 1
             target = self.plan.loops[loop][1]
             if not (self._active or self._ready or self._returning or self._waiting):
-                self._restart(target, output)
+                self._restart(target, output, (node,))
                 return
             self._returning.setdefault(target, {})[node] = output
         elif targets is None and (only := self.plan.only[node]):
@@ -209,9 +209,9 @@ class Scheduler:
             (value,) = sent.values()
         else:
             value = {ids[s]: sent[s] for s in sorted(sent)}
-        self._restart(target, value)
+        self._restart(target, value, tuple(sent))
 
-    def _restart(self, target: int, value: Any) -> None:
+    def _restart(self, target: int, value: Any, sources: tuple[int, ...]) -> None:
         plan, need, status = self.plan, self._need, self._status
         waiting, values = self._waiting, self._values
         seen, stack = {target}, [target]
@@ -235,10 +235,13 @@ class Scheduler:
                     seen.add(child)
                     stack.append(child)
         if len(plan.loops) > 1:
-            # A loop inside this one begins anew; only targets strictly below count, so that all loops end.
+            # A loop inside this one begins anew: its target is strictly below, or the same and its source
+            # strictly before, so that no two loops are inside each other and all of them end.
             for node in seen:
                 for loop in plan.loops_of.get(node, ()):
-                    if plan.loops[loop][1] != target and plan.loops[loop][1] in seen:
+                    other = plan.loops[loop][1]
+                    same = other == target and all(s != node and s in plan.below(node) for s in sources)
+                    if same or (other != target and other in seen):
                         self._taken[loop] = 0
         status[target] = READY
         self._ready.append((target, value, self._runs[target]))
