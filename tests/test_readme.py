@@ -25,9 +25,10 @@ def test_the_examples_run_one_after_the_other(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("MESH_HOME", str(tmp_path))
     monkeypatch.setenv("MESH_DEMO_SPEED", "0")
     cells = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(cells) == 4
+    assert len(cells) == 5
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
-    answer, _, table = (cell.outputs[-1].data["text/plain"] for cell in notebook.cells[1:])
+    answer, _, agent, table = (cell.outputs[-1].data["text/plain"] for cell in notebook.cells[1:])
+    assert "Polly wants a cracker." in agent
     assert "offline demo" in answer
     assert re.search(r"demo\s+demo\s+\d+\s+0\.0", table)
