@@ -11,7 +11,7 @@ import pytest
 from http_bursts import answer, bursts
 from http_servers import Proxy, Server, certificate
 
-from mesh_nb.providers import _sockets
+from mesh_nb.providers import _clients, _sockets
 from mesh_nb.providers._proxied import ProxiedTransport
 from mesh_nb.providers._transport import HTTPTransport
 
@@ -25,7 +25,11 @@ def fast_tick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def survive(count: int, transport: Any, context: ssl.SSLContext | None = None, **options: Any) -> None:
+    """Run bursts on clients with a transport, None being the shared client that providers use."""
+
     def make() -> httpx2.AsyncClient:
+        if transport is None:
+            return _clients.client("httpx2")
         return httpx2.AsyncClient(transport=transport(), timeout=60.0)
 
     with Server(answer, context) as server, Server(answer) as other:
@@ -53,4 +57,16 @@ async def test_hostile_bursts_through_a_proxy(tmp_path: Path) -> None:
     verify = ssl.create_default_context(cafile=cert)
     with Proxy() as proxy:
         await survive(4, lambda: ProxiedTransport(httpx2.Proxy(proxy.url), verify=verify), context)
+        assert len(proxy.targets) == 200
+
+
+async def test_hostile_bursts_through_the_proxy_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, cert = certificate(tmp_path)
+    _clients.preload("httpx2")
+    with Proxy() as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+        await survive(4, None, context)
         assert len(proxy.targets) == 200

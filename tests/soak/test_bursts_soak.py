@@ -10,32 +10,40 @@ import pytest
 from http_bursts import answer, bursts
 from http_servers import Proxy, Server, certificate
 
+from mesh_nb.providers import _clients
 from mesh_nb.providers._proxied import ProxiedTransport
 from mesh_nb.providers._transport import HTTPTransport
 
 # The dropped SDK clients warn, as they should.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
-WAYS = ["http", "https", "own client dropped", "proxy", "httpx2 without a proxy"]
+WAYS = ["http", "https", "own client dropped", "proxy", "proxy of the environment", "httpx2 without a proxy"]
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_hundred_hostile_bursts(way: str, tmp_path: Path) -> None:
+async def test_a_hundred_hostile_bursts(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context, cert = certificate(tmp_path)
+    _clients.preload("httpx2")
     verify = ssl.create_default_context(cafile=cert)
     with (
         Server(answer, None if way == "http" else context) as server,
         Server(answer) as other,
         Proxy() as proxy,
     ):
+        if way == "proxy of the environment":
+            monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+            monkeypatch.setenv("SSL_CERT_FILE", str(cert))
 
         def make() -> httpx2.AsyncClient:
+            if way == "proxy of the environment":
+                return _clients.client("httpx2")
             through = httpx2.Proxy(proxy.url) if way == "proxy" else None
             own = way in ("http", "https", "own client dropped")
             transport = HTTPTransport(verify) if own else ProxiedTransport(through, verify=verify)
             return httpx2.AsyncClient(transport=transport, timeout=60.0)
 
         found = await bursts(100, make, server, other, drop=way == "own client dropped")
+        assert len(proxy.targets) == (5000 if "proxy" in way and "without" not in way else 0)
     print(way, found)
     assert found.pop("repaired") > 0, "the bursts were not hostile"
     assert found == {"stalled": 0, "short": 0, "sent again": 0}
