@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .attachments import asked
 from .context import ExecutionContext, as_text
 from .errors import BudgetExceededError, InnerFailure, MeshError, ProviderError, told
 from .events import EventType, ExecutionEvent
@@ -57,7 +58,7 @@ def write_back(
     for name in before.keys() - run.state.keys():
         caller.state.pop(name, None)
     caller.chat_history += [
-        {"role": "user", "content": run.question},
+        {"role": "user", "content": asked(run.input)},
         {"role": "assistant", "content": as_text(output["content"])},
     ]
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
+from .context import as_text
 from .errors import InputError, nearest, shown, told
 
 MAX_BYTES = 20_000_000
@@ -100,6 +101,21 @@ def files_of(value: Any) -> list[FilePart]:
     if not isinstance(found, list):
         return []
     return [cast("FilePart", part) for part in cast("list[Any]", found) if _is_part(part)]
+
+
+def without_files(value: Any) -> Any:
+    """Return a node's input without its attachments."""
+    if not files_of(value):
+        return value
+    return {name: inner for name, inner in cast("dict[str, Any]", value).items() if name != "files"}
+
+
+def asked(input: Any) -> str:
+    """Return a run's question as its session remembers it: attachments by name, for they go out only once."""
+    names = ", ".join(part["name"] for part in files_of(input))
+    text = as_text(without_files(input))
+    said = f"(Attached then, not sent again: {names})" if names else ""
+    return f"{text}\n\n{said}" if text and said else text or said
 
 
 def _is_part(value: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..core import templates
 from ..core._history import trimmed
-from ..core.attachments import FilePart, files_of
+from ..core.attachments import FilePart, files_of, without_files
 from ..core.context import ExecutionContext, Message, as_text
 from ..core.errors import ConfigurationError, InputError, MeshError, UnknownNameError, shown
 from ..core.events import EventType, ExecutionEvent
@@ -67,8 +67,9 @@ class LLMNode(BaseNode):
     extra, extra_headers : further fields for the request's body, further headers; headers are not logged.
 
     The node sends the session's chat history and its input, with the attachments that the input has under
-    `files`. Its output is `{"content": text, "tool_calls": [...]}`, and "parsed" with an output_type. Raises
-    InputError, UnknownNameError or ToolError for options that cannot be meant.
+    `files`; later questions of the session know these by name only. Its output is `{"content": text,
+    "tool_calls": [...]}`, and "parsed" with an output_type. Raises InputError, UnknownNameError or ToolError
+    for options that cannot be meant.
     """
 
     kind = "llm"
@@ -185,7 +186,7 @@ class LLMNode(BaseNode):
         return dataclasses.replace(call, system=system)
 
     def _messages(self, input: Any, context: ExecutionContext, system: str | None) -> list[Message]:
-        own = as_text(input)
+        own = as_text(without_files(input))
         text, files = own or context.question, files_of(input if own else context.input)
         history = trimmed(context.chat_history, self.history_tokens)
         if not text and not files and not system and not history:

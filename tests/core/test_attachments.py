@@ -257,6 +257,32 @@ async def test_a_large_attachment_is_sent_whole_and_logged_as_a_digest(
 
 
 @EVERY
+async def test_a_session_remembers_attachments_by_name(server: AnswerServer, api: str) -> None:
+    made, backend = graph(server, api), mesh.MemoryBackend()
+    session = f"attachments-{api}"
+    for question, files in (("", [("a.png", png())]), ("And now?", [("b.png", png())]), ("Sure?", None)):
+        await made.run(question, files=files, session_id=session, backend=backend, display=False)
+    last = json.dumps(server.bodies[-1])
+    assert "(Attached then, not sent again: a.png)" in last
+    assert "And now?\\n\\n(Attached then, not sent again: b.png)" in last
+    assert base64.b64encode(png()).decode() not in last
+
+
+async def test_the_fields_of_an_input_go_without_the_files(server: AnswerServer) -> None:
+    [_, part] = await ask(server, "chat", [png()], {"city": "Rome", "year": 1960})
+    assert part == text_part("chat", '{"city":"Rome","year":1960}')
+
+
+async def test_the_demo_takes_files_too() -> None:
+    made = mesh.StateGraph().add_node("llm", node_type="llm", model="demo").set_entry_point("llm")
+    run = await made.run(
+        "What is it?", files=[png(), ("a.txt", b"x")], backend=mesh.MemoryBackend(), display=False
+    )
+    assert run.status == "completed"
+    assert run.text
+
+
+@EVERY
 async def test_large_text_is_logged_as_it_is(server: AnswerServer, api: str) -> None:
     genome = "ACGT" * 30_000
     run = await graph(server, api).run(
