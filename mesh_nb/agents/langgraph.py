@@ -1,8 +1,8 @@
 """Compiled LangGraph graphs (https://docs.langchain.com/oss/python/langgraph/).
 
 Words, tool calls, results and usage come from the messages that the run streams; what its nodes write, and
-what they send through a stream writer, is custom_data. A graph that stops at an `interrupt()` says so in the
-node's output.
+what they send through a stream writer, is custom_data. An `interrupt()` of a graph with a checkpointer is a
+question of our run, and its answer resumes the graph; any other is in the node's output.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import importlib
 import inspect
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any, cast
 
 from ..core.context import ExecutionContext
-from ..core.errors import InputError, UnknownNameError
+from ..core.errors import InputError, Unanswered, UnknownNameError
 from ..core.events import EventType, ExecutionEvent, dumps
 from . import _errors
 from ._fold import Events, Fold, plain, with_native
@@ -32,10 +32,13 @@ Starts = dict[str, list[tuple[float, str, str]]]
 
 
 class _Reader:
-    """One run's stream parts, read into a fold."""
+    """One run's stream parts, read into a fold.
 
-    def __init__(self, fold: Fold, starts: Starts) -> None:
-        self.fold = fold
+    Parameters: asks, whether its interrupts become questions, which say themselves what they are about.
+    """
+
+    def __init__(self, fold: Fold, starts: Starts, *, asks: bool) -> None:
+        self.fold, self.asks = fold, asks
         self.messages = Messages(fold, starts)
         self.state: Any = None
         self.interrupts: dict[str, Any] = {}
@@ -70,12 +73,13 @@ class _Reader:
 
     def _interrupted(self, interrupts: Any) -> Events:
         out: Events = []
-        for one in interrupts:
+        # A stop at interrupt_before or interrupt_after has no value, and no id.
+        found = [(one.id, _plain(one.value)) for one in interrupts] or [("breakpoint", None)]
+        for id, value in found:
             # A subgraph's interrupt is told again by every graph around it.
-            if one.id not in self.interrupts:
-                self.interrupts[one.id] = _plain(one.value)
-                payload = {"id": one.id, "value": self.interrupts[one.id]}
-                out += self.fold.custom(payload, data_type="data-graph-interrupt")
+            if id not in self.interrupts and not (self.asks and interrupts):
+                out += self.fold.custom({"id": id, "value": value}, data_type="data-graph-interrupt")
+            self.interrupts[id] = value
         return out
 
     def output(self) -> dict[str, Any]:
@@ -200,6 +204,31 @@ def _watch(starts: Starts, latest: dict[str, str]) -> Any:
     return Watch()
 
 
+async def _parts(agent: Any, given: Any, settings: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
+    async with aclosing(agent.astream(given, **settings, stream_mode=_MODES, subgraphs=True)) as parts:
+        async for part in parts:
+            yield part
+
+
+async def _answered(
+    agent: Any, context: ExecutionContext, interrupts: dict[str, Any], answers: dict[str, Any]
+) -> AsyncGenerator[ExecutionEvent, None]:
+    """Ask what the graph asks, and put the answers beside the interrupts' ids.
+
+    An edit's value is the answer, an approval is True. Raises RejectedError for a no, and what waiting for
+    an answer raises.
+    """
+    for id, value in list(interrupts.items()):
+        message = value if isinstance(value, str) else f"The graph {agent.name!r} asks."
+        question = context.ask("input", message, data=value)
+        yield question.event
+        answer = await question.answer()
+        yield question.resolution
+        answer.require()
+        answers[id] = answer.value if answer.decision == "edited" else True
+        del interrupts[id]
+
+
 class LangGraphPlugin:
     """Runs compiled LangGraph graphs through `astream`."""
 
@@ -226,9 +255,10 @@ class LangGraphPlugin:
         interrupt_before, ...), and `input` in place of the message, such as `Command(resume=...)`. A graph
         with a checkpointer has the session as its thread and gets the new message alone; any other gets the
         chat history before it. The output has `state`, what the graph's state holds beside messages,
-        `parsed`, the structured response, and `interrupts`, the questions the graph waits at.
-        Raises ProviderError for a failed model call, InputError for a graph that takes no messages, and what
-        the graph's nodes raise.
+        `parsed`, the structured response, and `interrupts`, the questions the graph still waits at: those of
+        a graph without a checkpointer, which cannot be resumed, and breakpoints. Raises ProviderError for a
+        failed model call, InputError for a graph that takes no messages, RejectedError where the answer to a
+        question is no, and what the graph's nodes raise.
         """
         settings = _settings(agent, options or {})
         session = (context.session_id or "") if use_session and "messages" not in input else ""
@@ -239,23 +269,32 @@ class LangGraphPlugin:
         latest: dict[str, str] = {}
         settings["config"] = _config(agent, settings.get("config"), session, starts, latest)
         fold = Fold(provider="agent", model=str(agent.name or ""))
-        reader = _Reader(fold, starts)
+        reader = _Reader(fold, starts, asks=bool(agent.checkpointer) and context.desk is not None)
         failure: Exception | None = None
-        stream: Any = agent.astream(given, **settings, stream_mode=_MODES, subgraphs=True)
         try:
-            async with aclosing(stream) as parts:
-                async for path, mode, data in parts:
-                    ours = reader.feed(path, mode, data)
-                    # The state after each step is asked for by us alone.
-                    told = native and mode != "values"
-                    for one in with_native(ours, _native(path, mode, data)) if told else ours:
-                        yield one
+            going = True
+            while going:
+                async with aclosing(_parts(agent, given, settings)) as parts:
+                    async for path, mode, data in parts:
+                        ours = reader.feed(path, mode, data)
+                        # The state after each step is asked for by us alone.
+                        told = native and mode != "values"
+                        for one in with_native(ours, _native(path, mode, data)) if told else ours:
+                            yield one
+                going = reader.asks and bool(reader.interrupts) and "breakpoint" not in reader.interrupts
+                if going:
+                    answers: dict[str, Any] = {}
+                    async with aclosing(_answered(agent, context, reader.interrupts, answers)) as questions:
+                        async for one in questions:
+                            yield one
+                    given = importlib.import_module("langgraph.types").Command(resume=answers)
         except Exception as error:  # noqa: BLE001  what it had open is closed first, then it is raised
             vendor = latest.get("provider") or _errors.vendor(error)
             failure = _errors.from_exception(error, provider=vendor, model=latest.get("model") or "unknown")
         if failure is None and reader.messages.cut:
             failure = _errors.incomplete(provider=fold.provider, model=fold.model)
-        for one in [*reader.messages.close(), *fold.close(failed=failure is not None)]:
+        broken = failure is not None and not isinstance(failure, Unanswered)
+        for one in [*reader.messages.close(), *fold.close(failed=broken)]:
             yield one
         if failure is not None:
             raise failure

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 from contextlib import aclosing
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -20,9 +21,11 @@ from agent_doubles import (
     text_of,
     types,
 )
+from run_doubles import until as run_until
 from support import streams, until
 from typing_extensions import TypedDict
 
+import mesh_nb
 from mesh_nb.core import plugins
 from mesh_nb.core.context import ExecutionContext
 from mesh_nb.core.errors import (
@@ -281,6 +284,62 @@ async def test_an_interrupt_is_in_the_output_and_is_answered_with_a_command() ->
     then = await events_of(graph, context=context, run_options={"input": Command(resume="yes")})
     assert then[-1].output["state"] == {"question": "q", "answer": "yes"}
     assert "interrupts" not in then[-1].output
+
+
+async def test_an_interrupt_is_a_question_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from langgraph.checkpoint.memory import InMemorySaver
+    from langgraph.types import interrupt
+
+    monkeypatch.setenv("MESH_HOME", str(tmp_path))
+
+    def ask(state: Words) -> Any:
+        first, second = interrupt("To whom?"), interrupt({"really": True})
+        return {"answer": f"{first}, {second}"}
+
+    flow = graph_of(Words, ask, checkpointer=InMemorySaver())
+    graph = mesh_nb.StateGraph()
+    graph.add_node("flow", flow, node_type="agent", run_options={"input": {"question": "q"}})
+    graph.set_entry_point("flow")
+    run = graph.run("go", on_no_answer="wait", display=False)
+    await run_until(run, lambda: bool(run.pending))
+    (question,) = run.pending
+    assert (question.kind, question.message) == ("input", "To whom?")
+    run.edit("Ann")
+    await run_until(run, lambda: any(q.data == {"really": True} for q in run.pending))
+    run.approve()
+    assert (await run).output["state"] == {"question": "q", "answer": "Ann, True"}
+    assert "interrupts" not in run.output
+    assert_grammar([e for e in run.events if e.node_id == "flow"])
+
+    run = graph.run("go", on_no_answer="wait", display=False)
+    await run_until(run, lambda: bool(run.pending))
+    run.reject("not today")
+    with pytest.raises(mesh_nb.NodeExecutionError, match="not today"):
+        await run
+    assert_grammar([e for e in run.events if e.node_id == "flow"])
+
+    events = [e async for e in mesh_nb.Executor(graph).execute("go")]
+    assert events[-1].metadata["status"] == "interrupted"
+
+
+async def test_what_cannot_be_resumed_is_in_the_output() -> None:
+    from langgraph.checkpoint.memory import InMemorySaver
+    from langgraph.types import interrupt
+
+    def ask(state: Words) -> Any:
+        return {"answer": interrupt("ok?")}
+
+    for checkpointer, more, found in (
+        (None, {}, "ok?"),
+        (InMemorySaver(), {"interrupt_before": ["ask"]}, None),
+    ):
+        graph = mesh_nb.StateGraph()
+        options = {"input": {"question": "q"}, **more}
+        flow = graph_of(Words, ask, checkpointer=checkpointer)
+        graph.add_node("flow", flow, node_type="agent", run_options=options).set_entry_point("flow")
+        events = [e async for e in mesh_nb.Executor(graph).execute("go")]
+        assert events[-1].metadata["status"] == "completed"
+        assert [i["value"] for i in events[-1].output["interrupts"]] == [found]
 
 
 @APIS
