@@ -15,6 +15,8 @@ from ..core import plugins
 from ..core.errors import InputError, shown
 from ..core.events import ExecutionEvent, decode, loads
 from ._columns import Table
+from ._packed import Pack, packs
+from ._progress import watched
 
 BATCH = 5000
 """Lines that are parsed at once."""
@@ -100,9 +102,9 @@ def logs(source: Any, *types: str, since: Any = None) -> Iterator[Log]:
     """Return the logs of a source, oldest first.
 
     Parameters: source, None for this project's `.mesh/`; a Run or a summary of one; a run id; the path of a
-    project, a `.mesh` folder or one `.jsonl` log; or an iterable of these. types, event types, none for all;
-    other lines of a log are not parsed. since, the age ("7d", "12h", "30m", "2w") or time (a date, a
-    datetime, ISO text) of the oldest run that counts.
+    project, a `.mesh` folder or one `.jsonl` log; a backend; or an iterable of these. types, event types,
+    none for all; other lines of a log are not parsed. since, the age ("7d", "12h", "30m", "2w") or time (a
+    date, a datetime, ISO text) of the oldest run that counts.
     Raises RunNotFoundError for an unknown id, InputError for a path that is not there, for a since= that says
     no time, and for other things.
     """
@@ -197,6 +199,12 @@ def _logs(source: Any, types: tuple[str, ...], since: float | None) -> Iterator[
         return iter([Log(str(source.id), found, {source.id: header}, status=lambda: str(source.status))])
     if hasattr(source, "load") and hasattr(source, "id"):
         return _named(str(source.id), types, since)
+    if hasattr(source, "run_ids"):
+        return (
+            _folder(source.folder, types, since)
+            if hasattr(source, "lines")
+            else _stored(source, types, since)
+        )
     if isinstance(source, Iterable):
         return (log for item in cast("Iterable[Any]", source) for log in _logs(item, types, since))
     raise InputError(
@@ -227,10 +235,35 @@ def _named(source: str | os.PathLike[str], types: tuple[str, ...], since: float 
 
 
 def _folder(home: Path | None, types: tuple[str, ...], since: float | None) -> Iterator[Log]:
-    backend = file_backend(home)
+    backend, problems = file_backend(home), list[str]()
+    found = [
+        run for run in reversed(list(backend.run_ids())) if since is None or began(backend, run) >= since
+    ]
+    packed = packs(backend.folder, problems) if found else {}
+    for run in watched(found, "Reading logs"):
+        pack = packed.get(run)
+        log = _read(backend, run, run, types) if pack is None else _unpack(pack, run, types)
+        if problems:
+            log.problems += problems
+            problems.clear()
+        yield log
+
+
+def _unpack(pack: Pack, run: str, types: tuple[str, ...]) -> Log:
+    log = Log(run, iter(()))
+    log.lines = filter(None, pack.lines(run, types))
+    log.events = decoded(log.lines, types, log)
+    return log
+
+
+def _stored(backend: Any, types: tuple[str, ...], since: float | None) -> Iterator[Log]:
     for run in reversed(list(backend.run_ids())):
-        if since is None or began(backend, run) >= since:
-            yield _read(backend, run, run, types)
+        stored = backend.load(run)
+        began_at = stored.events[0].timestamp if stored.events else 0.0
+        if since is None or began_at >= since:
+            log = Log(run, _of(stored.events, types), {run: dict(stored.header)}, list(stored.problems))
+            log.status = (lambda: "running") if stored.live else (lambda: "interrupted")
+            yield log
 
 
 def began(backend: Any, run_id: str) -> float:

@@ -1,0 +1,161 @@
+"""What `mesh-nb log` does. Each function takes a FileBackend and the parsed arguments, and returns 0 or 1."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..core import plugins
+from ..core.errors import InputError, UnknownNameError
+from ..core.run import Run, runs
+from ..frames._load import began, moment
+from ..frames._packed import compact, drop, packs
+from ..frames._progress import watched
+
+_REF = re.compile(rb'_ref":"([0-9a-f]{64})"')
+FORMATS = (".jsonl", ".parquet", ".csv")
+
+
+def list_runs(backend: Any, given: Any) -> int:
+    """List the newest runs, one to a line."""
+    _say(repr(runs(given.limit, backend)))
+    return 0
+
+
+def show_runs(backend: Any, given: Any) -> int:
+    """Show a run: its line and its answer, or its events."""
+    if given.events:
+        for line in backend.lines(given.run_id):
+            sys.stdout.buffer.write(line.rstrip(b"\n") + b"\n")
+        sys.stdout.buffer.flush()
+        return 0
+    run = Run.load(given.run_id, backend)
+    _say(repr(run))
+    for problem in run.problems:
+        _say(f"  ! {problem}")
+    if run.text:
+        _say(f"\n{_plain(run.text)}")
+    return 0
+
+
+def export_runs(backend: Any, given: Any) -> int:
+    """Write runs to a file that pandas, polars and DuckDB read."""
+    kind = given.file.suffix.lower()
+    if kind not in FORMATS:
+        raise UnknownNameError("format", kind or given.file.name, FORMATS)
+    if given.file.exists() and not given.force:
+        raise InputError(f"{given.file} is there already; --force replaces it.")
+    border = moment(given.since)
+    chosen = given.run_ids or list(reversed(list(backend.run_ids())))
+    chosen = [run for run in chosen if border is None or began(backend, run) >= border]
+    part = given.file.with_name(f".{given.file.name}.part")
+    try:
+        if kind == ".jsonl" and given.frame == "events":
+            count = _copy(backend, chosen, part)
+        else:
+            count = _table(backend, chosen, given.frame, kind, part)
+        os.replace(part, given.file)
+    finally:
+        part.unlink(missing_ok=True)
+    _say(f"{count:,} lines of {len(chosen):,} runs in {given.file}")
+    return 0
+
+
+def _copy(backend: Any, chosen: list[str], part: Path) -> int:
+    count = 0
+    with part.open("wb") as file:
+        for run in _watched(chosen, "Exporting"):
+            for line in backend.lines(run):
+                file.write(line.rstrip(b"\n") + b"\n")
+                count += 1
+    return count
+
+
+def _table(backend: Any, chosen: list[str], name: str, kind: str, part: Path) -> int:
+    folder = backend.folder / "runs"
+    for run in chosen:
+        backend.summary(run)  # an unknown id is told before anything is read
+    frame = plugins.find("frame", name)([folder / f"{run}.jsonl" for run in _watched(chosen, "Exporting")])
+    if kind == ".parquet":
+        frame.to_parquet(part, compression="zstd", index=False)
+    elif kind == ".csv":
+        frame.to_csv(part, index=False)
+    else:
+        frame.to_json(part, orient="records", lines=True, date_format="iso")
+    return len(frame)
+
+
+def compact_runs(backend: Any, given: Any) -> int:
+    """Pack finished runs."""
+    count, size = compact(backend, lambda found: _watched(found, "Compacting"))
+    _say(
+        f"Packed {count:,} runs, {size / 1e6:,.1f} MB of logs; the logs stay."
+        if count
+        else "Nothing to pack."
+    )
+    return 0
+
+
+def prune_runs(backend: Any, given: Any) -> int:
+    """Delete runs that began before a time, with what only they refer to. Runs that go on stay."""
+    border = moment(given.older_than) or 0.0
+    old = [run for run in backend.run_ids() if began(backend, run) < border and not backend.summary(run).live]
+    if given.dry_run:
+        _say("\n".join([*old, f"{len(old):,} runs would be deleted."]))
+        return 0
+    for run in _watched(old, "Deleting"):
+        (backend.folder / "runs" / f"{run}.jsonl").unlink(missing_ok=True)
+    if old:
+        drop(backend.folder, set(old))
+    blobs = _orphans(backend) if old else []
+    for blob in blobs:
+        blob.unlink(missing_ok=True)
+    _say(f"Deleted {len(old):,} runs and {len(blobs):,} contents that only they had.")
+    return 0
+
+
+def _orphans(backend: Any) -> list[Path]:
+    """Return the contents that no log refers to; fresh ones may belong to a line that is being written."""
+    used = {
+        ref.decode()
+        for run in backend.run_ids()
+        for line in backend.lines(run, b'_ref":"')
+        for ref in _REF.findall(line)
+    }
+    folder = backend.folder / "blobs"
+    border = moment("1h") or 0.0
+    found = folder.iterdir() if folder.is_dir() else iter(())
+    return [path for path in found if path.name not in used and path.stat().st_mtime < border]
+
+
+def verify_runs(backend: Any, given: Any) -> int:
+    """Read every run, and compare what was packed with it."""
+    problems: list[str] = []
+    packed = packs(backend.folder, problems)
+    ids = list(reversed(list(backend.run_ids())))
+    for run in _watched(ids, "Verifying"):
+        problems += [f"{run}: {problem}" for problem in backend.load(run).problems]
+        pack = packed.get(run)
+        if pack is not None:
+            data = (backend.folder / "runs" / f"{run}.jsonl").read_bytes()
+            if b"\n".join(pack.lines(run, ())) != data:
+                problems.append(f"{run}: packed/{pack.path.name} differs from the log.")
+    _say("\n".join([*map(_plain, problems), f"{len(ids):,} runs, {len(problems):,} problems."]))
+    return 1 if problems else 0
+
+
+def _watched(found: Any, what: str) -> Iterator[str]:
+    return watched(list(found), what)
+
+
+def _plain(text: str) -> str:
+    """Return text that cannot steer a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")

@@ -1,0 +1,203 @@
+"""Finished runs side by side in Parquet: what reports need is read without opening thousands of logs.
+
+`.mesh/packed/*.parquet` holds every line of some logs, in two row groups a file: the lines that calls, costs
+and runs are made from, then the others. The footer names the runs with the size of their log: a log that has
+grown, or is gone, is not read from here. The logs themselves stay, and stay what is true.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ..core.events import ENDINGS, loads
+from ._calls import RETRY, TYPES
+
+VERSION = 1
+PACK_BYTES = 64 * 1024 * 1024
+"""Bytes of logs that go into one file."""
+
+FIRST = frozenset({*TYPES, *ENDINGS})
+"""Types of the first row group; of custom_data it has what tells of a request that was sent again."""
+
+_SCHEMA = pa.schema(
+    {
+        "run": pa.int32(),
+        "line_number": pa.int32(),
+        "type": pa.dictionary(pa.int32(), pa.string()),
+        "line": pa.binary(),
+    }
+)
+_TYPE = re.compile(rb'\{"seq":\d+,"type":"([a-z_]+)"')
+_RETRY = RETRY.encode()
+
+
+class Pack:
+    """One file of packed runs.
+
+    Parameters: path. `sizes` maps a run id to the bytes of its log. Raises ValueError for a file that is not
+    one of ours, or of a newer version; OSError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            footer = json.loads((pq.read_metadata(path).metadata or {})[b"mesh_nb"])
+        except (KeyError, ValueError, pa.ArrowInvalid) as error:
+            raise ValueError(f"{path.name} is no file of packed runs") from error
+        if footer.get("version") != VERSION:
+            raise ValueError(f"{path.name} was made by another version")
+        self.runs: list[str] = [run for run, _ in footer["runs"]]
+        self.sizes: dict[str, int] = dict(footer["runs"])
+        self._kept: tuple[frozenset[str], dict[str, list[bytes]]] = (frozenset(), {})
+
+    def lines(self, run_id: str, types: Iterable[str]) -> list[bytes]:
+        """Return the lines of a run that have one of the types, or none at all; all lines without types."""
+        wanted = frozenset(types)
+        if self._kept[0] != wanted or run_id not in self._kept[1]:
+            self._kept = (wanted, self._read(wanted))
+        return self._kept[1].pop(run_id)
+
+    def _read(self, wanted: frozenset[str]) -> dict[str, list[bytes]]:
+        file = pq.ParquetFile(self.path)
+        groups = [0] if wanted and wanted <= FIRST else list(range(file.num_row_groups))
+        table = file.read_row_groups(groups)
+        if wanted:
+            kinds = pc.cast(table["type"], pa.string())
+            table = table.filter(cast("Any", pc).is_in(kinds, pa.array(["", *sorted(wanted)])))
+        if len(groups) > 1:
+            table = table.sort_by([("run", "ascending"), ("line_number", "ascending")])
+        found: dict[str, list[bytes]] = {run: [] for run in self.runs}
+        for run, line in zip(table["run"].to_pylist(), table["line"].to_pylist(), strict=True):
+            found[self.runs[run]].append(line)
+        return found
+
+
+def packs(folder: Path, problems: list[str]) -> dict[str, Pack]:
+    """Return where packed runs are, by run id; those whose log has changed, or is gone, are left out.
+
+    Parameters: folder, a `.mesh` folder; problems, where files that cannot be read are told.
+    """
+    names = sorted((folder / "packed").glob("*.parquet")) if (folder / "packed").is_dir() else []
+    if not names:
+        return {}
+    with os.scandir(folder / "runs") as entries:
+        sizes = {entry.name: entry.stat().st_size for entry in entries}
+    found: dict[str, Pack] = {}
+    for path in names:
+        try:
+            pack = Pack(path)
+        except (ValueError, OSError) as error:
+            problems.append(f"packed/{path.name} is not used: {error}.")
+            continue
+        for run, size in pack.sizes.items():
+            if sizes.get(f"{run}.jsonl") == size:
+                found[run] = pack
+    return found
+
+
+def compact(backend: Any, watch: Callable[[Sequence[str]], Iterable[str]] = iter) -> tuple[int, int]:
+    """Pack every finished run that is not packed yet, and check each file before it counts.
+
+    Parameters: backend, a FileBackend; watch, wraps the list of runs to show progress.
+    Returns how many runs were packed and how many bytes their logs have. Raises OSError.
+    """
+    folder: Path = backend.folder
+    done = packs(folder, [])
+    waiting = [run for run in reversed(list(backend.run_ids())) if run not in done]
+    batch: dict[str, bytes] = {}
+    count = total = held = 0
+    for run in watch(waiting):
+        events = backend.summary(run).events
+        if not events or events[-1].type not in ENDINGS:
+            continue
+        data = (folder / "runs" / f"{run}.jsonl").read_bytes()
+        batch[run] = data
+        count, total, held = count + 1, total + len(data), held + len(data)
+        if held >= PACK_BYTES:
+            _write(folder, batch)
+            batch, held = {}, 0
+    if batch:
+        _write(folder, batch)
+    return count, total
+
+
+def drop(folder: Path, gone: set[str]) -> None:
+    """Remove runs from the packed files, so that what was deleted is nowhere. Raises OSError."""
+    for path in sorted((folder / "packed").glob("*.parquet")):
+        try:
+            pack = Pack(path)
+        except ValueError:
+            continue
+        if not gone & pack.sizes.keys():
+            continue
+        kept = {run: b"\n".join(pack.lines(run, ())) for run in pack.runs if run not in gone}
+        if kept:
+            _write(folder, kept, {run: pack.sizes[run] for run in kept})
+        path.unlink()
+
+
+def original(pack: Pack, run_id: str) -> bytes:
+    """Return a log as it was when it was packed."""
+    return b"\n".join(pack.lines(run_id, ()))
+
+
+def _write(folder: Path, logs: dict[str, bytes], sizes: dict[str, int] | None = None) -> None:
+    first: list[tuple[int, int, str, bytes]] = []
+    rest: list[tuple[int, int, str, bytes]] = []
+    for number, data in enumerate(logs.values()):
+        for place, line in enumerate(data.split(b"\n")):
+            kind = _type_of(line)
+            row = (number, place, kind, line)
+            early = kind in FIRST and (kind != "custom_data" or _RETRY in line)
+            (first if early or not kind else rest).append(row)
+    runs = [[run, len(data) if sizes is None else sizes[run]] for run, data in logs.items()]
+    footer = {b"mesh_nb": json.dumps({"version": VERSION, "runs": runs}).encode()}
+    target = folder / "packed"
+    target.mkdir(exist_ok=True)
+    part = target / f".{secrets.token_hex(6)}.part"
+    try:
+        with pq.ParquetWriter(part, _SCHEMA.with_metadata(footer), compression="zstd") as writer:
+            for rows in (first, rest):
+                writer.write_table(_table(rows), row_group_size=max(len(rows), 1))
+        check = Pack(part)
+        for run, data in logs.items():
+            if b"\n".join(check.lines(run, ())) != data:
+                raise OSError(f"run {run} does not read back as it was written; nothing was packed")
+        os.replace(part, target / f"{next(iter(logs))}-{secrets.token_hex(4)}.parquet")
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _table(rows: list[tuple[int, int, str, bytes]]) -> pa.Table:
+    columns: list[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [(), (), (), ()]
+    arrays = [
+        pa.array(columns[0], pa.int32()),
+        pa.array(columns[1], pa.int32()),
+        pa.array(columns[2], pa.string()).dictionary_encode(),
+        pa.array(columns[3], pa.binary()),
+    ]
+    return pa.table(
+        [array.cast(field.type) for array, field in zip(arrays, _SCHEMA, strict=True)], schema=_SCHEMA
+    )
+
+
+def _type_of(line: bytes) -> str:
+    """Return the type of an event's line, "" for another line: those are read whatever the types."""
+    found = _TYPE.match(line)
+    if found is not None:
+        return found[1].decode()
+    try:
+        kind = loads(line).get("type")
+    except (ValueError, RecursionError, AttributeError):
+        return ""
+    return kind if isinstance(kind, str) else ""
