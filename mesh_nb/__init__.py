@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .core.events import EventType, ExecutionEvent
     from .core.executor import Executor
     from .core.graph import CompiledGraph, StateGraph
+    from .core.interrupts import Answer
     from .core.modes import DebugInfo, StateUpdate, StateValue, StreamMessage, StreamMode
     from .core.node import BaseNode, NodeResult
     from .core.plugins import register
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "Answer": "core.interrupts",
     "BaseNode": "core.node",
     "Budget": "core.budget",
     "Chat": "notebook.chat",
@@ -105,6 +107,7 @@ _PUBLIC = {
 }
 
 __all__ = [
+    "Answer",
     "BaseNode",
     "Budget",
     "Chat",

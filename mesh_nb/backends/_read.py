@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,13 +19,33 @@ def header_of(line: bytes) -> dict[str, Any] | None:
     return record if record is not None and "schema" in record and "type" not in record else None
 
 
-def read(path: Path, blobs: Blobs, *, live: bool) -> tuple[dict[str, Any], list[ExecutionEvent], list[str]]:
+def read(
+    parts: Sequence[Path], blobs: Blobs, *, live: bool
+) -> tuple[dict[str, Any], list[ExecutionEvent], list[str]]:
     """Return header, events by seq, and what could not be read. Raises OSError.
 
-    Parameters: live, whether the writer is at work, so that an unfinished last line is no damage.
+    Parameters: parts, the files of the run, oldest first, of which the first one's header counts; live,
+    whether the writer is at work, so that an unfinished last line is no damage.
     """
-    first, *lines = path.read_bytes().split(b"\n")
     problems: list[str] = []
+    events: dict[int, ExecutionEvent] = {}
+    seen: set[int] = set()
+    headers = [_read_part(p, events, seen, problems, live=live and p == parts[-1]) for p in parts]
+    missing = (max(seen) + 1 - len(seen)) if seen else 0
+    if missing:
+        problems.append(f"{missing} of {max(seen) + 1} events are missing from the log.")
+    ordered = [events[seq] for seq in sorted(events)]
+    for event in ordered:
+        _restore(event, blobs, problems)
+    if len(problems) > MAX_PROBLEMS:
+        problems[MAX_PROBLEMS:] = [f"And {len(problems) - MAX_PROBLEMS} more of the kind."]
+    return headers[0], ordered, problems
+
+
+def _read_part(
+    path: Path, events: dict[int, ExecutionEvent], seen: set[int], problems: list[str], *, live: bool
+) -> dict[str, Any]:
+    first, *lines = path.read_bytes().split(b"\n")
     header = header_of(first)
     if header is None:
         problems.append("The log has no header; its process and time are not known.")
@@ -35,8 +55,6 @@ def read(path: Path, blobs: Blobs, *, live: bool) -> tuple[dict[str, Any], list[
             f"The log has schema {header['schema']}, newer than {SCHEMA_VERSION}, which is known here."
         )
     tail = lines.pop() if lines else b""
-    events: dict[int, ExecutionEvent] = {}
-    seen: set[int] = set()
     for number, line in enumerate(lines, 2 if header else 1):
         _take(line, f"Line {number}", events, seen, problems)
     if tail and _object(tail) is not None:
@@ -45,15 +63,7 @@ def read(path: Path, blobs: Blobs, *, live: bool) -> tuple[dict[str, Any], list[
         problems.append(
             f"The last line is torn ({len(tail)} bytes of it are there); the event in it is lost."
         )
-    missing = (max(seen) + 1 - len(seen)) if seen else 0
-    if missing:
-        problems.append(f"{missing} of {max(seen) + 1} events are missing from the log.")
-    ordered = [events[seq] for seq in sorted(events)]
-    for event in ordered:
-        _restore(event, blobs, problems)
-    if len(problems) > MAX_PROBLEMS:
-        problems[MAX_PROBLEMS:] = [f"And {len(problems) - MAX_PROBLEMS} more of the kind."]
-    return header, ordered, problems
+    return header
 
 
 def matching(path: Path, needles: tuple[bytes, ...], size: int = 1 << 20) -> Iterator[bytes]:

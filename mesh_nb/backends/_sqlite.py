@@ -89,6 +89,28 @@ class Database:
                 raise
             return cast("int", row.lastrowid)
 
+    def take_over(self, run_id: str, header: dict[str, Any], before: bytes) -> int:
+        """Make this process the writer of a run and return its number.
+
+        Parameters: header, in the place of the one that was read as `before`.
+        Raises InputError when another process did so since; OSError or sqlite3.Error as `begin` does.
+        """
+        with self._lock:
+            connection = self._connected()
+            connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+            query = "UPDATE mesh_runs SET header = CAST(? AS TEXT)"
+            query += " WHERE run_id = ? AND header = CAST(? AS TEXT)"
+            if connection.execute(query, (dumps(header), run_id, before)).rowcount != 1:
+                raise InputError(f"Run {run_id!r} is still running, or being resumed by another process.")
+            found = connection.execute("SELECT id FROM mesh_runs WHERE run_id = ?", (run_id,)).fetchone()
+            return cast("int", found[0])
+
+    def keep(self, data: bytes) -> str:
+        """Keep a large content and return its name. Raises OSError or sqlite3.Error."""
+        ref = hashlib.sha256(data).hexdigest()
+        self.write([], {ref: data}, BUSY_MS)
+        return ref
+
     def write(self, rows: list[Row], blobs: dict[str, bytes], busy_ms: int) -> None:
         """Add events and contents in one transaction; all of them, or none.
 

@@ -15,6 +15,7 @@ from typing import Any
 from ..core.backend import RunLog, StoredRun
 from ..core.errors import InputError, RunNotFoundError
 from ..core.events import ENDINGS, SCHEMA_VERSION, ExecutionEvent, decode
+from ._begin import pack, unpack
 from ._blobs import Blobs
 from ._process import alive, identity, is_own
 from ._project import mesh_folder, prepare
@@ -22,6 +23,7 @@ from ._read import ends, header_of, matching, read
 from ._writer import FileLog, is_open, lost_log
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+_PART = re.compile(r"\.r[0-9]+$")
 
 
 class FileBackend:
@@ -49,8 +51,11 @@ class FileBackend:
         Raises InputError for a run id that cannot be a file name or that has a log already. Trouble with the
         disk is not raised: the log that comes back says so in `problem`.
         """
-        if not _RUN_ID.fullmatch(run_id):
-            raise InputError(f"{run_id!r} cannot be a run id: use letters, digits, '-', '_' and '.'.")
+        if not _RUN_ID.fullmatch(run_id) or _PART.search(run_id):
+            raise InputError(
+                f"{run_id!r} cannot be a run id: use letters, digits, '-', '_' and '.', and no '.r1' at the"
+                " end."
+            )
         record = {
             "schema": SCHEMA_VERSION,
             **header,
@@ -61,12 +66,31 @@ class FileBackend:
         try:
             folder = self.folder
             prepare(folder)
+            blobs = Blobs(folder / "blobs")
+            record = pack(record, blobs.put)
         except OSError as error:
             return lost_log(self._home, error)
         try:
-            return FileLog(folder / "runs" / f"{run_id}.jsonl", record, Blobs(folder / "blobs"))
+            return FileLog(folder / "runs" / f"{run_id}.jsonl", record, blobs)
         except FileExistsError:
             raise InputError(f"Run {run_id!r} already has a log; a run is logged once.") from None
+
+    def reopen(self, run_id: str, header: dict[str, Any]) -> RunLog:
+        """Begin the next part of a run's log, `RUN.r1.jsonl`, `RUN.r2.jsonl` and so on: a file of its own, so
+        that nothing is ever appended after a torn line, or to what another process writes.
+
+        Raises RunNotFoundError, and InputError when the run still runs or another process resumes it.
+        """
+        parts = self._parts(run_id)
+        busy = InputError(f"Run {run_id!r} is still running, or being resumed by another process.")
+        if self._live(parts[-1])[0] and not _has_ended(parts[-1]):
+            raise busy
+        record = {"schema": SCHEMA_VERSION, **header, "run_id": run_id, "part": len(parts), **identity()}
+        path = parts[0].with_name(f"{run_id}.r{len(parts)}.jsonl")
+        try:
+            return FileLog(path, record | {"created": datetime.now(UTC).isoformat()}, self._blobs(path))
+        except FileExistsError:
+            raise busy from None
 
     def load(self, run_id: str) -> StoredRun:
         """Read a run, whatever state its log is in; `problems` tells what could not be read.
@@ -75,12 +99,14 @@ class FileBackend:
         """
         if not isinstance(run_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise RunNotFoundError(run_id, self.run_ids())
-        path = self._path(run_id)
         try:
-            live, note = self._live(path)
-            header, events, problems = read(path, Blobs(path.parent.parent / "blobs"), live=live)
+            parts = self._parts(run_id)
+            blobs = self._blobs(parts[0])
+            live, note = self._live(parts[-1])
+            header, events, problems = read(parts, blobs, live=live)
         except OSError:
             raise RunNotFoundError(run_id, self.run_ids()) from None
+        header = unpack(header, blobs.get)
         ended = bool(events) and events[-1].type in ENDINGS
         if note and not ended:
             problems.append(note)
@@ -94,7 +120,7 @@ class FileBackend:
         except OSError:
             return
         for name in sorted(names, reverse=True):
-            if name.endswith(".jsonl") and _RUN_ID.fullmatch(name[:-6]):
+            if name.endswith(".jsonl") and _RUN_ID.fullmatch(name[:-6]) and not _PART.search(name[:-6]):
                 yield name[:-6]
 
     def summary(self, run_id: str) -> StoredRun:
@@ -102,10 +128,12 @@ class FileBackend:
 
         Raises RunNotFoundError.
         """
-        path = self._path(run_id)
         try:
-            head, tail = ends(path)
-            live, note = self._live(path)
+            parts = self._parts(run_id)
+            head, tail = ends(parts[0])
+            if parts[1:]:
+                tail = [line for part in ends(parts[-1]) for line in part]
+            live, note = self._live(parts[-1])
         except OSError:
             raise RunNotFoundError(run_id, self.run_ids()) from None
         first = [event for event in map(_event, head[1:2]) if event]
@@ -119,9 +147,9 @@ class FileBackend:
 
         Raises RunNotFoundError.
         """
-        path = run if isinstance(run, Path) else self._path(run)
         try:
-            yield from matching(path, needles)
+            for path in [run] if isinstance(run, Path) else self._parts(run):
+                yield from matching(path, needles)
         except OSError:
             raise RunNotFoundError(str(run), self.run_ids()) from None
 
@@ -137,6 +165,19 @@ class FileBackend:
         except OSError:
             raise RunNotFoundError(run_id) from None
 
+    def _parts(self, run_id: str) -> list[Path]:
+        """Return the files of a run, oldest first."""
+        parts = [self._path(run_id)]
+        while (path := parts[0].with_name(f"{run_id}.r{len(parts)}.jsonl")).exists():
+            parts.append(path)
+        if not parts[0].exists():
+            raise RunNotFoundError(run_id, self.run_ids())
+        return parts
+
+    @staticmethod
+    def _blobs(path: Path) -> Blobs:
+        return Blobs(path.parent.parent / "blobs")
+
     @staticmethod
     def _live(path: Path) -> tuple[bool, str | None]:
         with open(path, "rb") as file:
@@ -144,6 +185,14 @@ class FileBackend:
         if header is None:
             return False, None
         return (is_open(path), None) if is_own(header) else alive(header, path.stat().st_mtime)
+
+
+def _has_ended(path: Path) -> bool:
+    """Say whether the last line of a log is an ending."""
+    head, tail = ends(path)
+    lines = [line for line in (tail or head) if line.strip()]
+    last = _event(lines[-1]) if lines else None
+    return last is not None and last.type in ENDINGS
 
 
 def _event(line: bytes) -> ExecutionEvent | None:

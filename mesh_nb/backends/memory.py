@@ -49,6 +49,16 @@ class MemoryBackend:
         log = self._logs[run_id] = MemoryLog({**header, "run_id": run_id})
         return log
 
+    def reopen(self, run_id: str, header: dict[str, Any]) -> MemoryLog:
+        """Go on with the log of a run. Raises RunNotFoundError, and InputError while the run still runs."""
+        if run_id not in self._logs:
+            raise RunNotFoundError(run_id, self._logs)
+        log = self._logs[run_id]
+        if log.open:
+            raise InputError(f"Run {run_id!r} is still running, or being resumed.")
+        log.open = True
+        return log
+
     def load(self, run_id: str) -> StoredRun:
         """Return a run. Raises RunNotFoundError."""
         if run_id not in self._logs:

@@ -15,6 +15,7 @@ from typing import Any, cast
 from ..core.backend import RunLog, StoredRun
 from ..core.errors import InputError, RunNotFoundError, shown
 from ..core.events import ENDINGS, SCHEMA_VERSION, ExecutionEvent, decode, loads
+from ._begin import pack, unpack
 from ._process import alive, identity, is_own
 from ._project import mesh_folder, prepare
 from ._sqlite import Database, SQLiteLog, database, is_open, reason_of
@@ -75,12 +76,34 @@ class SQLiteBackend:
             return lost_log(self._given, error)
         self._store = database(path)
         try:
-            number = self._store.begin(run_id, record)
+            number = self._store.begin(run_id, pack(record, self._store.keep))
         except (OSError, sqlite3.Error) as error:
             reason = reason_of(error)
             text = f"The log {path} cannot be written ({reason}); the run goes on and is kept in memory only."
             warn(f"{path}: {reason}", text)
             return LostLog(text)
+        return SQLiteLog(self._store, run_id, number)
+
+    def reopen(self, run_id: str, header: dict[str, Any]) -> RunLog:
+        """Go on with the log of a run.
+
+        Raises RunNotFoundError, and InputError when the run still runs or another process resumes it. Trouble
+        with the disk is not raised, as for `open`.
+        """
+        stored = self.load(run_id)
+        if stored.live:
+            raise InputError(f"Run {run_id!r} is still running, or being resumed by another process.")
+        with self._reading() as connection:
+            _, raw = self._raw(connection, run_id)
+        record = {**(_object(raw) or {}), **header, **identity(), "created": datetime.now(UTC).isoformat()}
+        try:
+            self._store = database(self.path)
+            number = self._store.take_over(run_id, record, raw)
+        except (OSError, sqlite3.Error) as error:
+            return LostLog(
+                f"The log {self.path} cannot be written ({reason_of(error)}); the run goes on and is kept in"
+                " memory only."
+            )
         return SQLiteLog(self._store, run_id, number)
 
     def load(self, run_id: str) -> StoredRun:
@@ -91,6 +114,7 @@ class SQLiteBackend:
         """
         with self._reading() as connection:
             number, header = self._find(connection, run_id)
+            header = unpack(header, lambda ref: _blob(connection, ref))
             rows = _rows(
                 connection, "SELECT seq, body FROM mesh_events WHERE run = ? ORDER BY seq", (number,)
             )
@@ -124,10 +148,14 @@ class SQLiteBackend:
             return _blob(connection, ref)
 
     def _find(self, connection: sqlite3.Connection | None, run_id: Any) -> tuple[int, dict[str, Any]]:
+        number, header = self._raw(connection, run_id)
+        return number, _object(header) or {}
+
+    def _raw(self, connection: sqlite3.Connection | None, run_id: Any) -> tuple[int, bytes]:
         if isinstance(run_id, str):
             query = "SELECT id, header FROM mesh_runs WHERE run_id = ?"
             for number, header in _rows(connection, query, (run_id.encode("utf-8", "replace").decode(),)):
-                return number, _object(header) or {}
+                return number, header
         known = [row[0].decode() for row in _rows(connection, "SELECT run_id FROM mesh_runs", ())]
         raise RunNotFoundError(run_id, known)
 

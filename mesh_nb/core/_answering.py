@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from ._feed import Feed
+from ._fold import Fold
 from .errors import InputError
 from .interrupts import Answer, Desk, Interrupt, choose, unanswered
 
@@ -19,7 +21,12 @@ class Answering:
     await run.approve()` is right for both.
     """
 
+    id: str
+    graph: Any
     _desk: Desk | None = None
+    _store: Any = None
+    _feed: Feed
+    _fold: Fold
     events: Any
     done: Any
     status: Any
@@ -61,6 +68,10 @@ class Answering:
         """
         return self._answer(interrupt_id, Answer("edited", value, by=by))
 
+    def resume(self) -> Run:
+        """Go on with this run where it ended, in a new Run with the same id; see `graph.resume`."""
+        return self._resume_with({})
+
     def _answer(self, interrupt_id: str | None, answer: Answer) -> Run:
         if self._desk is not None and not self.done:
             self._desk.answer(interrupt_id, answer)
@@ -68,5 +79,18 @@ class Answering:
         question = choose(self.pending, interrupt_id, answer)
         return self._resume_with({question.id: answer})
 
+    def _go_on(self, events: list[ExecutionEvent]) -> None:
+        """Take in what the run had obtained before it is resumed."""
+        self._feed = Feed(events)
+        self._fold = Fold(self._feed.events)
+        self._fold.now().go_on()
+
     def _resume_with(self, answers: dict[str, Answer]) -> Run:
-        raise NotImplementedError
+        from .runner import resume
+
+        if self.graph is None:
+            raise InputError(
+                f"Run {self.id} was read from the log, which holds no code: call graph.resume({self.id!r})"
+                " with its graph. answers={id: mesh_nb.Answer('approved')} answers its questions."
+            )
+        return resume(self.graph.compile(), self.id, answers=answers, backend=self._store)

@@ -54,6 +54,10 @@ class Fold:
                     take(self, event)
         return self
 
+    def go_on(self) -> None:
+        """Forget how the run ended: it is resumed."""
+        self.status = self.output = self.error = self.node_error = self.ended = self.duration_ms = None
+
     @property
     def text(self) -> str:
         """The final output's text, else all answer text so far, one paragraph for each message."""
@@ -91,6 +95,9 @@ class Fold:
 
     def _start(self, event: ExecutionEvent) -> None:
         metadata = event.metadata
+        if metadata.get("resumed"):
+            self.go_on()
+            return
         self.started = event.timestamp
         self.input = metadata.get("input")
         self.graph_id = str(metadata.get("graph_id") or "")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ._ending import Totals
@@ -15,6 +16,11 @@ from .context import ExecutionContext
 from .errors import InputError
 from .events import EventType, ExecutionEvent
 from .origin import origin
+from .resume import Begin, Past, balance_of
+
+_SECRET = re.compile(r"key$|token$|secret|passw|credential|^auth", re.IGNORECASE)
+
+_NODE_START = EventType.NODE_START
 
 
 class Recorder:
@@ -35,21 +41,40 @@ class Recorder:
         self._seq = 0
         self._last = 0.0
         self._began = 0.0
+        self._again: dict[tuple[str, int], int] = {}
 
     @property
     def problem(self) -> str | None:
         """One sentence when events could not be kept, else None."""
         return None if self._log is None else self._log.problem
 
-    def open(self, backend: Backend, context: ExecutionContext) -> None:
-        """Open the log of the context's run. Raises InputError the second time."""
+    def open(self, backend: Backend, context: ExecutionContext, past: Past | None = None) -> None:
+        """Open the log of the context's run, or the next part of it after its past. Raises InputError the
+        second time, and for a run that another process resumes."""
         if self._log is not None:
             raise InputError("An execution is iterated once; start another one.")
         self.header.update({name: getattr(context, name) for name in ("graph_id", "session_id", "trace_id")})
         self.header.update(origin())
-        self._log = backend.open(self._run_id, self.header)
+        if past is None:
+            self._log = backend.open(self._run_id, {**self.header, "begin": _begin(context)})
+        else:
+            self._log = backend.reopen(self._run_id, self.header)
+            self._go_on(past.events)
         self._append = self._log.append
         self._began = time.monotonic()
+
+    def _go_on(self, events: list[ExecutionEvent]) -> None:
+        self.balance = balance_of(events)
+        for event in events:
+            if event.type == EventType.RESPONSE_METADATA:
+                self.totals.add(event.metadata)
+        if events:
+            self._seq, self._last = events[-1].seq + 1, events[-1].timestamp
+
+    def again(self, visits: Iterable[tuple[str, int]], times: int) -> None:
+        """Say in the next node_start of these visits, (node_id, visit), that the run was resumed: its
+        `times`-th time."""
+        self._again = dict.fromkeys(visits, times)
 
     def close(self) -> None:
         """Close the log."""
@@ -85,6 +110,8 @@ class Recorder:
             at = self._last
         self._last = at
         metadata: dict[str, Any] = {"visit": visit.number} if visit.number else {}
+        if self._again and kind is _NODE_START and (visit.node_id, visit.number) in self._again:
+            metadata["resumed"] = self._again.pop((visit.node_id, visit.number))
         if visit.way is not None:
             metadata["route"] = visit.way.route
         event = ExecutionEvent(kind, visit.node_id, None, output, metadata, at)
@@ -97,7 +124,13 @@ class Recorder:
     def close_blocks(self, reason: Reason, visit: Visit | None = None) -> list[ExecutionEvent]:
         """Record the events that close what a visit, or the whole run, has left open."""
         where = (visit.node_id, visit.number) if visit is not None else None
-        found = self.balance.closing(reason, where)
+        return self._record_closing(self.balance.closing(reason, where))
+
+    def close_broken_off(self, replays: Callable[[str], bool]) -> list[ExecutionEvent]:
+        """Record the events that close what was open when the run broke off and does not go on."""
+        return self._record_closing(self.balance.broken_off(replays))
+
+    def _record_closing(self, found: list[ExecutionEvent]) -> list[ExecutionEvent]:
         recorded = [self.record(event, event.node_id) for event in found]
         for event in recorded:
             if event.type == EventType.RESPONSE_METADATA:
@@ -110,3 +143,18 @@ class Recorder:
         metadata = {"status": status, "duration_ms": duration, **self.totals.metadata()}
         self.ended = True
         return self.record(ExecutionEvent(kind, metadata=metadata, **fields), "START")
+
+
+def _begin(context: ExecutionContext) -> Begin:
+    """Return what a run begins with, for its header; variables that look like secrets by name only."""
+    begin: Begin = {"input": context.input}
+    if context.variables:
+        withheld = [name for name in context.variables if _SECRET.search(str(name))]
+        begin["variables"] = {k: v for k, v in context.variables.items() if k not in withheld}
+        if withheld:
+            begin["withheld"] = withheld
+    if context.state:
+        begin["state"] = dict(context.state)
+    if context.chat_history:
+        begin["chat_history"] = list(context.chat_history)
+    return begin

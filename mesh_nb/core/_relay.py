@@ -11,6 +11,7 @@ from .backend import Backend
 from .balance import Reason
 from .context import ExecutionContext
 from .events import EventType, ExecutionEvent
+from .resume import Past
 
 
 class InnerEvent(ExecutionEvent):
@@ -37,7 +38,7 @@ class Relay(Recorder):
         """None: what cannot be kept is said by the run around it."""
         return None
 
-    def open(self, backend: Backend, context: ExecutionContext) -> None:
+    def open(self, backend: Backend, context: ExecutionContext, past: Past | None = None) -> None:
         """Do nothing: the run around it has the log."""
 
     def close(self) -> None:

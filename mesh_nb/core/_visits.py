@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
@@ -17,6 +18,7 @@ from .context import ExecutionContext
 from .errors import InnerFailure, MeshError, Unanswered
 from .events import DELTAS, EventType, ExecutionEvent
 from .interrupts import Desk, Policy
+from .journal import Journal, Replayed
 from .node import NodeResult
 from .scheduler import Scheduler
 
@@ -61,6 +63,7 @@ class Visits:
         self._scheduler = Scheduler(graph.plan)
         self._failure: tuple[Visit, BaseException] | None = None
         self._suspended = False
+        self._journals: dict[tuple[int, int], Journal] = {}
 
     def _fail(self, visit: Visit, error: BaseException) -> None:
         """Take note of what ended a node: a failure is the run's, a missing answer is not."""
@@ -83,6 +86,8 @@ class Visits:
         if index in graph.aggregators:
             visit.input = graph.aggregators[index](visit.input)
         context = self._context_of(visit.number)
+        if self._journals and (journal := self._journals.get((index, visit.number))) is not None:
+            context = dataclasses.replace(context, journal=journal)
         if index in graph.pauses:
             opened = functools.partial(self._open, index, context)
             return gated(visit.node_id, opened, visit.input, context, graph.pauses[index])
@@ -100,6 +105,11 @@ class Visits:
             return self._passed(event)
         if not isinstance(event, ExecutionEvent):
             raise MeshError(f"it yielded {type(event).__name__}; a node yields ExecutionEvent objects.")
+        if event.__class__ is Replayed:
+            return ()
+        journal = self._journals.get((visit.index, visit.number)) if self._journals else None
+        if journal is not None and journal.seen(event):
+            return ()
         kind, before = event.type, list[ExecutionEvent]()
         if kind in _PLAIN and visit.done is None:
             pass

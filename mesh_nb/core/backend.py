@@ -44,7 +44,15 @@ class Backend(Protocol):
     """A store of runs."""
 
     def open(self, run_id: str, header: dict[str, Any]) -> RunLog:
-        """Begin the log of a new run. header holds graph_id, session_id and what the executor knows."""
+        """Begin the log of a new run. header holds graph_id, session_id and what the executor knows;
+        `begin` in it, what the run began with, comes back from `load` as JSON, bytes included."""
+        ...
+
+    def reopen(self, run_id: str, header: dict[str, Any]) -> RunLog:
+        """Begin the next part of a run's log; its events go on after those that are there.
+
+        Raises RunNotFoundError, and InputError when the run still runs or another process resumes it.
+        """
         ...
 
     def load(self, run_id: str) -> StoredRun:

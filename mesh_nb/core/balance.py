@@ -6,6 +6,7 @@ boundary events are looked at; deltas cost nothing here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from .events import EventType, ExecutionEvent
@@ -74,6 +75,23 @@ class Balance:
         for key in chosen:
             for (name, _), start in reversed(self.open.pop(key).items()):
                 events.append(_closing(name, start, reason))
+        return events
+
+    def broken_off(self, replays: Callable[[str], bool]) -> list[ExecutionEvent]:
+        """Return the events that close what nobody will go on with after a resume, and forget it: a model
+        call under way and what is inside it; everything of a node that begins anew.
+
+        Parameters: replays, says of a node id whether the rounds and tools of its log go on.
+        """
+        events: list[ExecutionEvent] = []
+        for key in list(self.open):
+            blocks = self.open[key]
+            calls = [n for n, (name, _) in enumerate(blocks) if name == "call"]
+            first = calls[0] if calls else len(blocks)
+            cut = list(blocks)[first if replays(key[0]) else 0 :]
+            events += [_closing(item[0], blocks.pop(item), "error") for item in reversed(cut)]
+            if not blocks:
+                del self.open[key]
         return events
 
 

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from ._again import Again
 from ._views import Views
 from .budget import Budget, OnBudget, Unpriced
 from .edges import Branch, Choice, Edge, Retry
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from .run import Run
 
 
-class Runnable(Views):
+class Runnable(Again, Views):
     """What a graph offers for running it; compiled or not."""
 
     def compile(self) -> CompiledGraph:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import hashlib
 import json
 import time
 from enum import StrEnum
@@ -285,6 +286,20 @@ def dumps(value: Any) -> bytes:
     except (TypeError, ValueError, RecursionError):
         text = json.dumps(_plain(value, ()), ensure_ascii=False)
         return text.encode("utf-8", "replace")
+
+
+def canonical(value: Any) -> bytes:
+    """Encode a value as JSON in which equal values are equal bytes: keys sorted, bytes by their sha256."""
+    try:
+        return orjson.dumps(value, default=_content, option=_OPTIONS | orjson.OPT_SORT_KEYS)
+    except (TypeError, ValueError, RecursionError):
+        return json.dumps(_plain(value, ()), sort_keys=True).encode()
+
+
+def _content(value: Any) -> Any:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {"sha256": hashlib.sha256(value).hexdigest()}
+    return as_json(value)
 
 
 def _plain(value: Any, above: tuple[int, ...]) -> Any:

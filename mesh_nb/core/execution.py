@@ -22,6 +22,7 @@ from .errors import NodeExecutionError
 from .events import DELTAS, EventType, ExecutionEvent
 from .interrupts import Policy
 from .node import NodeResult
+from .resume import Past, StateChanges, misfit, replays, way_back
 from .scheduler import START
 
 _LEFT = (GeneratorExit, asyncio.CancelledError, KeyboardInterrupt)
@@ -38,6 +39,8 @@ class Execution(Visits):
 
     run_id : the name of the run in the log.
     context : the run's own copy of the context.
+    past : what the log of the run has already, when it is resumed; caller, the context that state and history
+        go back to, when it is not `context`.
     tail : events that were recorded and not yielded because the consumer had left, such as those that close a
         cancelled call; complete when the generator is closed.
     """
@@ -51,16 +54,24 @@ class Execution(Visits):
         run_id: str,
         *,
         on_no_answer: Policy = "stop",
+        past: Past | None = None,
+        caller: ExecutionContext | None = None,
     ) -> None:
         super().__init__(graph, input, context, run_id, on_no_answer)
+        self._past = past
         self.tail: list[ExecutionEvent] = []
-        self._caller = context
+        self._caller = caller or context
         self._state = dict(context.state)
         self._backend = backend
         self._rest: Iterator[ExecutionEvent] = iter(())
 
     def __aiter__(self) -> AsyncIterator[ExecutionEvent]:
         return self.events()
+
+    @property
+    def past_events(self) -> list[ExecutionEvent]:
+        """The events that an earlier part of the run has recorded."""
+        return [] if self._past is None else list(self._past.events)
 
     @property
     def problem(self) -> str | None:
@@ -76,15 +87,16 @@ class Execution(Visits):
         """Let at most so many nodes run at once, None for all that can; before the run begins."""
         self._scheduler.limit = limit
 
+    # Nothing here may refer to the generator: that cycle would keep a stream open after a break.
     async def events(self) -> AsyncGenerator[ExecutionEvent, None]:
         """Run, and yield every event after it was recorded."""
-        # This object must not refer to the generator: the cycle would keep a stream open after a break.
-        self._recorder.open(self._backend, self.context)
+        self._recorder.open(self._backend, self.context, self._past)
         direct, choices, plan = self.graph.direct, self.graph.choices, self.graph.plan
         take, make, ids, loops = self._scheduler.take, self._recorder.make, plan.ids, plan.loops
         try:
             yield self._record(self._start_event(), "START")
-            await self._leave_start()
+            for recorded in self._handing(await self._make_ready()):
+                yield recorded
             while self._failure is None and (batch := take()):
                 if len(batch) > 1:
                     channel = Channel[Visit](_is_last)
@@ -218,6 +230,38 @@ class Execution(Visits):
         self._scheduler.complete(START, first, visit.way and visit.way.targets)
         self._empty_skipped()
 
+    async def _make_ready(self) -> list[ExecutionEvent]:
+        """Make the first nodes ready; those that come next in a run that is resumed."""
+        await self._leave_start()
+        return [] if self._past is None or self._failure is not None else self._catch_up(self._past)
+
+    def _catch_up(self, past: Past) -> list[ExecutionEvent]:
+        """Bring scheduler and state to where the log ends; close what was broken off."""
+        graph, scheduler = self.graph, self._scheduler
+        limit, scheduler.limit = scheduler.limit, None
+        scheduler.take()
+        states = StateChanges(graph)
+        for event in past.events:
+            index = graph.index.get(event.node_id)
+            if event.type == EventType.STATE_UPDATE:
+                states.feed(event)
+            elif event.type is _NODE_COMPLETE and index is not None:
+                number = event.metadata.get("visit", 0)
+                if not scheduler.is_active(index, number):
+                    self._failure = Visit(START, "START", None, 0), misfit(event)
+                    return []
+                visit = Visit(index, event.node_id, None, number)
+                visit.way = way_back(graph, index, event.metadata.get("route"))
+                states.apply(event, self.context.state)
+                self._complete(visit, event)
+                scheduler.take()
+        visits, scheduler.limit = scheduler.rewind(), limit
+        self._journals = past.journals(graph, visits)
+        self._recorder.again(((graph.plan.ids[n], number) for n, number in self._journals), past.times)
+        for id, answer in past.answers.items():
+            self.desk.give(id, answer)
+        return self._recorder.close_broken_off(lambda node_id: replays(graph, node_id))
+
     def _handing(self, events: Iterable[ExecutionEvent]) -> Iterator[ExecutionEvent]:
         """Return an iterator whose rest goes to the tail if the consumer leaves before its end."""
         self._rest = iter(events)
@@ -232,6 +276,8 @@ class Execution(Visits):
         }
         if self.context.budget is not None:
             metadata["budget"] = self.context.budget.settings()
+        if self._past is not None:
+            metadata["resumed"] = self._past.times
         return ExecutionEvent(EventType.EXECUTION_START, metadata=metadata)
 
     def _end(self) -> list[ExecutionEvent]:

@@ -14,8 +14,9 @@ from .context import ExecutionContext
 from .events import ExecutionEvent
 from .execution import Execution
 from .graph import StateGraph
-from .interrupts import Policy, check_policy
+from .interrupts import Answer, Policy, check_policy
 from .modes import EventModes, StreamMode, adapted, stream_mode
+from .resume import budget_of, context_of, past_of
 from .run import new_run_id
 from .scheduler import START, check_concurrency
 
@@ -118,6 +119,53 @@ class Executor:
         execution.context.budget = budget
         execution.limit_concurrency(limit)
         return execution
+
+    def resume(
+        self,
+        run_id: str,
+        answers: dict[str, Answer] | None = None,
+        *,
+        variables: dict[str, Any] | None = None,
+        caller: ExecutionContext | None = None,
+        budget: Budget | None = None,
+        on_no_answer: Policy = "stop",
+    ) -> Execution:
+        """Return an Execution that goes on with a run that broke off, failed, was cancelled, or waits.
+
+        Nodes that have completed are not run again. In one that has not, model calls and tool calls that
+        completed are taken from the log.
+
+        Parameters
+        ----------
+        answers : to open questions, by interrupt id.
+        variables : values for those whose names look like secrets, which no log keeps.
+        caller : the context that state and history go back to; None keeps them in the run.
+        budget : what the whole run may spend; None takes the limits that it began with. What it has spent
+            counts.
+        on_no_answer : as for `execute`.
+
+        Raises RunNotFoundError; InputError for a run that is complete or still runs, an answer to no open
+        question, or a missing variable; GraphValidationError when the log is not one of this graph; and what
+        `check()` of a node raises. Nothing is started then.
+        """
+        policy = check_policy(on_no_answer)
+        for check in self.graph.checks:
+            check()
+        past = past_of(self.backend.load(run_id), self.graph, answers)
+        context = context_of(past, variables)
+        context.budget = budget or budget_of(past)
+        if context.budget is not None:
+            context.budget.recall(past.events)
+        return Execution(
+            self.graph,
+            self.backend,
+            past.begin["input"],
+            context,
+            run_id,
+            on_no_answer=policy,
+            past=past,
+            caller=caller,
+        )
 
     def _check_files(self, input: Any) -> None:
         """Let the nodes that the run begins with refuse its attachments, before anything is sent."""

@@ -77,12 +77,15 @@ class BaseNode:
     last dict that was yielded, else `{"content": text}`. A subclass may override `run` instead.
 
     `kind` is the name shown in a graph; options of `add_node` are the keyword parameters of `__init__`.
+    `replays` says that run() takes calls that an earlier part of a resumed run has made from
+    `context.journal`, and that its rounds and tools go on where the log ends.
     `templates` are the node's `{{...}}` texts, so that compile() can check the names in them. `graphs` are
     graphs that the node runs itself, by name: compile() compiles them into `context.inner[id]`, and
     `core.nested.run` runs them.
     """
 
     kind = "node"
+    replays = False
     templates: Sequence[str] = ()
     graphs: Mapping[str, Any] = MappingProxyType({})
 

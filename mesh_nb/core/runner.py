@@ -23,7 +23,8 @@ from .context import ExecutionContext
 from .errors import InputError, MeshInterrupted, shown
 from .executor import Executor
 from .interrupts import Policy, check_policy
-from .run import Run, new_run_id, remember
+from .resume import session_of
+from .run import Run, _live, new_run_id, remember
 
 TICK = 0.1
 CLOSE_SECONDS = 2.0
@@ -75,6 +76,37 @@ def start(
         budget=budget,
     )
     run = Run(run_id, graph=graph, session_id=context.session_id)
+    run._store = store
+    return _started(run, execution, loop, display)
+
+
+def resume(
+    graph: Any,
+    run_id: str,
+    *,
+    answers: dict[str, Any] | None = None,
+    variables: dict[str, Any] | None = None,
+    budget: Budget | None = None,
+    backend: Any = None,
+    display: bool | None = None,
+    background: bool = False,
+    on_no_answer: Policy | None = None,
+) -> Run:
+    """Go on with a run of a compiled graph; parameters and errors as for `graph.resume`."""
+    loop = None if background else asyncio._get_running_loop()
+    own = _live.get(run_id)
+    if own is not None and not own.done:
+        raise InputError(f"Run {own.id} is still running; answer or cancel it instead of resuming it.")
+    store = backend or (own._store if own is not None else None) or default_backend()
+    session = session_of(store.load(run_id).header)
+    caller = _context(graph, session, None) if session else None
+    policy = _policy(on_no_answer, display, background)
+    execution = Executor(graph, store).resume(
+        run_id, answers, variables=variables, caller=caller, budget=budget, on_no_answer=policy
+    )
+    run = Run(run_id, graph=graph, session_id=execution.context.session_id)
+    run._go_on(execution.past_events)
+    run._store = store
     return _started(run, execution, loop, display)
 
 

@@ -106,6 +106,20 @@ class Scheduler:
             runs[node] += 1
         return batch
 
+    def rewind(self) -> list[tuple[int, int]]:
+        """Make the active nodes ready again, and return them as (index, visit)."""
+        again = [(n, value, self._runs[n] - 1) for n, value in self._active.items() if n != START]
+        for node, _, visit in again:
+            del self._active[node]
+            self._status[node] = READY
+            self._runs[node] = visit
+        self._ready = again + self._ready
+        return [(node, visit) for node, _, visit in self._ready]
+
+    def is_active(self, node: int, visit: int) -> bool:
+        """Say whether a node was taken for this visit and has not completed it."""
+        return node in self._active and self._runs[node] - 1 == visit
+
     def taken(self, loop: int) -> int:
         """Return how often a loop edge was taken since the loop around it last began."""
         return self._taken[loop]

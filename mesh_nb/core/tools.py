@@ -23,6 +23,10 @@ class Tool:
     schema : JSON schema of the arguments, an object.
     timeout : seconds, None for no limit.
     thread : False runs a sync function on the loop's own thread, for objects bound to it.
+    requires_approval : True asks a person before each call; or a function of the arguments, a dict, that
+        says whether.
+    idempotent : False for a function that must not be run twice with one meaning, such as a payment: a call
+        that was under way when its process died is run again only if a person says so.
     """
 
     fn: Callable[..., Any]
@@ -32,6 +36,8 @@ class Tool:
     timeout: float | None = None
     thread: bool = True
     model: Any = dataclasses.field(default=None, repr=False)
+    requires_approval: bool | Callable[[dict[str, Any]], Any] = False
+    idempotent: bool = True
 
     @classmethod
     def from_function(
@@ -42,6 +48,8 @@ class Tool:
         description: str | None = None,
         timeout: float | None = None,
         thread: bool = True,
+        requires_approval: bool | Callable[[dict[str, Any]], Any] = False,
+        idempotent: bool = True,
     ) -> Tool:
         """Make a tool from type hints and docstring. Raises ToolError when the signature has no schema."""
         label = name or getattr(fn, "__name__", type(fn).__name__)
@@ -52,7 +60,14 @@ class Tool:
             prop.pop("title", None)
         schema.setdefault("properties", {})
         doc = description if description is not None else inspect.getdoc(fn) or ""
-        return cls(fn, label, doc, schema, timeout, thread, model)
+        return cls(fn, label, doc, schema, timeout, thread, model, requires_approval, idempotent)
+
+    async def needs_approval(self, arguments: dict[str, Any]) -> bool:
+        """Say whether a person is asked before such a call. Raises what the function raises."""
+        if isinstance(self.requires_approval, bool):
+            return self.requires_approval
+        result = self.requires_approval(arguments)
+        return bool(await result if inspect.isawaitable(result) else result)
 
     def validate(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments as the function wants them. Raises ToolError that a model can act on."""
@@ -166,7 +181,13 @@ def _arguments_model(fn: Callable[..., Any], label: str) -> Any:
 def tool(fn: Callable[..., Any], /) -> Tool: ...
 @overload
 def tool(
-    *, name: str | None = ..., description: str | None = ..., timeout: float | None = ..., thread: bool = ...
+    *,
+    name: str | None = ...,
+    description: str | None = ...,
+    timeout: float | None = ...,
+    thread: bool = ...,
+    requires_approval: bool | Callable[[dict[str, Any]], Any] = ...,
+    idempotent: bool = ...,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a Tool of a function: `@mesh_nb.tool` or `@mesh_nb.tool(timeout=5)`; see Tool for the options."""

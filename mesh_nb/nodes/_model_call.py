@@ -2,106 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any
 
 from ..core.context import ExecutionContext, Message
-from ..core.errors import MeshError, ToolError, UnknownNameError
-from ..core.events import EventType, ExecutionEvent, dumps, loads
-from ..core.tools import Tool
+from ..core.errors import ToolError
+from ..core.events import EventType, ExecutionEvent
+from ..core.journal import Journal, key_of
 from ..providers._call import RESTART, ModelCall, Provider
-from ..providers._wire import parse
 from ._budgeted import stream_of
-
-RESULT_LIMIT = 200_000
-"""Characters of one tool result that a model is shown; what was cut is said at the end."""
+from ._tool_calls import ToolCall, work
 
 BAD_ROUNDS = 3
 """Rounds in a row in which every call is a bad one, after which the model is not asked again."""
 
-_PLAIN = (str, int, float, bool, type(None))
-
-
-@dataclasses.dataclass(slots=True)
-class ToolCall:
-    """One tool call of an answer: id, name, the arguments' JSON as it came, and what became of it.
-
-    approval : whether the provider would run it and asks for leave, whatever tools of ours are called.
-    bad : whether there is no such tool, or its arguments do not fit.
-    """
-
-    id: str
-    name: str
-    approval: bool = False
-    fragments: list[str] = dataclasses.field(default_factory=list[str])
-    arguments: dict[str, Any] | None = None
-    problem: str = ""
-    status: str = "ok"
-    bad: bool = False
-    output: Any = None
-    error: str | None = None
-    seconds: float = 0.0
-
-    def read(self) -> None:
-        """Parse the arguments; nothing at all means none. `problem` says why they cannot be used."""
-        raw = self.raw
-        try:
-            value = parse(raw.encode()) if raw.strip() else {}
-        except ValueError:
-            self.problem = f"The arguments of {self.name!r} are not JSON: {raw[:200]}"
-            return
-        if isinstance(value, dict):
-            self.arguments = cast("dict[str, Any]", value)
-        else:
-            self.problem = f"The arguments of {self.name!r} must be a JSON object, not {raw[:200]}"
-
-    @property
-    def raw(self) -> str:
-        """The arguments as the model wrote them."""
-        return "".join(self.fragments)
-
-    def complete(self) -> ExecutionEvent:
-        """Return the tool_call_complete event."""
-        metadata: dict[str, Any] = {
-            "tool_name": self.name,
-            "tool_call_id": self.id,
-            "executed_by": "provider" if self.approval else "client",
-            "arguments": self.arguments,
-            "status": self.status,
-            "duration_ms": round(self.seconds * 1000, 3),
-        }
-        if self.arguments is None:
-            metadata["arguments_raw"] = self.raw
-        return ExecutionEvent(
-            EventType.TOOL_CALL_COMPLETE, output=self.output, error=self.error, metadata=metadata
-        )
-
-    def result(self) -> Message:
-        """Return the message that tells the model what came of its call."""
-        if self.error is not None:
-            text = f"Error: {self.error}"
-        else:
-            text = self.output if isinstance(self.output, str) else dumps(self.output).decode()
-        if len(text) > RESULT_LIMIT:
-            text = f"{text[:RESULT_LIMIT]}… (cut: {len(text) - RESULT_LIMIT} more characters)"
-        return {"role": "tool", "tool_call_id": self.id, "name": self.name, "content": text}
-
-    def record(self) -> dict[str, Any]:
-        """Return the call as the node's output lists it."""
-        record = {"id": self.id, "name": self.name, "arguments": self.arguments, "status": self.status}
-        return record | ({"output": self.output} if self.error is None else {"error": self.error})
-
 
 class Answer:
-    """The fold of one model call's events: text, the calls for us to run, response_metadata."""
+    """The fold of one model call's events: text, the calls for us to run, response_metadata.
 
-    __slots__ = ("_by_id", "_text", "calls", "metadata")
+    Parameters: key, of the call, which its model_call_start is given.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_by_id", "_text", "calls", "key", "metadata")
+
+    def __init__(self, key: str = "") -> None:
+        self.key = key
         self.calls: list[ToolCall] = []
         self.metadata: dict[str, Any] = {}
         self._text: list[str] = []
@@ -126,6 +53,8 @@ class Answer:
             self.metadata = event.metadata
         elif kind == "custom_data" and event.metadata.get("data_type") == RESTART:
             self.calls, self._text, self._by_id = [], [], {}
+        elif kind == "model_call_start" and self.key:
+            event.metadata["call_key"] = self.key
 
     @property
     def text(self) -> str:
@@ -172,7 +101,8 @@ async def converse(
 
     Parameters: provider; call, with its tools; max_steps, how many model calls there may be; check, which
     gets the text and the finish reason of the last answer and may return what to tell the model about it: it
-    then answers again, at max_steps too; context, whose budget the calls are under.
+    then answers again, at max_steps too; context, of the node: its budget holds, and calls that its journal
+    has are not made again.
     Yields the grammar of each call, tool_call_complete of each tool as it finishes, and, when the call has
     tools, step_start and step_complete around each round; last node_complete with the output: content (the
     last round's text, with that of the pauses before it) and tool_calls. Raises ProviderError from the
@@ -187,12 +117,13 @@ async def converse(
     while (step := step + 1) < max_steps:
         if tools:
             yield ExecutionEvent(EventType.STEP_START, metadata={"step_index": step})
-        answer = Answer()
-        async with aclosing(stream_of(provider, call, context)) as events:
+        answer = Answer(call_key(provider, call))
+        source = _source(provider, call, answer.key, context)
+        async with aclosing(source) as events:
             async for event in events:
                 answer.feed(event)
                 yield event
-        async with aclosing(_work(answer.calls, tools, last=step + 1 == max_steps)) as completions:
+        async with aclosing(work(answer.calls, tools, context, last=step + 1 == max_steps)) as completions:
             async for event in completions:
                 yield event
         done += answer.calls
@@ -226,6 +157,27 @@ def _endless(answer: Answer, max_steps: int) -> ToolError:
     )
 
 
+def call_key(provider: Provider, call: ModelCall) -> str:
+    """Return what tells a model call from every other: who is asked what; not where, or by whom."""
+    outside = ("base_url", "api_key", "client", "timeout", "idle_timeout", "max_retries", "native", "tools")
+    parts = {f.name: getattr(call, f.name) for f in dataclasses.fields(call) if f.name not in outside}
+    tools = [(t.name, t.description, t.schema) for t in call.tools]
+    return key_of({**parts, "tools": tools, "provider": provider.vendor, "api": provider.api})
+
+
+def _source(
+    provider: Provider, call: ModelCall, key: str, context: ExecutionContext | None
+) -> AsyncGenerator[ExecutionEvent, None]:
+    journal: Journal | None = context.journal if context is not None else None
+    recorded = journal.call(key) if journal is not None else None
+    return stream_of(provider, call, context) if recorded is None else _again(recorded)
+
+
+async def _again(events: list[ExecutionEvent]) -> AsyncGenerator[ExecutionEvent, None]:
+    for event in events:
+        yield event
+
+
 def _continued(call: ModelCall, answer: Answer, problem: str | None) -> ModelCall:
     """Return the call of the next round: the answer, what its tools returned, and what is wrong with it."""
     messages = [*call.messages, answer.message(), *(c.result() for c in answer.calls)]
@@ -234,69 +186,3 @@ def _continued(call: ModelCall, answer: Answer, problem: str | None) -> ModelCal
     # A forced choice holds for the first round only, or the model could never answer.
     choice = call.tool_choice if call.tool_choice in (None, "auto", "none") else None
     return dataclasses.replace(call, messages=messages, tool_choice=choice)
-
-
-async def _work(
-    calls: list[ToolCall], tools: dict[str, Tool], *, last: bool
-) -> AsyncGenerator[ExecutionEvent, None]:
-    """Run what can be run of an answer's calls, and yield the completion of each: the refused ones first."""
-    runnable = _prepare(calls, tools, last=last)
-    for refused in [c for c in calls if c not in runnable]:
-        yield refused.complete()
-    async with aclosing(_run(runnable, tools)) as completions:
-        async for event in completions:
-            yield event
-
-
-def _prepare(calls: list[ToolCall], tools: dict[str, Tool], *, last: bool) -> list[ToolCall]:
-    """Parse the arguments, and mark the calls that cannot be run; return the others."""
-    for call in calls:
-        call.read()
-        if call.approval:
-            call.status = "denied"
-            call.error = f"Nobody was asked, so the provider may not run {call.name!r}."
-        elif call.name not in tools:
-            call.status = "not_executed"
-            call.error, call.bad = str(UnknownNameError("tool", call.name, tools)), True
-        elif last:
-            call.status, call.error = "not_executed", "The node has no round left that could use the result."
-        elif call.problem:
-            call.status, call.error, call.bad = "error", call.problem, True
-    return [c for c in calls if c.error is None]
-
-
-async def _run(calls: list[ToolCall], tools: dict[str, Tool]) -> AsyncGenerator[ExecutionEvent, None]:
-    """Run calls side by side and yield each completion as it comes; leaves no task when closed early."""
-    tasks = {asyncio.ensure_future(_execute(call, tools[call.name])): call for call in calls}
-    waiting = set(tasks)
-    try:
-        while waiting:
-            finished, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for task in sorted(finished, key=list(tasks).index):
-                if task.cancelled():
-                    tasks[task].status, tasks[task].error = "cancelled", "The tool was cancelled."
-                else:
-                    task.result()
-                yield tasks[task].complete()
-    finally:
-        for task in waiting:
-            task.cancel()
-        if waiting:
-            await asyncio.gather(*waiting, return_exceptions=True)
-
-
-async def _execute(call: ToolCall, tool: Tool) -> None:
-    began = time.perf_counter()
-    try:
-        values = tool.validate(call.arguments or {})
-    except ToolError as error:
-        call.status, call.error, call.bad = "error", str(error), True
-        return
-    try:
-        result = await tool.run(values)
-        call.output = result if isinstance(result, _PLAIN) else loads(dumps(result))
-    except MeshError as error:
-        call.status, call.error = "error", str(error)
-    except Exception as error:  # noqa: BLE001  whatever a tool raises is the model's to read
-        call.status, call.error = "error", f"{type(error).__name__}: {error}"
-    call.seconds = time.perf_counter() - began

@@ -73,6 +73,7 @@ class LLMNode(BaseNode):
     """
 
     kind = "llm"
+    replays = True
 
     def __init__(
         self,

@@ -40,6 +40,7 @@ class ToolNode(BaseNode):
     """
 
     kind = "tool"
+    replays = True
 
     def __init__(self, id: str, fn: Any = None, *, bindings: Mapping[str, Any] | None = None) -> None:
         super().__init__(id)
@@ -85,6 +86,13 @@ class ToolNode(BaseNode):
             "arguments": {k: "***" if _SECRET.search(k) else v for k, v in shown.items()},
         }
         before = dict(context.state) if self._takes_state else None
+        if context.journal is not None or (self.tool is not None and self.tool.requires_approval):
+            async with contextlib.aclosing(self._before(call, values, context)) as events:
+                async for event in events:
+                    if event.type == EventType.NODE_COMPLETE:
+                        yield event
+                        return
+                    yield event
         yield ExecutionEvent(EventType.TOOL_CALL_START, self.id, metadata=dict(call))
         began, result = time.monotonic(), _Result()
         try:
@@ -113,6 +121,33 @@ class ToolNode(BaseNode):
             metadata = {"removed": removed} if removed else {}
             yield ExecutionEvent(EventType.STATE_UPDATE, self.id, output=update, metadata=metadata)
         yield ExecutionEvent(EventType.NODE_COMPLETE, self.id, output=output)
+
+    async def _before(
+        self, call: dict[str, Any], values: dict[str, Any], context: ExecutionContext
+    ) -> AsyncGenerator[ExecutionEvent, None]:
+        """Yield the node_complete of a call that the journal has; else ask whether to make it, where that is
+        wanted. Raises RejectedError when it may not be made."""
+        name, arguments, tool = self.name, call["arguments"], self.tool
+        once = context.journal if tool is not None and not tool.idempotent else None
+        if once and (done := once.tool(name, arguments)) is not None and done.error is None:
+            yield ExecutionEvent(EventType.NODE_COMPLETE, self.id, output=done.output)
+            return
+        wanted = tool is not None and await tool.needs_approval(
+            {k: v for k, v in values.items() if k not in INJECTED or k == "input"}
+        )
+        message = f"Call {name}?"
+        if once and once.begun(name):
+            wanted, message = True, f"{name} may have run when the run broke off. Call it again?"
+        if not wanted:
+            return
+        question = context.ask("tool", message, tool_name=name, arguments=arguments)
+        yield question.event
+        answer = await question.answer()
+        yield question.resolution
+        answer.require()
+        if answer.decision == "edited":
+            values.update(answer.value)
+            call["arguments"] = {k: "***" if _SECRET.search(k) else v for k, v in answer.value.items()}
 
     def _values(self, input: Any, context: ExecutionContext) -> dict[str, Any]:
         """Return an argument for each parameter. Raises ToolError for one that nothing fills."""

@@ -1,0 +1,207 @@
+"""What the log of a run knows, so that the run can go on from there."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, cast
+
+from ._visit import Way
+from .backend import StoredRun
+from .balance import Balance
+from .budget import Budget
+from .compiled import CompiledGraph
+from .context import ExecutionContext
+from .errors import GraphValidationError, InputError
+from .events import EventType, ExecutionEvent
+from .interrupts import Answer, Interrupt, choose, unanswered
+from .journal import Journal
+
+Begin = dict[str, Any]
+"""What a run began with, as its header keeps it: input, variables, state, chat_history, withheld."""
+
+
+@dataclasses.dataclass(slots=True)
+class Past:
+    """The part of a run that is in its log.
+
+    Parameters: events, in order; begin, what the run began with; session_id and graph_id of its context;
+    answers, to its open questions, by id.
+    """
+
+    events: list[ExecutionEvent]
+    begin: Begin
+    session_id: str = ""
+    graph_id: str = ""
+    answers: dict[str, Answer] = dataclasses.field(default_factory=dict[str, Answer])
+
+    @property
+    def times(self) -> int:
+        """How often the run was begun or resumed."""
+        return sum(event.type == EventType.EXECUTION_START for event in self.events)
+
+    def open_questions(self) -> list[ExecutionEvent]:
+        """Return the interrupt events without an answer."""
+        return list(unanswered(self.events).values())
+
+    def journals(self, graph: CompiledGraph, visits: list[tuple[int, int]]) -> dict[tuple[int, int], Journal]:
+        """Return the journals of unfinished visits, by node index and visit."""
+        wanted = {(graph.plan.ids[index], visit): (index, visit) for index, visit in visits}
+        found: dict[tuple[int, int], list[ExecutionEvent]] = {}
+        for event in self.events:
+            where = wanted.get((event.node_id, event.metadata.get("visit", 0)))
+            if where is not None:
+                found.setdefault(where, []).append(event)
+        return {
+            where: Journal(events, replays=replays(graph, graph.plan.ids[where[0]]))
+            for where, events in found.items()
+        }
+
+
+def past_of(stored: StoredRun, graph: CompiledGraph, answers: dict[str, Answer] | None) -> Past:
+    """Return what a stored run goes on from.
+
+    Raises InputError for a run that is complete, that still runs or whose log does not tell what it began
+    with, and for an answer to no open question; GraphValidationError when the graph lacks a node that the run
+    has completed.
+    """
+    run_id = stored.run_id
+    if stored.live:
+        raise InputError(f"Run {run_id} is still running; answer or cancel it instead of resuming it.")
+    status = status_of(stored.events)
+    if status == "completed":
+        raise InputError(f"Run {run_id} is complete: nothing is left to resume. rerun() executes it again.")
+    begin = begin_of(stored)
+    known = {
+        *graph.index,
+        *(i for own in graph.inner.values() for inner in own.values() for i in inner.nodes),
+    }
+    for event in stored.events:
+        inside = event.node_id.partition(".")[0] in known
+        if event.type == EventType.NODE_COMPLETE and event.node_id not in known and not inside:
+            raise GraphValidationError(
+                f"Run {run_id} has completed node {event.node_id!r}, which this graph does not have. Resume"
+                " it with the graph that it was started with."
+            )
+    pending = [Interrupt.of(event) for event in unanswered(stored.events).values()]
+    for id, answer in (answers or {}).items():
+        choose(pending, id, answer)
+    header = stored.header
+    session, name = str(header.get("session_id") or ""), str(header.get("graph_id") or "")
+    return Past(stored.events, begin, session, name, dict(answers or {}))
+
+
+def context_of(past: Past, variables: dict[str, Any] | None = None) -> ExecutionContext:
+    """Return the context that a run began with. Raises InputError for a variable that the log does not keep
+    and `variables` lacks."""
+    given, begin = dict(variables or {}), past.begin
+    for name in begin.get("withheld") or ():
+        if name not in given:
+            raise InputError(
+                f"The log does not keep variable {name!r}, whose name looks like a secret: pass"
+                f" variables={{{name!r}: ...}}."
+            )
+    return ExecutionContext(
+        past.graph_id,
+        past.session_id,
+        list(begin.get("chat_history") or ()),
+        {**(begin.get("variables") or {}), **given},
+        dict(begin.get("state") or {}),
+    )
+
+
+def budget_of(past: Past) -> Budget | None:
+    """Return the limits that a run began with, None without."""
+    given = next((e.metadata.get("budget") for e in past.events if "budget" in e.metadata), None)
+    if not isinstance(given, dict):
+        return None
+    limits = cast("dict[str, Any]", given)
+    return Budget.of(
+        limits.get("budget_usd"),
+        limits.get("max_tokens"),
+        limits.get("max_model_calls"),
+        str(limits.get("unpriced", "refuse")),
+        str(limits.get("on_budget", "stop")),
+    )
+
+
+def begin_of(stored: StoredRun) -> Begin:
+    """Return what a stored run began with. Raises InputError when its log does not tell."""
+    begin = stored.header.get("begin")
+    if not isinstance(begin, dict) or "input" not in begin:
+        raise InputError(
+            f"The log of run {stored.run_id} does not say what the run began with, so it cannot go on. Start"
+            " a new one."
+        )
+    return begin
+
+
+def status_of(events: list[ExecutionEvent]) -> str | None:
+    """Return the status of a log's last part, None when that has no ending."""
+    last = events[-1] if events else None
+    if last is None or last.type not in (EventType.EXECUTION_COMPLETE, EventType.EXECUTION_ERROR):
+        return None
+    return str(last.metadata.get("status") or "completed")
+
+
+def balance_of(events: list[ExecutionEvent]) -> Balance:
+    """Return what the log has left open."""
+    balance = Balance()
+    for event in events:
+        balance.feed(event)
+    return balance
+
+
+class StateChanges:
+    """The state_update events of visits that completed; what an unfinished visit changed it changes again."""
+
+    def __init__(self, graph: CompiledGraph) -> None:
+        self._graph = graph
+        self._waiting: dict[str, list[ExecutionEvent]] = {}
+
+    def feed(self, event: ExecutionEvent) -> None:
+        """Take in a state_update."""
+        node_id = event.node_id
+        if node_id not in self._graph.index:
+            node_id = node_id.partition(".")[0]
+            if getattr(self._graph.nodes.get(node_id), "isolated", False):
+                return  # The state of a graph inside a node, which is not that of the run.
+        self._waiting.setdefault(node_id, []).append(event)
+
+    def apply(self, done: ExecutionEvent, state: dict[str, Any]) -> None:
+        """Change the state as the node of this node_complete did."""
+        for event in self._waiting.pop(done.node_id, ()):
+            state.update(event.output or {})
+            for name in event.metadata.get("removed", ()):
+                state.pop(name, None)
+
+
+def way_back(graph: CompiledGraph, index: int, route: Any) -> Way | None:
+    """Return where a node went, from the route that its node_complete tells."""
+    choice = graph.choices.get(index)
+    if choice is None or not isinstance(route, list):
+        return None
+    ids, plan = cast("list[str]", route), graph.plan
+    for loop, _ in choice.loops:
+        if ids == [plan.ids[plan.loops[loop][1]]]:
+            return Way(ids, None, loop)
+    return Way(ids, [graph.index[i] for i in ids if i in graph.index]) if choice.branches else None
+
+
+def replays(graph: CompiledGraph, node_id: str) -> bool:
+    """Say whether a node takes the calls that it has made already from the journal."""
+    index = graph.index.get(node_id)
+    return index is not None and bool(getattr(graph.by_index[index], "replays", False))
+
+
+def misfit(event: ExecutionEvent) -> GraphValidationError:
+    """Return the error for a log that this graph cannot have written."""
+    return GraphValidationError(
+        f"The log says that node {event.node_id!r} completed where this graph does not run it. Resume the run"
+        " with the graph that it was started with."
+    )
+
+
+def session_of(header: dict[str, Any]) -> str | None:
+    """Return the session of a run, from its log's header; None when it had none."""
+    session = header.get("session_id")
+    return session if isinstance(session, str) and session else None

@@ -1,0 +1,396 @@
+"""Runs that go on where their log ends: after a crash, a failure, a cancel, or with an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from run_doubles import forever, until
+from tool_chat import ToolChat
+
+import mesh_nb
+from mesh_nb import Answer, FileBackend, MemoryBackend, Run, SQLiteBackend, StateGraph, Tool
+from mesh_nb.core.errors import GraphValidationError, InputError, NodeExecutionError, RunNotFoundError
+from mesh_nb.core.events import EventType, ExecutionEvent
+
+RANDOM = random.Random(4)
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MESH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    return tmp_path
+
+
+@pytest.fixture
+def server() -> Any:
+    with ToolChat() as running:
+        yield running
+
+
+def stored(backend: str, tmp_path: Path) -> Any:
+    return {
+        "memory": MemoryBackend,
+        "file": lambda: FileBackend(tmp_path / "f"),
+        "sqlite": lambda: SQLiteBackend(tmp_path / "runs.sqlite"),
+    }[backend]()
+
+
+def llm(server: ToolChat, **options: Any) -> dict[str, Any]:
+    return {"node_type": "llm", "model": "m", "base_url": server.base_url, "max_retries": 0, **options}
+
+
+def of(events: Any, kind: str) -> list[Any]:
+    return [e for e in getattr(events, "events", events) if e.type == kind]
+
+
+def check_log(events: list[ExecutionEvent]) -> None:
+    """Seq is gapless; no model call or tool call is told as finished twice; all that began has ended."""
+    assert [e.seq for e in events] == list(range(len(events)))
+    calls = [e.metadata["call_id"] for e in of(events, "response_metadata")]
+    assert len(calls) == len(set(calls))
+    began = [e.metadata["call_id"] for e in of(events, "model_call_start")]
+    assert sorted(began) == sorted(calls)
+    tools = [
+        e.metadata["tool_call_id"] for e in of(events, "tool_call_complete") if e.metadata["status"] == "ok"
+    ]
+    assert len(tools) == len(set(tools))
+    assert len(of(events, "message_start")) == len(of(events, "message_complete"))
+    completed = [(e.node_id, e.metadata.get("visit", 0)) for e in of(events, "node_complete")]
+    assert len(completed) == len(set(completed))
+
+
+@pytest.mark.parametrize("backend", ["memory", "file", "sqlite"])
+async def test_a_failed_run_goes_on_with_the_node_that_failed(backend: str, tmp_path: Path) -> None:
+    seen: list[str] = []
+    broken = True
+
+    def first(input: Any) -> dict[str, Any]:
+        seen.append("first")
+        return {"n": 1}
+
+    def second(input: Any) -> dict[str, Any]:
+        seen.append("second")
+        if broken:
+            raise ValueError("not yet")
+        return {"content": f"got {input['n']}"}
+
+    graph = StateGraph("g").add_node("first", first).add_node("second", second)
+    graph.set_entry_point("first").add_edge("first", "second")
+    run = graph.run({"q": 1}, backend=stored(backend, tmp_path))
+    with pytest.raises(NodeExecutionError):
+        await run
+    broken = False
+    again = run.resume()
+    assert again.id == run.id
+    assert again.status == "running"
+    assert (await again).text == "got 1"
+    assert seen == ["first", "second", "second"]
+    check_log(again.events)
+    starts = [e.metadata.get("resumed") for e in of(again, "execution_start")]
+    assert starts == [None, 1]
+    assert [e.metadata.get("resumed") for e in of(again, "node_start")] == [None, None, 1]
+    loaded = Run.load(run.id, again._store)
+    assert loaded.status == "completed"
+    assert [e.seq for e in loaded.events] == [e.seq for e in again.events]
+    with pytest.raises(InputError, match="complete: nothing is left to resume"):
+        again.resume()
+
+
+@pytest.mark.parametrize("backend", ["memory", "file", "sqlite"])
+async def test_an_answer_resumes_a_run_that_had_ended_as_interrupted(backend: str, tmp_path: Path) -> None:
+    graph = StateGraph("g").add_node("ask", node_type="approval").add_node("out", lambda input: input)
+    graph.set_entry_point("ask").add_edge("ask", "out")
+    run = await graph.run({"content": "draft"}, backend=stored(backend, tmp_path))
+    assert run.status == "interrupted"
+    loaded = Run.load(run.id, run._store)
+    assert [q.id for q in loaded.pending] == [q.id for q in run.pending]
+    again = await run.approve(by="ada")
+    assert again.text == "draft"
+    assert len(of(again, "interrupt")) == 1
+    assert of(again, "interrupt_resolved")[0].metadata["by"] == "ada"
+    check_log(again.events)
+
+
+async def test_a_run_read_from_the_log_is_resumed_by_its_graph() -> None:
+    graph = StateGraph("g").add_node("ask", node_type="approval").set_entry_point("ask")
+    run = await graph.run({"content": "draft"})
+    loaded = Run.load(run.id)
+    (question,) = loaded.pending
+    with pytest.raises(InputError, match="holds no code"):
+        loaded.approve()
+    with pytest.raises(InputError, match="No open question 'nope'"):
+        graph.resume(run.id, answers={"nope": Answer("approved")})
+    again = await graph.resume(run.id, answers={question.id: Answer("edited", {"content": "final"})})
+    assert again.text == "final"
+
+
+async def test_a_question_stays_the_same_over_resumes_until_it_is_answered() -> None:
+    graph = StateGraph("g").add_node("ask", node_type="approval", timeout=3600).set_entry_point("ask")
+    run = await graph.run("q")
+    again = await run.resume()
+    assert again.status == "interrupted"
+    assert again.pending == run.pending
+    assert len(of(again, "interrupt")) == 1
+    with pytest.raises(NodeExecutionError, match="rejected: no"):
+        await again.reject("no")
+
+
+async def test_the_node_before_an_interrupt_after_it_is_not_run_again() -> None:
+    ran: list[int] = []
+
+    def pay(input: Any) -> dict[str, Any]:
+        ran.append(1)
+        return {"content": "paid"}
+
+    graph = StateGraph("g").add_node("pay", pay).set_entry_point("pay").set_interrupt_after("pay")
+    run = await graph.run("q")
+    assert (run.status, ran) == ("interrupted", [1])
+    assert (await run.approve()).text == "paid"
+    assert ran == [1]
+
+
+async def test_state_variables_and_history_are_those_of_the_beginning() -> None:
+    class Asks(mesh_nb.BaseNode):
+        async def run(self, input: Any, context: Any) -> AsyncIterator[ExecutionEvent]:
+            question = context.ask("input", "?")
+            yield question.event
+            await question.answer()
+            yield question.resolution
+            seen = {"state": dict(context.state), "vars": context.variables, "input": context.input}
+            yield ExecutionEvent(EventType.NODE_COMPLETE, output=seen)
+
+    class Writes(mesh_nb.BaseNode):
+        async def run(self, input: Any, context: Any) -> AsyncIterator[ExecutionEvent]:
+            yield ExecutionEvent(EventType.STATE_UPDATE, output={"n": 1})
+            yield ExecutionEvent(EventType.NODE_COMPLETE, output=input)
+
+    graph = StateGraph("g").add_node("w", Writes).add_node("a", Asks).set_entry_point("w").add_edge("w", "a")
+    data = b"\x00\x01" * 20_000
+    run = await graph.run(
+        {"q": "x" * 5000}, variables={"city": "Rome", "api_key": "sk-1"}, files=[("a.bin", data)]
+    )
+    log = (FileBackend().folder / "runs" / f"{run.id}.jsonl").read_text()
+    assert "sk-1" not in log
+    with pytest.raises(InputError, match="'api_key', whose name looks like a secret"):
+        run.approve()
+    id = run.pending[0].id
+    again = await graph.resume(run.id, answers={id: Answer("approved")}, variables={"api_key": "sk-1"})
+    assert again.output["state"] == {"n": 1}
+    assert again.output["vars"] == {"city": "Rome", "api_key": "sk-1"}
+    assert again.output["input"]["q"] == "x" * 5000
+    assert again.output["input"]["files"][0]["data"] == data
+
+
+async def test_a_call_that_completed_is_not_paid_for_again(server: ToolChat) -> None:
+    looked: list[str] = []
+
+    def look(city: str) -> str:
+        """Look at a city."""
+        looked.append(city)
+        return f"sunny in {city}"
+
+    server.fails = lambda body: 500 if body["messages"][-1]["role"] == "tool" else 0
+    graph = StateGraph("g").add_node("ask", **llm(server, tools=[look])).set_entry_point("ask")
+    run = graph.run("Rome")
+    with pytest.raises(NodeExecutionError):
+        await run
+    assert server.calls == 2
+    server.fails = lambda body: 0
+    again = await graph.resume(run.id)
+    assert again.text.strip() == "you said sunny in Rome"
+    assert server.calls == 3
+    assert looked == ["Rome"]
+    check_log(again.events)
+    assert again.usage["prompt_tokens"] == 20
+    assert [e.metadata["step_index"] for e in of(again, "step_start")] == [0, 1, 1]
+
+
+def approving(server: ToolChat, ran: list[str], **options: Any) -> StateGraph:
+    def send(city: str) -> str:
+        """Send a card."""
+        ran.append(city)
+        return f"sent to {city}"
+
+    known: dict[str, Any] = {"requires_approval": True, **options}
+    tool = Tool.from_function(send, **known)
+    return StateGraph("g").add_node("ask", **llm(server, tools=[tool])).set_entry_point("ask")
+
+
+async def test_a_tool_that_needs_approval_waits_for_it(server: ToolChat) -> None:
+    ran: list[str] = []
+    run = approving(server, ran).run("Rome", on_no_answer="wait")
+    await until(run, lambda: bool(run.pending))
+    (question,) = run.pending
+    assert (question.kind, question.tool_name, question.arguments) == ("tool", "send", {"city": "Rome"})
+    assert ran == []
+    run.approve()
+    assert (await run).text.strip() == "you said sent to Rome"
+    assert ran == ["Rome"]
+
+
+async def test_the_model_reads_why_a_tool_was_not_called(server: ToolChat) -> None:
+    ran: list[str] = []
+    run = approving(server, ran).run("Rome", on_no_answer="wait")
+    await until(run, lambda: bool(run.pending))
+    run.reject("not there")
+    assert (await run).text.strip() == "you said Error: It was rejected: not there"
+    assert ran == []
+    complete = of(run, "tool_call_complete")[0]
+    assert complete.metadata["status"] == "denied"
+
+
+async def test_an_edit_changes_a_tools_arguments(server: ToolChat) -> None:
+    ran: list[str] = []
+    run = approving(server, ran).run("Rome", on_no_answer="wait")
+    await until(run, lambda: bool(run.pending))
+    with pytest.raises(InputError, match="The arguments of a tool are a dict"):
+        run.edit("Oslo")
+    run.edit({"city": "Oslo"})
+    assert (await run).text.strip() == "you said sent to Oslo"
+    assert of(run, "tool_call_complete")[0].metadata["arguments"] == {"city": "Oslo"}
+
+
+async def test_a_condition_decides_which_calls_need_approval(server: ToolChat) -> None:
+    ran: list[str] = []
+    graph = approving(server, ran, requires_approval=lambda arguments: arguments["city"] == "Rome")
+    assert (await graph.run("Oslo")).status == "completed"
+    assert (await graph.run("Rome")).status == "interrupted"
+    assert ran == ["Oslo"]
+
+
+async def test_an_approval_that_comes_later_pays_for_nothing_twice(server: ToolChat) -> None:
+    ran: list[str] = []
+    graph = approving(server, ran)
+    run = await graph.run("Rome")
+    assert (run.status, server.calls, ran) == ("interrupted", 1, [])
+    again = await run.approve()
+    assert again.text.strip() == "you said sent to Rome"
+    assert (server.calls, ran) == (2, ["Rome"])
+    check_log(again.events)
+    assert len(of(again, "tool_call_start")) == 1
+
+
+async def test_a_tool_node_asks_too(server: ToolChat) -> None:
+    ran: list[int] = []
+
+    def pay(amount: int) -> dict[str, Any]:
+        ran.append(amount)
+        return {"content": f"paid {amount}"}
+
+    graph = StateGraph("g").add_node("pay", Tool.from_function(pay, requires_approval=True))
+    run = await graph.set_entry_point("pay").run({"amount": 3})
+    assert (run.status, ran) == ("interrupted", [])
+    assert (await run.edit({"amount": 2})).text == "paid 2"
+    assert ran == [2]
+    with pytest.raises(NodeExecutionError, match="rejected"):
+        await (await graph.run({"amount": 3})).reject("no")
+    assert ran == [2]
+
+
+async def test_a_tool_that_must_not_run_twice_is_asked_about(tmp_path: Path) -> None:
+    ran: list[int] = []
+    hold = True
+
+    async def pay(amount: int) -> dict[str, Any]:
+        ran.append(amount)
+        if hold:
+            await forever()
+        return {"content": f"paid {amount}"}
+
+    graph = StateGraph("g").add_node("pay", Tool.from_function(pay, idempotent=False)).set_entry_point("pay")
+    run = graph.run({"amount": 3})
+    await until(run, lambda: bool(ran))
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    hold = False
+    again = await run.resume()
+    assert again.status == "interrupted"
+    assert again.pending[0].message == "pay may have run when the run broke off. Call it again?"
+    assert ran == [3]
+    assert (await again.approve()).text == "paid 3"
+
+
+async def test_a_running_run_an_unknown_one_and_another_graph_are_refused() -> None:
+    graph = StateGraph("g").add_node("ask", node_type="approval").set_entry_point("ask")
+    run = graph.run("q", on_no_answer="wait")
+    await until(run, lambda: bool(run.pending))
+    with pytest.raises(InputError, match="is still running"):
+        graph.resume(run.id)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    with pytest.raises(RunNotFoundError):
+        graph.resume("nope")
+    both = StateGraph("g").add_node("a", lambda input: input).add_node("ask", node_type="approval")
+    other = await both.set_entry_point("a").add_edge("a", "ask").run("q")
+    with pytest.raises(GraphValidationError, match="has completed node 'a', which this graph does not have"):
+        graph.resume(other.id)
+
+
+def busy(server: ToolChat) -> StateGraph:
+    """A graph with branches, a join, a loop, a choice and model calls with tools in all of them."""
+
+    def look(city: str) -> str:
+        """Look at a city."""
+        return f"sunny in {city}"
+
+    def merge(input: Any) -> dict[str, Any]:
+        return {"content": " & ".join(str(v["content"]).strip() for v in input.values()), "n": 0}
+
+    def count(input: Any) -> dict[str, Any]:
+        return {"content": input["content"], "n": input.get("n", 0) + 1}
+
+    graph = StateGraph("busy").add_node("left", **llm(server, tools=[look])).add_node("right", **llm(server))
+    graph.add_node("merge", merge).add_node("count", count).add_node("again", **llm(server, tools=[look]))
+    graph.add_node("end", **llm(server)).add_node("other", lambda input: input)
+    graph.set_entry_point("left").set_entry_point("right").add_fan_in_edge(["left", "right"], "merge")
+    graph.add_sequence(["merge", "count", "again"])
+    graph.add_edge("again", "count", is_loop_edge=True, max_iterations=2)
+    graph.add_conditional_edges("again", lambda output: "end", ["end", "other"])
+    return graph
+
+
+async def test_a_run_goes_on_from_wherever_its_log_ends(server: ToolChat, tmp_path: Path) -> None:
+    graph = busy(server)
+    run = await graph.run("Rome")
+    total = server.calls
+    check_log(run.events)
+    folder = FileBackend().folder
+    lines = (folder / "runs" / f"{run.id}.jsonl").read_bytes().splitlines(keepends=True)
+    cuts = [1, *sorted(RANDOM.sample(range(1, len(lines)), 12)), len(lines) - 1]
+    for number, cut in enumerate(cuts):
+        home = tmp_path / f"cut{number}"
+        (home / ".mesh" / "runs").mkdir(parents=True)
+        shutil.copytree(folder / "blobs", home / ".mesh" / "blobs")
+        torn = lines[cut][: RANDOM.randrange(len(lines[cut]))] if cut < len(lines) else b""
+        (home / ".mesh" / "runs" / f"{run.id}.jsonl").write_bytes(b"".join(lines[:cut]) + torn)
+        backend = FileBackend(home)
+        known = len(of(backend.load(run.id).events, "response_metadata"))
+        before = server.calls
+        again = await graph.resume(run.id, backend=backend)
+        assert again.output == run.output, cut
+        assert server.calls - before == total - known, cut
+        loaded = backend.load(run.id)
+        check_log(loaded.events)
+        assert len(loaded.events) == len(again.events)
+
+
+async def test_a_budget_survives_a_resume_with_what_was_spent(server: ToolChat) -> None:
+    graph = StateGraph("g").add_node("one", **llm(server)).add_node("two", **llm(server))
+    graph.set_entry_point("one").add_edge("one", "two").set_interrupt_after("one")
+    run = await graph.run("Rome", max_model_calls=1)
+    assert (run.status, server.calls) == ("interrupted", 1)
+    again = run.approve()
+    with pytest.raises(NodeExecutionError, match="max_model_calls"):
+        await again
+    assert (again.status, server.calls) == ("budget", 1)
+    more = await graph.resume(run.id, budget=mesh_nb.Budget(max_model_calls=2))
+    assert (more.status, server.calls) == ("completed", 2)
