@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .core.modes import DebugInfo, StateUpdate, StateValue, StreamMessage, StreamMode
     from .core.node import BaseNode, NodeResult
     from .core.plugins import register
+    from .core.react_flow import from_react_flow
     from .core.run import Run, last_run, runs
     from .core.tools import Tool, tool
     from .frames._report import CostReport, cost_report, usage
@@ -92,6 +93,7 @@ _PUBLIC = {
     "cost_report": "frames._report",
     "costs_df": "frames.costs",
     "events_df": "frames.events",
+    "from_react_flow": "core.react_flow",
     "messages_df": "frames.messages",
     "nodes_df": "frames.nodes",
     "runs_df": "frames.runs",
@@ -146,6 +148,7 @@ __all__ = [
     "cost_report",
     "costs_df",
     "events_df",
+    "from_react_flow",
     "last_run",
     "limits",
     "messages_df",
