@@ -199,6 +199,56 @@ async def test_a_failed_run_keeps_everything_before_the_failure(backend: Any) ->
     assert kinds.count(EventType.NODE_COMPLETE) == 1
 
 
+def test_a_run_that_broke_off_is_gone_on_with_once(backend: Any) -> None:
+    write(backend, whole()[:2])
+    log = backend.reopen(RUN, {"graph_id": "g"})
+    log.append(whole()[2])
+    assert backend.load(RUN).live
+    with pytest.raises(InputError, match="still running"):
+        backend.reopen(RUN, {"graph_id": "g"})
+    log.append(whole()[3])
+    log.close()
+    stored = backend.load(RUN)
+    assert (stored.events, stored.problems, stored.live) == (whole(), [], False)
+    assert stored.header["session_id"] == "s"
+    assert list(backend.run_ids()) == [RUN]
+    with pytest.raises(RunNotFoundError):
+        backend.reopen(LATER, {})
+
+
+def test_what_a_run_began_with_comes_back_bytes_included(backend: Any) -> None:
+    begin: dict[str, Any] = {"input": {"text": "hi", "files": [b"\x00\xff" * 20_000]}, "state": {"n": 1}}
+    backend.open(RUN, {"graph_id": "g", "begin": begin}).close()
+    found = backend.load(RUN).header["begin"]
+    assert bytes(found["input"]["files"][0]) == begin["input"]["files"][0]
+    assert found["state"] == {"n": 1}
+
+
+async def test_a_run_of_a_graph_is_resumed_from_it(backend: Any) -> None:
+    tries: list[str] = []
+
+    def first() -> str:
+        tries.append("first")
+        return "one"
+
+    def second() -> str:
+        tries.append("second")
+        if len(tries) == 2:
+            raise ValueError("not yet")
+        return "two"
+
+    graph = StateGraph("g").add_node("first", first).add_node("second", second)
+    graph.set_entry_point("first").add_edge("first", "second")
+    run = graph.run("x", backend=backend, display=False)
+    with pytest.raises(NodeExecutionError):
+        await run
+    again = await graph.resume(run.id, backend=backend, display=False)
+    assert tries == ["first", "second", "second"]
+    assert again.status == "completed"
+    stored = backend.load(run.id)
+    assert [e.seq for e in stored.events] == list(range(len(stored.events)))
+
+
 def test_another_process_reads_what_this_one_wrote(disk: str) -> None:
     write(made(disk), whole())
     told = child("print(len(backend.load(sys.argv[2]).events), *backend.run_ids())", disk, RUN)
@@ -267,6 +317,31 @@ except ValueError as error:
     )
     assert "already has a log" in told.communicate()[0]
     log.close()
+
+
+def test_a_run_whose_process_was_killed_is_gone_on_with_in_another(disk: str) -> None:
+    code = """
+log = backend.open(sys.argv[2], {})
+for seq in itertools.count():
+    log.append(event(seq, seq % 100 == 0))
+    if seq == 1000:
+        print(seq, flush=True)
+"""
+    writer = child(code, disk, RUN)
+    assert writer.stdout is not None
+    writer.stdout.readline()
+    writer.send_signal(signal.SIGKILL)
+    writer.communicate()
+    backend = made(disk)
+    last = len(backend.load(RUN).events)
+    log = backend.reopen(RUN, {})
+    told = child("print(backend.load(sys.argv[2]).live)", disk, RUN)
+    assert told.communicate()[0].split() == ["True"]
+    log.append(event(last, EventType.EXECUTION_COMPLETE))
+    log.close()
+    stored = backend.load(RUN)
+    assert [e.seq for e in stored.events] == list(range(last + 1))
+    assert stored.live is False
 
 
 def test_a_process_that_ends_normally_writes_what_waits(disk: str) -> None:

@@ -274,6 +274,21 @@ async def test_a_budget_counts_what_an_earlier_part_of_the_run_spent(replay: Rep
     assert isinstance(told[0], BudgetExceededError)
 
 
+async def test_a_run_that_goes_on_has_what_is_left_of_its_budget(replay: Replay, priced: None) -> None:
+    graph, backend = chain(replay, 4), MemoryBackend()
+    graph.set_interrupt_before("n1")
+    options: dict[str, Any] = {"backend": backend, "display": False}
+    run = await graph.run("hi", budget_usd=95, on_no_answer="stop", **options)
+    assert run.status == "interrupted"
+    with pytest.raises(NodeExecutionError) as told:
+        await run.approve()
+    assert isinstance(told.value.cause, BudgetExceededError)
+    assert len(replay.requests) == 2
+    raised = await graph.resume(run.id, budget=Budget(usd=1000), **options)
+    assert raised.status == "completed"
+    assert len(replay.requests) == 4
+
+
 def test_images_are_estimated_as_images() -> None:
     image = {"type": "file", "name": "a.png", "mime_type": "image/png", "data": b"x" * 1_000_000}
     text = {"type": "text", "text": "seven bytes"}
