@@ -162,18 +162,22 @@ class LLMNode(BaseNode):
 
     async def run(self, input: Any, context: ExecutionContext) -> AsyncIterator[ExecutionEvent]:
         """Ask the model; the last event is node_complete with the output."""
-        provider, name = self._resolve()
-        system = templates.resolve(self.system_prompt, context) if self.system_prompt else None
-        call = dataclasses.replace(
-            self._settings, model=name, system=system, messages=self._messages(input, context, system)
-        )
-        call = self._shaped(provider, call)
+        provider, call = self.prepared(input, context)
         reader = None if self.output_type is None else Reader(self.output_type)
         async with aclosing(converse(provider, call, self.max_steps, reader, context)) as events:
             async for event in events:
                 if reader is not None and event.type == EventType.NODE_COMPLETE:
                     event.output["parsed"] = reader.value
                 yield event
+
+    def prepared(self, input: Any, context: ExecutionContext) -> tuple[Provider, ModelCall]:
+        """Return the provider and the first call of a run; nothing is sent. Raises as `run` does."""
+        provider, name = self._resolve()
+        system = templates.resolve(self.system_prompt, context) if self.system_prompt else None
+        call = dataclasses.replace(
+            self._settings, model=name, system=system, messages=self._messages(input, context, system)
+        )
+        return provider, self._shaped(provider, call)
 
     def _shaped(self, provider: Provider, call: ModelCall) -> ModelCall:
         """Return the call with the wanted schema: natively where provider and model can, else in words."""

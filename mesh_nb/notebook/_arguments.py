@@ -7,6 +7,7 @@ import keyword
 import re
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -26,6 +27,10 @@ class Request:
     output: str | None = None
     session_id: str | None = None
     system: str | None = None
+    attach: list[str] | None = None
+    json: str | None = None
+    budget: float | None = None
+    show: bool = False
     background: bool = False
     raw: bool = False
     help: bool = False
@@ -66,11 +71,27 @@ def _split(line: str) -> tuple[str, str]:
 def _unknown(parser: MagicArgumentParser, word: str) -> str:
     if not word.startswith("-"):
         return f"Unexpected {word!r} on the %%mesh line; the prompt goes below it, or after --."
-    options = [o for action in parser._actions for o in action.option_strings]
     name = word.partition("=")[0]
-    close = nearest(name, [o for o in options if o.startswith("--")])
+    close = nearest(name, [o for o in options(parser) if o.startswith("--")])
     guess = f" Did you mean {close}?" if close else ""
     return f"%%mesh has no option {name}.{guess} %%mesh --help lists them."
+
+
+def options(parser: MagicArgumentParser) -> list[str]:
+    """Return the options of a magic, in all their spellings."""
+    return [option for action in parser._actions for option in action.option_strings]
+
+
+def attachment(namespace: Mapping[str, Any], name: str) -> Any:
+    """Return what --attach names: a variable, else the path of a file. Raises UsageError for neither."""
+    if name in namespace:
+        return namespace[name]
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    close = nearest(name, [n for n in namespace if not n.startswith("_")])
+    guess = f" Did you mean {close!r}?" if close else ""
+    raise UsageError(f"--attach {name}: neither a file nor a variable of the notebook.{guess}")
 
 
 def variable(namespace: Mapping[str, Any], name: str, option: str) -> Any:

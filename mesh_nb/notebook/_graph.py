@@ -26,7 +26,11 @@ def graph_for(request: Request, namespace: Mapping[str, Any]) -> Runnable:
         system = setting("system") if request.system is None else request.system
         if system is not None:
             options["system_prompt"] = system
+        if request.json is not None:
+            options["output_type"] = variable(namespace, request.json, "--json")
         return StateGraph("mesh").add_node("llm", None, node_type="llm", **options).set_entry_point("llm")
+    if request.json is not None:
+        raise UsageError("--json goes with -m; give an llm node of the graph its output_type= instead.")
     graph = variable(namespace, request.graph, "-g")
     if not isinstance(graph, Runnable):
         kind = type(graph).__name__

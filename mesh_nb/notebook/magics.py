@@ -12,9 +12,10 @@ from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_ar
 
 from ..core.run import Run
 from ..core.runner import wait_here
-from . import _arguments, _commands, _prompt
+from . import _arguments, _commands, _complete, _prompt
 from ._cell import current_shell
 from ._graph import graph_for
+from ._preview import preview
 from .freeze import freeze
 
 _CALL = "get_ipython().run_cell_magic("
@@ -34,6 +35,10 @@ class MeshMagics(Magics):
     @argument("-o", "--output", metavar="NAME", help="bind the Run to this variable")
     @argument("-s", "--session-id", metavar="ID", help="cells of one session share their chat history")
     @argument("--system", metavar="TEXT", help="system prompt, in quotes")
+    @argument("--attach", metavar="NAME", action="append", help="a file, or a variable; several times")
+    @argument("--json", metavar="TYPE", help="the answer is an object of this class in the notebook")
+    @argument("--budget", metavar="USD", type=float, help="US dollars that the run may spend")
+    @argument("--show", action="store_true", help="show what would be sent, send nothing")
     @argument("--background", action="store_true", help="return at once; the output goes on updating")
     @argument("--raw", action="store_true", help="send {{name}} as it is, not the variable's value")
     @argument("--help", action="store_true", help="show this help")  # pyright: ignore[reportUntypedFunctionDecorator]
@@ -54,7 +59,11 @@ class MeshMagics(Magics):
         if request.help:
             print(help_text(self.mesh))  # noqa: T201
             return None
-        return _Prepared(request, cell, self.shell)
+        prepared = _Prepared(request, cell, self.shell)
+        if request.show:
+            print(prepared.preview())  # noqa: T201
+            return None
+        return prepared
 
 
 def _parser(magic: Any) -> MagicArgumentParser:
@@ -81,12 +90,19 @@ class _Prepared:
             raise UsageError("%%mesh: the cell has no prompt; write it below the %%mesh line.")
         self._prompt = text if request.raw else _prompt.fill(text, self._namespace)
         self._graph = graph_for(request, self._namespace)
+        self._files = [_arguments.attachment(self._namespace, name) for name in request.attach or ()]
+
+    def preview(self) -> str:
+        """Return what the run would send."""
+        return preview(self._graph.compile(), self._prompt, self._files)
 
     def start(self, background: bool) -> Run:
         """Start the run, and bind it: a run that is stopped or fails is there with what it obtained."""
         run = self._graph.run(
             self._prompt,
             session_id=self._request.session_id,
+            files=self._files or None,
+            budget_usd=self._request.budget,
             display=False if self._silent else None,
             background=background or self._request.background,
             # While this thread waits, no answer from the page arrives.
@@ -144,12 +160,14 @@ def load(ip: Any) -> None:
     """Add the magics to a shell, and in a kernel the transformer. Idempotent and silent."""
     unload(ip)
     ip.register_magics(MeshMagics)
+    _complete.load(ip, _arguments.options(_parser(MeshMagics.mesh)))
     if getattr(ip, "kernel", None) is not None:
         ip.input_transformers_post.append(await_mesh_cells)
 
 
 def unload(ip: Any) -> None:
     """Remove what `load` added and nothing else. Idempotent."""
+    _complete.unload(ip)
     ip.input_transformers_post[:] = [t for t in ip.input_transformers_post if not _is_ours(t)]
     manager = ip.magics_manager
     for kind in ("line", "cell"):
