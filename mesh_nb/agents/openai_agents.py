@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
 from ..core.context import ExecutionContext
-from ..core.errors import UnknownNameError
+from ..core.errors import InputError, Unanswered, UnknownNameError
 from ..core.events import EventType, ExecutionEvent
+from ..core.interrupts import Answer
 from . import _errors
+from ._asking import ask_for_tools
 from ._fold import Events, Fold, plain, with_native
 from ._protocol import AgentInput, loaded_class
 from ._responses_events import ResponsesEvents
@@ -45,6 +47,7 @@ class _Reader:
     def __init__(self, fold: Fold, model: Callable[[Any], tuple[str, str]]) -> None:
         self.fold, self.model = fold, model
         self.responses = ResponsesEvents(fold)
+        self.denied: set[str] = set()
 
     def feed(self, event: Any) -> Events:
         """Return what a stream event of the SDK becomes."""
@@ -61,6 +64,8 @@ class _Reader:
     def _item(self, name: str, item: Any) -> Events:
         raw: Any = getattr(item, "raw_item", None)
         call_id = raw.get("call_id") if isinstance(raw, dict) else getattr(raw, "call_id", None)
+        if name == "tool_output" and call_id in self.denied:
+            return self.fold.tool_end(str(call_id), error=str(item.output), status="denied")
         if name == "tool_output" and call_id:
             return self.fold.tool_end(str(call_id), output=item.output)
         if name == "handoff_occured":
@@ -85,16 +90,10 @@ class _Reader:
         info = {"kind": type(guardrail).__name__, "name": name, "output_info": plain(output.output_info)}
         return self.fold.custom(info, data_type="data-guardrail")
 
-    def waiting(self, approvals: list[Any]) -> tuple[Events, list[dict[str, Any]]]:
-        """Return the tool calls that the run waits for a person's approval of."""
-        found = [
-            {
-                "tool_name": item.tool_name,
-                "tool_call_id": getattr(item.raw_item, "call_id", None),
-                "arguments": getattr(item.raw_item, "arguments", None),
-            }
-            for item in approvals
-        ]
+    def waiting(self, calls: list[tuple[str, str, Any]]) -> tuple[Events, list[dict[str, Any]]]:
+        """Return the tool calls that the run waits for a person's approval of, with nobody there to ask."""
+        names = ("tool_call_id", "tool_name", "arguments")
+        found: list[dict[str, Any]] = [dict(zip(names, call, strict=True)) for call in calls]
         events = [self.fold.custom(one, data_type="data-tool-approval") for one in found]
         return [event for some in events for event in some], found
 
@@ -169,10 +168,10 @@ class OpenAIAgentsPlugin:
         Parameters: see AgentPlugin; options are keyword arguments of `Runner.run_streamed` (max_turns,
         context, hooks, session, ...); a run_config of your own replaces ours, tracing included. A refusal and
         an answer cut short by the model end the run as they end an llm node: with that finish reason. Tool
-        calls that wait for approval are not executed, and are `interrupts` of the output.
-        Raises ProviderError for HTTP failures, IncompleteStreamError for an answer that stops early (on chat
-        completions of other servers than OpenAI's the SDK does not say), and the SDK's own errors: too many
-        turns, guardrails, ...
+        calls that need approval are questions of our run; where there is none, they are not executed and are
+        `interrupts` of the output.
+        Raises ProviderError for HTTP failures, IncompleteStreamError for an answer that stops early (of chat
+        servers other than OpenAI's the SDK does not say), and the SDK's own errors: turns, guardrails, ...
         """
         # By string: this folder is called agents as well, and type checkers would look here.
         sdk: Any = importlib.import_module("agents")
@@ -180,33 +179,73 @@ class OpenAIAgentsPlugin:
         provider, model = _model(sdk, agent, settings["run_config"])
         fold = Fold(provider=provider, model=model)
         reader = _Reader(fold, lambda one: _model(sdk, one, settings["run_config"]))
-        history = use_session and "session" not in settings
-        result = sdk.Runner.run_streamed(agent, _messages(input, context, history), **settings)
+        given = _messages(input, context, use_session and "session" not in settings)
         failure: Exception | None = None
+        waiting: list[tuple[str, str, Any]] = []
+        result: Any = None
         finished = False
-        events: Any = result.stream_events()
         try:
-            async with aclosing(events), _Cancelling(result):
-                async for event in events:
-                    ours = reader.feed(event)
-                    for one in with_native(ours, _native(event)) if native else ours:
+            while not finished:
+                result = sdk.Runner.run_streamed(agent, given, **settings)
+                async with aclosing(_told(result, reader, native)) as events:
+                    async for one in events:
                         yield one
-            finished = True
+                waiting = [_call(item) for item in result.interruptions]
+                finished = not waiting or context.desk is None
+                if not finished:
+                    answers: dict[str, Answer] = {}
+                    async with aclosing(ask_for_tools(context, waiting, answers)) as questions:
+                        async for one in questions:
+                            yield one
+                    given = _resumed(result, answers, reader)
         except Exception as error:  # noqa: BLE001  what it had open is closed first, then it is raised
             if not (fold.text_seen and _is_answer(sdk, error, reader.responses.ended)):
                 failure = _failure(sdk, error, reader)
                 for one in reader.stopped(error):
                     yield one
-        asked, approvals = reader.waiting(list(result.interruptions) if finished else [])
-        for one in [*asked, *fold.close(failed=failure is not None)]:
+        asked, approvals = reader.waiting(waiting if failure is None else [])
+        broken = failure is not None and not isinstance(failure, Unanswered)
+        for one in [*asked, *fold.close(failed=broken)]:
             yield one
         if failure is not None:
             raise failure
-        output = result.final_output if finished else None
         more: dict[str, Any] = {"interrupts": approvals} if approvals else {}
-        if output is not None and not isinstance(output, str):
-            more["parsed"] = plain(output)
+        if finished and not isinstance(result.final_output, (str, type(None))):
+            more["parsed"] = plain(result.final_output)
         yield ExecutionEvent(EventType.NODE_COMPLETE, output=more)
+
+
+async def _told(result: Any, reader: _Reader, native: bool) -> AsyncGenerator[ExecutionEvent, None]:
+    events: Any = result.stream_events()
+    async with aclosing(events), _Cancelling(result):
+        async for event in events:
+            ours = reader.feed(event)
+            for one in with_native(ours, _native(event)) if native else ours:
+                yield one
+
+
+def _call(item: Any) -> tuple[str, str, Any]:
+    raw = item.raw_item
+    return str(getattr(raw, "call_id", "")), str(item.tool_name), getattr(raw, "arguments", None)
+
+
+def _resumed(result: Any, answers: Mapping[str, Answer], reader: _Reader) -> Any:
+    """Return the state that the run goes on from. Raises InputError for an edit: the SDK takes none."""
+    state = result.to_state()
+    for item in result.interruptions:
+        call_id, name, _ = _call(item)
+        answer = answers[call_id]
+        if answer.decision == "edited":
+            raise InputError(
+                f"The OpenAI Agents SDK runs {name!r} with the model's own arguments or not at all:"
+                " approve the call, or reject it with a reason."
+            )
+        if answer.approved:
+            state.approve(item)
+        else:
+            reader.denied.add(call_id)
+            state.reject(item, rejection_message=f"{answer.refusal}.")
+    return state
 
 
 class _Cancelling:

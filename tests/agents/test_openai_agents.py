@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +20,10 @@ from agent_doubles import (
     text_of,
     types,
 )
+from run_doubles import until as run_until
 from support import streams, until
 
+import mesh_nb
 from mesh_nb.core import plugins
 from mesh_nb.core.context import ExecutionContext
 from mesh_nb.core.errors import AuthenticationError, IncompleteStreamError, ProviderError, UnknownNameError
@@ -204,6 +207,66 @@ async def test_a_tool_that_waits_for_approval_is_not_executed(replay: Any) -> No
     assert events[-1].output["interrupts"] == [asked.content]
     assert (asked.content["tool_name"], asked.content["tool_call_id"]) == ("get_item", "call_0")
     assert of_type(events, "tool_call_complete")[0].metadata["status"] == "not_executed"
+
+
+def in_a_graph(agent: Any) -> Any:
+    graph = mesh_nb.StateGraph()
+    return graph.add_node("helper", agent, node_type="agent").set_entry_point("helper")
+
+
+async def test_a_tool_that_needs_approval_is_a_question_of_the_run(
+    replay: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MESH_HOME", str(tmp_path))
+    import agents
+
+    tool = agents.function_tool(get_item, needs_approval=True)
+    async with openai_agent(replay.base_url, "synthetic-1-t2+synthetic-3", tools=[tool]) as agent:
+        run = in_a_graph(agent).run("go", on_no_answer="wait", display=False)
+        await run_until(run, lambda: len(run.pending) == 1)
+        (question,) = run.pending
+        assert (question.kind, question.tool_name) == ("tool", "get_item")
+        assert question.arguments == {"index": 0, "name": "item 0"}
+        run.approve()
+        await run_until(run, lambda: any(q.id != question.id for q in run.pending))
+        run.reject("not that one")
+        await run
+        events = [e for e in run.events if e.node_id == "helper"]
+        assert_grammar(events)
+        done = of_type(events, "tool_call_complete")
+        assert sorted(d.metadata["status"] for d in done) == ["denied", "ok"]
+        (ok,) = [d for d in done if d.metadata["status"] == "ok"]
+        assert ok.output == {"index": 0, "got": "item 0"}
+        assert "interrupts" not in run.output
+        assert run.text == "tok0 tok1 tok2 "
+    assert replay.stats["requests"] == 2
+    assert "not that one" in str(replay.requests[-1]["body"]["messages"])
+
+
+async def test_an_edit_of_a_tools_arguments_is_refused(
+    replay: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import agents
+
+    monkeypatch.setenv("MESH_HOME", str(tmp_path))
+    tool = agents.function_tool(get_item, needs_approval=True)
+    async with openai_agent(replay.base_url, "synthetic-1-t1+synthetic-3", tools=[tool]) as agent:
+        run = in_a_graph(agent).run("go", on_no_answer="wait", display=False)
+        await run_until(run, lambda: bool(run.pending))
+        run.edit({"index": 5, "name": "x"})
+        with pytest.raises(mesh_nb.NodeExecutionError, match="approve the call, or reject it"):
+            await run
+        assert_grammar([e for e in run.events if e.node_id == "helper"])
+
+
+async def test_nobody_to_ask_ends_the_run_as_interrupted(replay: Any) -> None:
+    import agents
+
+    tool = agents.function_tool(get_item, needs_approval=True)
+    async with openai_agent(replay.base_url, "synthetic-1-t1", tools=[tool]) as agent:
+        events = [e async for e in mesh_nb.Executor(in_a_graph(agent)).execute("go")]
+    assert events[-1].metadata["status"] == "interrupted"
+    assert_grammar([e for e in events if e.node_id == "helper"])
 
 
 async def test_a_tool_that_raises_and_one_that_does_not_exist(replay: Any) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,8 +21,10 @@ from agent_doubles import (
     types,
 )
 from pydantic import BaseModel
+from run_doubles import until as run_until
 from support import streams, until
 
+import mesh_nb
 from mesh_nb.core import plugins
 from mesh_nb.core.context import ExecutionContext
 from mesh_nb.core.errors import (
@@ -192,6 +195,60 @@ async def test_a_tool_that_waits_for_approval_is_not_executed(replay: Any) -> No
     assert asked.metadata["data_type"] == "data-deferred-tool-requests"
     assert [a["tool_name"] for a in asked.content["approvals"]] == ["get_item"]
     assert of_type(events, "tool_call_complete")[0].metadata["status"] == "not_executed"
+
+
+def in_a_graph(agent: Any) -> Any:
+    graph = mesh_nb.StateGraph()
+    return graph.add_node("helper", agent, node_type="agent").set_entry_point("helper")
+
+
+async def test_a_tool_that_needs_approval_is_a_question_of_the_run(
+    replay: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MESH_HOME", str(tmp_path))
+    from pydantic_ai import DeferredToolRequests, Tool
+
+    tools = [Tool(get_item, requires_approval=True)]
+    outputs: list[Any] = [str, DeferredToolRequests]
+    model = "synthetic-1-t2+synthetic-3"
+    async with pydantic_agent(replay.base_url, model, tools=tools, output_type=outputs) as agent:
+        run = in_a_graph(agent).run("go", on_no_answer="wait", display=False)
+        await run_until(run, lambda: len(run.pending) == 1)
+        (question,) = run.pending
+        assert (question.kind, question.tool_name) == ("tool", "get_item")
+        assert question.arguments == {"index": 0, "name": "item 0"}
+        run.approve()
+        await run_until(run, lambda: any(q.id != question.id for q in run.pending))
+        run.reject("not that one")
+        await run
+        events = [e for e in run.events if e.node_id == "helper"]
+        assert_grammar(events)
+        done = of_type(events, "tool_call_complete")
+        assert sorted(d.metadata["status"] for d in done) == ["denied", "ok"]
+        (ok,) = [d for d in done if d.metadata["status"] == "ok"]
+        assert ok.output == {"index": 0, "got": "item 0"}
+        assert "interrupts" not in run.output
+        assert run.text == "tok0 tok1 tok2 "
+    assert replay.stats["requests"] == 2
+    assert "not that one" in str(replay.requests[-1]["body"]["messages"])
+
+
+async def test_an_approved_call_may_have_other_arguments(
+    replay: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pydantic_ai import DeferredToolRequests, Tool
+
+    monkeypatch.setenv("MESH_HOME", str(tmp_path))
+    tools = [Tool(get_item, requires_approval=True)]
+    outputs: list[Any] = [str, DeferredToolRequests]
+    model = "synthetic-1-t1+synthetic-3"
+    async with pydantic_agent(replay.base_url, model, tools=tools, output_type=outputs) as agent:
+        run = in_a_graph(agent).run("go", on_no_answer="wait", display=False)
+        await run_until(run, lambda: bool(run.pending))
+        run.edit({"index": 5, "name": "five"})
+        await run
+    (done,) = of_type(run.events, "tool_call_complete")
+    assert done.output == {"index": 5, "got": "five"}
 
 
 async def test_an_output_tool_gives_the_parsed_object(replay: Any) -> None:
