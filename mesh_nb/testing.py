@@ -86,6 +86,7 @@ class ScriptedModel:
         self.calls: list[ModelCall] = []
         self._replies, self._repeat = replies, repeat
         _models[self.name] = self
+        plugins.register("provider", VENDOR)(_PROVIDER)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -178,6 +179,9 @@ class _Provider:
             raise ProviderError(reply.error, provider=VENDOR, model=call.model)
 
 
+_PROVIDER = _Provider()
+
+
 def _said(reply: Reply, blocks: Blocks, call_id: str) -> Iterator[ExecutionEvent]:
     out: list[ExecutionEvent] = []
     for word in _words(reply.reasoning):
@@ -223,9 +227,6 @@ def _ended(reply: Reply, blocks: Blocks, call: ModelCall, known: dict[str, Any])
 
 def _words(text: str) -> list[str]:
     return re.findall(r"\s*\S+(?:\s+$)?|\s+$", text)
-
-
-plugins.register("provider", VENDOR)(_Provider())
 
 
 def tool_calls(events: Iterable[ExecutionEvent]) -> list[tuple[str, Any]]:

@@ -9,11 +9,20 @@ from hypothesis import HealthCheck, settings
 from replay_server import ReplayThread
 from support import Replay, streams
 
+from mesh_nb.core import plugins, runner
+
 # A busy machine must not fail a test: no deadlines, and the same examples every time.
 settings.register_profile(
     "mesh", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("mesh")
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the plug-ins that another registered, or the sessions it held."""
+    monkeypatch.setattr(plugins, "_registered", dict(plugins._registered))
+    monkeypatch.setattr(runner, "_sessions", {})
 
 
 @pytest.fixture(scope="session")

@@ -166,12 +166,7 @@ async def test_a_registered_agent_kind_is_found() -> None:
             yield ExecutionEvent(EventType.MESSAGE_COMPLETE)
 
     mesh_nb.register("agent", "robot")(RobotPlugin())
-    try:
-        events = await events_of(Robot())
-    finally:
-        from mesh_nb.core import plugins
-
-        del plugins._registered["agent", "robot"]
+    events = await events_of(Robot())
     assert events[-1].output["content"] == "beep hi"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any, ClassVar
 
@@ -306,14 +306,13 @@ class Scripted:
 
 
 @pytest.fixture
-def scripted() -> Iterator[Any]:
+def scripted() -> Any:
     def make(*rounds: list[tuple[str, str]]) -> Scripted:
         provider = Scripted(*rounds)
-        plugins.register("provider", "scripted")(provider)
+        plugins.register("provider", "scripted-rounds")(provider)
         return provider
 
-    yield make
-    plugins._registered.pop(("provider", "scripted"), None)
+    return make
 
 
 @pytest.mark.parametrize(
@@ -325,7 +324,7 @@ async def test_arguments_as_models_write_them(scripted: Any, arguments: str, say
         return n
 
     provider = scripted([("count", arguments)], [])
-    events = await run(LLMNode("llm", model="m", provider="scripted", tools=[count]))
+    events = await run(LLMNode("llm", model="m", provider="scripted-rounds", tools=[count]))
     [done] = of(events, "tool_call_complete")
     if says:
         assert says in (done.error or "")
@@ -354,7 +353,7 @@ async def test_closing_while_tools_run_leaves_no_task(scripted: Any) -> None:
         return "done"
 
     scripted([("slow", ""), ("quick", "")], [])
-    asked = LLMNode("llm", model="m", provider="scripted", tools=[slow, quick])
+    asked = LLMNode("llm", model="m", provider="scripted-rounds", tools=[slow, quick])
     async with aclosing(asked.run("hi", ExecutionContext())) as events:  # type: ignore[type-var]
         async for event in events:
             if event.type == "tool_call_complete":

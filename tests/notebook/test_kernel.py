@@ -155,11 +155,11 @@ def test_two_runs_in_one_cell_have_an_output_each(kernel: Kernel):
 
 
 def test_many_runs_in_one_cell_are_counted_in_one_line(kernel: Kernel):
-    cell = kernel.run(f"g = one('{MODEL}')\n_ = await asyncio.gather(*[g.run(str(n)) for n in range(12)])")
+    cell = kernel.run(f"g = one('{MODEL}')\nruns = await asyncio.gather(*[g.run(str(n)) for n in range(12)])")
     assert len(cell.of("comm_open")) == 2 * 5
     assert len(cell.outputs) == 6
     assert cell.outputs[-1]["data"]["text/plain"].startswith("7 more runs in this cell: 7 completed.")
-    static = kernel.run("_ = await asyncio.gather(*[g.run(str(n)) for n in range(12)])", stdin=False)
+    static = kernel.run("runs = await asyncio.gather(*[g.run(str(n)) for n in range(12)])", stdin=False)
     assert len(static.of("display_data")) == 6
     assert not static.of("update_display_data")
     assert "7 completed" in static.outputs[-1]["data"]["text/plain"]
