@@ -84,7 +84,8 @@ export function fenceParts(raw: string): { lang: string; code: string } {
   if (end) code = code.slice(0, code.length - (code.slice(-200).length - end.index));
   else if (code.endsWith("\n")) code = code.slice(0, -1);
   if (indent) code = code.replace(new RegExp(`^ {0,${indent.length}}`, "gm"), "");
-  return { lang: info.trim().split(/\s/)[0] ?? "", code };
+  const lang = info.trim().split(/\s/)[0]!.replace(/\\([!-/:-@[-`{-~])/g, "$1");
+  return { lang, code };
 }
 
 function fence(block: Block, open: boolean): string {
@@ -133,8 +134,10 @@ function purify(): ReturnType<typeof createDOMPurify> {
     if (node.tagName === "A") {
       node.setAttribute("rel", "noopener noreferrer");
       node.setAttribute("target", "_blank");
-    } else if (node.tagName === "IMG" && !safeImage(node.getAttribute("src") ?? "")) node.remove();
-    else if (node.tagName === "INPUT" && node.getAttribute("type") !== "checkbox") node.remove();
+    } else if (node.tagName === "INPUT" && node.getAttribute("type") === "checkbox")
+      node.setAttribute("aria-label", node.hasAttribute("checked") ? "done" : "to do");
+    else if (node.tagName === "IMG" && !safeImage(node.getAttribute("src") ?? "")) node.remove();
+    else if (node.tagName === "INPUT") node.remove();
     else if (node.tagName === "BUTTON" && node.className !== "image") node.remove();
   });
   return purifier;

@@ -30,12 +30,12 @@ interface Props {
 export const NodeView = pure(({ feed, run, node, named }: Props) => (
   <section class={`node ${node.status}`} aria-label={named ? node.id : undefined}>
     {named && (
-      <h4>
+      <p class="label">
         <Icon name={isWaiting(node) ? "pause" : ICONS[node.status]} />
         <span class="name">{node.id}</span>
         {node.visit > 0 && <span class="figure">visit {node.visit + 1}</span>}
         {node.endedAt !== null && node.endedAt - node.startedAt >= 0.0005 && <span class="figure">{duration((node.endedAt - node.startedAt) * 1000)}</span>}
-      </h4>
+      </p>
     )}
     <Parts feed={feed} node={node} parts={node.parts} />
     {node.error !== null && <NodeProblem run={run} node={node} />}

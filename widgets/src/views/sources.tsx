@@ -32,7 +32,7 @@ export function SourceList({ feed, run }: { feed: Feed; run: RunState }) {
     <footer class="sources">
       {cited.length > 0 && (
         <>
-          <h4>Sources</h4>
+          <p class="label">Sources</p>
           <ol>
             {cited.map((source) => (
               <li key={source.number} value={source.number}>

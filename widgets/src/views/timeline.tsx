@@ -43,7 +43,7 @@ function Rows({ feed, run, live }: { feed: Feed; run: RunState; live: boolean })
             {node.visit > 0 && <span class="figure"> {node.visit + 1}</span>}
           </span>
           <span class="track">
-            <i class="bar" style={span(node.startedAt, node.endedAt ?? to)} />
+            <i class="ran" style={span(node.startedAt, node.endedAt ?? to)} />
             {node.firstAt !== null && <i class="first" style={span(node.startedAt, node.firstAt)} />}
             {node.waits.map(([a, b], i) => (
               <i key={i} class="wait" style={span(a, Math.min(b, node.endedAt ?? to))} />
