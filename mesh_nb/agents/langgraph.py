@@ -204,10 +204,23 @@ def _watch(starts: Starts, latest: dict[str, str]) -> Any:
     return Watch()
 
 
-async def _parts(agent: Any, given: Any, settings: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
+async def _told(
+    agent: Any, given: Any, settings: Mapping[str, Any], reader: _Reader, native: bool
+) -> AsyncGenerator[ExecutionEvent, None]:
+    """Run the graph until it ends or asks, and yield what its parts become."""
     async with aclosing(agent.astream(given, **settings, stream_mode=_MODES, subgraphs=True)) as parts:
-        async for part in parts:
-            yield part
+        async for path, mode, data in parts:
+            ours = reader.feed(path, mode, data)
+            # The state after each step is asked for by us alone.
+            told = native and mode != "values"
+            for one in with_native(ours, _native(path, mode, data)) if told else ours:
+                yield one
+
+
+async def _left(agent: Any, config: Any) -> dict[str, Any]:
+    """Return what the thread of a session was asking when the run that is resumed here ended."""
+    state = await agent.aget_state(config)
+    return {one.id: _plain(one.value) for one in state.interrupts}
 
 
 async def _answered(
@@ -272,14 +285,13 @@ class LangGraphPlugin:
         reader = _Reader(fold, starts, asks=bool(agent.checkpointer) and context.desk is not None)
         failure: Exception | None = None
         try:
+            if session and reader.asks and context.journal is not None:
+                reader.interrupts = await _left(agent, settings["config"])
             going = True
             while going:
-                async with aclosing(_parts(agent, given, settings)) as parts:
-                    async for path, mode, data in parts:
-                        ours = reader.feed(path, mode, data)
-                        # The state after each step is asked for by us alone.
-                        told = native and mode != "values"
-                        for one in with_native(ours, _native(path, mode, data)) if told else ours:
+                if not reader.interrupts:
+                    async with aclosing(_told(agent, given, settings, reader, native)) as events:
+                        async for one in events:
                             yield one
                 going = reader.asks and bool(reader.interrupts) and "breakpoint" not in reader.interrupts
                 if going:

@@ -322,6 +322,35 @@ async def test_an_interrupt_is_a_question_of_the_run(tmp_path: Path, monkeypatch
     assert events[-1].metadata["status"] == "interrupted"
 
 
+@pytest.mark.parametrize("session", [None, "s-1"])
+async def test_a_run_that_ended_at_a_question_goes_on_with_the_answer(
+    session: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from langgraph.checkpoint.memory import InMemorySaver
+    from langgraph.types import interrupt
+
+    monkeypatch.setenv("MESH_HOME", str(tmp_path))
+    ran: list[str] = []
+
+    def begin(state: Words) -> Any:
+        ran.append("begin")
+        return {"answer": ""}
+
+    def ask(state: Words) -> Any:
+        return {"answer": interrupt("To whom?")}
+
+    flow = graph_of(Words, begin, ask, checkpointer=InMemorySaver())
+    graph = mesh_nb.StateGraph()
+    graph.add_node("flow", flow, node_type="agent", run_options={"input": {"question": "q"}})
+    run = graph.set_entry_point("flow").run("go", session_id=session, on_no_answer="stop", display=False)
+    await run
+    assert (run.status, len(run.pending)) == ("interrupted", 1)
+    run = run.edit("Ann")
+    assert (await run).output["state"] == {"question": "q", "answer": "Ann"}
+    # A session's thread remembers how far the graph had come.
+    assert ran == (["begin"] if session else ["begin", "begin"])
+
+
 async def test_what_cannot_be_resumed_is_in_the_output() -> None:
     from langgraph.checkpoint.memory import InMemorySaver
     from langgraph.types import interrupt
