@@ -10,7 +10,7 @@ import unicodedata
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
-from ._layout import Box, Layout, Point, layout
+from ._layout import LANE, Box, Layout, Point, layout
 from .errors import InputError, UnknownNameError
 
 MAX_NODES = 300
@@ -185,7 +185,10 @@ class _Drawing:
             lane, side = route[0].cross, min(source.main_size, 60.0) / 4
             corners = [(side, start), (side, lane), (-side, lane), (-side, stop)]
             return [self._at(source.main + m, c) for m, c in corners]
-        corners = [(source.main, start), *((box.main, box.cross) for box in route), (target.main, stop)]
+        far, near = max(box.cross for box in route), min(box.cross for box in route)
+        level = far - near < LANE  # A small slope would look like a mistake.
+        lane = [(box.main, far if level else box.cross) for box in route]
+        corners = [(source.main, start), *lane, (target.main, stop)]
         return [self._at(*corner) for corner in corners]
 
     def _label(self, text: str, middle: Point, color: str) -> str:
