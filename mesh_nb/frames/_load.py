@@ -22,7 +22,7 @@ BATCH = 5000
 """Lines that are parsed at once."""
 
 
-HEADER = b'{"schema":'
+HEADER = b'"schema"'
 _ID_TIME = re.compile(r"(\d{8}T\d{6})\d{6}-")
 _AGE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -284,8 +284,8 @@ def file_backend(home: Path | None) -> Any:
 
 
 def _read(backend: Any, run: str | Path, name: str, types: tuple[str, ...]) -> Log:
-    # A quote inside a JSON string is escaped, so these bytes are only ever a key and its value.
-    needles = [HEADER, *(b'"type":"%b"' % kind.encode() for kind in types)] if types else []
+    # A quote inside a JSON string is escaped, so these bytes are only ever a whole key or value.
+    needles = [HEADER, *(b'"%b"' % kind.encode() for kind in types)] if types else []
     lines: Iterator[bytes] = backend.lines(run, *needles)
     # An unknown run id is told when the frame is asked for, not as an empty frame.
     first = next(lines, None)

@@ -151,6 +151,14 @@ def test_since_takes_runs_that_began_later(name: str) -> None:
     assert len(frame(name, since=border + timedelta(seconds=1))) == 0
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_lines_that_others_wrote_with_spaces_are_read(name: str, tmp_path: Path) -> None:
+    own = logged(rich())
+    spaced = tmp_path / "run-1.jsonl"
+    spaced.write_text("\n".join(json.dumps(json.loads(line)) for line in own.read_bytes().splitlines()))
+    pd.testing.assert_frame_equal(frame(name, spaced), frame(name, own))
+
+
 def test_since_takes_ages() -> None:
     made = datetime.now(UTC) - timedelta(hours=3)
     run_id = f"{made:%Y%m%dT%H%M%S%f}-abcdef00"
