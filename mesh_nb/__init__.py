@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .core.plugins import register
     from .core.react_flow import from_react_flow
     from .core.run import Run, last_run, runs
+    from .core.tape import TapeMissError, record
     from .core.tools import Tool, tool
     from .frames._report import CostReport, cost_report, usage
     from .frames.calls import calls_df
@@ -88,6 +89,7 @@ _PUBLIC = {
     "StateValue": "core.modes",
     "StreamMessage": "core.modes",
     "StreamMode": "core.modes",
+    "TapeMissError": "core.tape",
     "Tool": "core.tools",
     "calls_df": "frames.calls",
     "cost_report": "frames._report",
@@ -103,6 +105,7 @@ _PUBLIC = {
     "compare": "notebook.compare",
     "last_run": "core.run",
     "limits": "providers._limits",
+    "record": "core.tape",
     "register": "core.plugins",
     "runs": "core.run",
     "tool": "core.tools",
@@ -140,6 +143,7 @@ __all__ = [
     "StateValue",
     "StreamMessage",
     "StreamMode",
+    "TapeMissError",
     "Tool",
     "__version__",
     "calls_df",
@@ -154,6 +158,7 @@ __all__ = [
     "messages_df",
     "nodes_df",
     "prices",
+    "record",
     "register",
     "runs",
     "runs_df",

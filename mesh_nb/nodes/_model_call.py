@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
+from ..core import tape
 from ..core.context import ExecutionContext, Message
 from ..core.errors import ToolError
 from ..core.events import EventType, ExecutionEvent
 from ..core.journal import Journal, key_of
 from ..providers._call import RESTART, ModelCall, Provider
 from ._budgeted import stream_of
+from ._taped import on_tape
 from ._tool_calls import ToolCall, work
 
 BAD_ROUNDS = 3
@@ -31,14 +34,14 @@ class Answer:
         self.key = key
         self.calls: list[ToolCall] = []
         self.metadata: dict[str, Any] = {}
-        self._text: list[str] = []
+        self._text = io.StringIO()
         self._by_id: dict[str, ToolCall] = {}
 
     def feed(self, event: ExecutionEvent) -> None:
         """Take in one event."""
         kind = event.type
         if kind == "token":
-            self._text.append(event.content)
+            self._text.write(event.content)
         elif kind == "tool_call_start":
             asks = event.metadata.get("needs_approval") is True
             if asks or event.metadata.get("executed_by") != "provider":
@@ -52,14 +55,14 @@ class Answer:
         elif kind == "response_metadata":
             self.metadata = event.metadata
         elif kind == "custom_data" and event.metadata.get("data_type") == RESTART:
-            self.calls, self._text, self._by_id = [], [], {}
+            self.calls, self._text, self._by_id = [], io.StringIO(), {}
         elif kind == "model_call_start" and self.key:
             event.metadata["call_key"] = self.key
 
     @property
     def text(self) -> str:
         """The answer's words, a refusal's too."""
-        return "".join(self._text)
+        return self._text.getvalue()
 
     @property
     def paused(self) -> bool:
@@ -170,7 +173,12 @@ def _source(
 ) -> AsyncGenerator[ExecutionEvent, None]:
     journal: Journal | None = context.journal if context is not None else None
     recorded = journal.call(key) if journal is not None else None
-    return stream_of(provider, call, context) if recorded is None else _again(recorded)
+    if recorded is not None:
+        return _again(recorded)
+    if (on := tape.current()) is not None:
+        run_id = context.run_id if context is not None else ""
+        return on_tape(lambda: stream_of(provider, call, context), key, call, on, run_id)
+    return stream_of(provider, call, context)
 
 
 async def _again(events: list[ExecutionEvent]) -> AsyncGenerator[ExecutionEvent, None]:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from ..core import templates
+from ..core import tape, templates
 from ..core._history import trimmed
 from ..core.attachments import FilePart, files_of, without_files
 from ..core.context import ExecutionContext, Message, as_text
@@ -23,6 +23,7 @@ from ..providers._resolve import resolve
 from ._model_call import converse
 from ._structured import Reader
 from ._structured import output_type as read_type
+from ._taped import keyless
 
 _CHOICES = ("auto", "none", "required")
 _KINDS: dict[str, tuple[str, Any]] = {
@@ -139,7 +140,8 @@ class LLMNode(BaseNode):
     def check(self) -> None:
         """Raise what would make a run fail: an unknown model, a missing key, options that do not fit."""
         provider, name = self._resolve()
-        provider.check(self._shaped(provider, dataclasses.replace(self._settings, model=name)))
+        call = keyless(dataclasses.replace(self._settings, model=name), tape.current())
+        provider.check(self._shaped(provider, call))
 
     def check_files(self, files: list[FilePart]) -> None:
         """Raise InputError, before a run starts, for attachments that the provider does not take."""
