@@ -1,0 +1,94 @@
+"""dynamic_tool_selector: of many tools, a model gets those that fit the question."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from ..core.context import ExecutionContext, as_text
+from ..core.errors import GraphValidationError, shown
+from ..core.events import EventType, ExecutionEvent
+from ..core.node import BaseNode
+from ..core.tools import Tool, as_tool
+from ._asking import ask, model_node
+from ._index import Index
+
+
+class DynamicToolSelectorNode(BaseNode):
+    """An llm node whose tools are chosen for each question, by their names and descriptions (BM25).
+
+    Parameters
+    ----------
+    tools : all there are, functions or Tools.
+    max_tools : how many the model gets at most. Where no more fit, it gets those; where none fits, the first.
+    always : names of tools that it always gets.
+    model, system_prompt : as for an llm node; model_options, its further options.
+
+    Which were chosen is a custom_data event, "data-tools-selected". The output is that of an llm node, and
+    `selected_tools`.
+    """
+
+    kind = "dynamic_tool_selector"
+
+    def __init__(
+        self,
+        id: str,
+        tools: Iterable[Callable[..., Any] | Tool] | None = None,
+        *,
+        max_tools: int = 5,
+        always: Iterable[str] = (),
+        model: str | None = None,
+        system_prompt: str | None = None,
+        model_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(id)
+        self.tools = [as_tool(t) for t in tools or ()]
+        if not self.tools:
+            raise GraphValidationError(f"Node {id!r} has no tools to choose from: pass a list of functions.")
+        number: Any = max_tools
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            raise GraphValidationError(f"Node {id!r}: max_tools={shown(max_tools)} is not 1 or more.")
+        names = [t.name for t in self.tools]
+        self.always = [always] if isinstance(always, str) else list(always)
+        for name in self.always:
+            if name not in names:
+                raise GraphValidationError(f"Node {id!r}: always= names {shown(name)}, which is no tool.")
+        self.max_tools = max_tools
+        self.templates = (system_prompt,) if system_prompt else ()
+        self._options: dict[str, Any] = {
+            "model": model,
+            "system_prompt": system_prompt,
+            **(model_options or {}),
+        }
+        self._all = model_node(id, {**self._options, "tools": self.tools})
+        self._index = Index([f"{' '.join(t.name.split('_'))}\n{t.description}" for t in self.tools])
+
+    def check(self) -> None:
+        """Raise what would make the model call fail."""
+        self._all.check()
+
+    def select(self, question: str) -> list[Tool]:
+        """Return the tools for a question, best first."""
+        ranked = [self.tools[n] for n, _ in self._index.search(question, len(self.tools))] or self.tools
+        first = [t for t in self.tools if t.name in self.always]
+        return [*first, *(t for t in ranked if t not in first)][: max(self.max_tools, len(first))]
+
+    async def run(self, input: Any, context: ExecutionContext) -> AsyncIterator[ExecutionEvent]:
+        """Choose tools and ask the model."""
+        chosen = self.select(as_text(input) or context.question)
+        names = [t.name for t in chosen]
+        yield ExecutionEvent(
+            EventType.CUSTOM_DATA,
+            content={"tools": names, "of": len(self.tools)},
+            metadata={"data_type": "data-tools-selected", "transient": False},
+        )
+        llm = model_node(self.id, {**self._options, "tools": chosen})
+        async with aclosing(ask(llm, input, context, words=True)) as events:
+            async for event in events:
+                if event.type == EventType.NODE_COMPLETE:
+                    event.output["selected_tools"] = names
+                yield event
+
+
+plugin = DynamicToolSelectorNode

@@ -1,0 +1,78 @@
+"""The conversation node: it asks a person until it knows every field."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from answer_server import AnswerServer
+
+from mesh_nb import GraphValidationError, NodeExecutionError, StateGraph
+
+
+def turn(message: str, **fields: str | None) -> str:
+    return json.dumps({"message": message, "fields": {"city": None, "day": None, **fields}})
+
+
+def graph(server: AnswerServer, **options: Any) -> StateGraph:
+    fields = {"city": "where the trip goes", "day": "when"}
+    graph = StateGraph().add_node(
+        *("trip", None, "conversation"),
+        extraction_fields=fields,
+        model_options=server.options("chat"),
+        **options,
+    )
+    return graph.set_entry_point("trip")
+
+
+async def answered(run: Any, *answers: str) -> Any:
+    """Answer the run's questions in turn."""
+    left = list(answers)
+    async for event in run:
+        if event.type == "interrupt":
+            run.edit(left.pop(0))
+    return await run
+
+
+async def test_it_asks_until_every_field_is_known() -> None:
+    turns = (
+        turn("Where to?"),
+        turn("When?", city="Rome"),
+        turn("Rome on Monday, then.", city="Rome", day="Monday"),
+    )
+    with AnswerServer(*turns) as server:
+        run = graph(server).run("Book me a trip.", display=False, on_no_answer="wait")
+        await answered(run, "to Rome", "on Monday")
+        bodies = server.bodies
+    assert run.output["fields"] == {"city": "Rome", "day": "Monday"}
+    assert run.output["content"] == "Rome on Monday, then."
+    assert run.output["turns"] == 2
+    assert [m["content"] for m in bodies[-1]["messages"][1:]] == [
+        *("Book me a trip.", "Where to?", "to Rome", "When?", "on Monday")
+    ]
+    asked = [e for e in run.events if e.type == "interrupt"]
+    assert [e.metadata["message"] for e in asked] == ["Where to?", "When?"]
+    assert [e.metadata["kind"] for e in asked] == ["input", "input"]
+    said = [e.content for e in run.events if e.type == "token"]
+    assert said == ["Where to?", "When?", "Rome on Monday, then."]
+
+
+async def test_so_many_questions_and_no_more() -> None:
+    with AnswerServer(turn("Where to?")) as server:
+        run = graph(server, max_turns=1).run("Hello.", display=False, on_no_answer="wait")
+        with pytest.raises(NodeExecutionError, match="1 questions were not enough to find out city, day"):
+            await answered(run, "hm")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({}, "needs extraction_fields="),
+        ({"extraction_fields": {"a b": "x"}}, "needs extraction_fields="),
+        ({"extraction_fields": {"a": "x"}, "max_turns": 0}, "max_turns=0 is not 1 or more"),
+    ],
+)
+def test_what_cannot_be(options: Any, says: str) -> None:
+    with pytest.raises(GraphValidationError, match=says):
+        StateGraph().add_node("trip", None, "conversation", **options)
