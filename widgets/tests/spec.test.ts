@@ -2,32 +2,9 @@
 import { tests } from "commonmark-spec";
 import { describe, expect, it } from "vitest";
 import { Blocks, type Block } from "../src/core/blocks";
-import { html } from "../src/core/markdown";
-
-/** GitHub's extensions, after the sections of its specification. */
-const GITHUB: Record<string, string[]> = {
-  tables: [
-    "| foo | bar |\n| --- | --- |\n| baz | bim |\n",
-    "| abc | defghi |\n:-: | -----------:\nbar | baz\n",
-    "| f\\|oo  |\n| ------ |\n| b `\\|` az |\n| b **\\|** im |\n",
-    "| abc | def |\n| --- | --- |\n| bar | baz |\n> bar\n",
-    "| abc | def |\n| --- | --- |\n| bar | baz |\nbar\n\nbar\n",
-    "| abc | def |\n| --- |\n| bar |\n",
-    "| abc | def |\n| --- | --- |\n| bar |\n| bar | baz | boo |\n",
-    "| abc | def |\n| --- | --- |\n",
-  ],
-  tasks: ["- [ ] foo\n- [x] bar\n", "- [x] foo\n  - [ ] bar\n  - [x] baz\n- [ ] bim\n", "1. [ ] one\n2. [X] two\n"],
-  strikethrough: ["~~Hi~~ Hello, ~there~ world!\n", "This ~~has a\n\nnew paragraph~~.\n", "This will ~~~not~~~ strike.\n"],
-  autolinks: [
-    "www.commonmark.org\n",
-    "Visit www.commonmark.org/help for more information.\n",
-    "www.google.com/search?q=Markup+(business)\n\n(www.google.com/search?q=Markup+(business))\n",
-    "http://commonmark.org\n\n(Visit https://encrypted.google.com/search?q=Markup+(business))\n",
-    "foo@bar.baz\n",
-    "hello@mail+xyz.example isn't valid, but hello+xyz@mail.example is.\n",
-  ],
-  "raw html": ["<strong> <title> <style> <em>\n\n<blockquote>\n  <xmp> is disallowed.  <XMP> is also disallowed.\n</blockquote>\n"],
-};
+import { html, sanitize } from "../src/core/markdown";
+import { Painter } from "../src/views/markdown";
+import { GITHUB } from "./gfm";
 
 /** A link that is defined in a later block, inside a quote: the one thing that a stream cannot know. */
 const LATE = new Set([218]);
@@ -58,6 +35,28 @@ function check(text: string): void {
   expect(tight(parts)).toBe(tight(whole));
 }
 
+/** Draw a text character by character: nodes of a finished block are never touched again. */
+function draw(text: string): void {
+  const root = document.createElement("div");
+  const painter = new Painter(root);
+  const touched: MutationRecord[] = [];
+  const seen: MutationObserver[] = [];
+  let stood = 0;
+  for (let end = 1; end <= text.length; end++) {
+    painter.paint(text.slice(0, end), false, [], () => true);
+    for (const observer of seen) touched.push(...observer.takeRecords());
+    expect(touched, text.slice(0, end)).toEqual([]);
+    const blocks = root.querySelectorAll(".chunk > .block");
+    expect(blocks.length).toBeGreaterThanOrEqual(stood);
+    for (; stood < blocks.length; stood++) {
+      const observer = new MutationObserver(() => undefined);
+      observer.observe(blocks[stood]!, { attributes: true, characterData: true, childList: true, subtree: true });
+      seen.push(observer);
+    }
+  }
+  for (const observer of seen) observer.disconnect();
+}
+
 describe("CommonMark", () => {
   for (const section of new Set(tests.map((t) => t.section))) {
     const examples = tests.filter((t) => t.section === section && !LATE.has(t.number));
@@ -71,12 +70,43 @@ describe("CommonMark", () => {
     });
   }
 
+  it("draws every block once", () => {
+    // A text of one or two lines is one block, or two: none is finished while more comes.
+    for (const { markdown } of tests) if (markdown.split("\n").length > 3) draw(markdown.replaceAll("→", "\t"));
+  });
+
   it("is all there", () => expect(tests.length).toBeGreaterThan(640));
 });
 
+/** What a reader sees of HTML: tags, links, alignment, boxes and words. */
+function seen(nodes: Iterable<Node>): string {
+  let out = "";
+  for (const node of nodes) {
+    if (node.nodeType === 3) out += node.nodeValue!.replace(/\s+/g, " ");
+    if (!(node instanceof HTMLElement)) continue;
+    const kept = ["href", "align", "checked"].filter((name) => node.hasAttribute(name));
+    const name = node.localName;
+    out += `<${[name, ...kept.map((k) => `${k}=${node.getAttribute(k)}`)].join(" ")}>${seen(node.childNodes)}</${name}>`;
+  }
+  return out.replace(/ ?(<\/?(?:p|ul|li|table|thead|tbody|tr|th|td|blockquote|input)\b[^>]*>) ?/g, "$1").trim();
+}
+
 describe("GitHub", () => {
   for (const [section, examples] of Object.entries(GITHUB))
-    it(section, () => {
-      for (const text of examples) check(text);
+    it(`${section} (${examples.length})`, () => {
+      for (const { text, html: theirs } of examples) {
+        check(text);
+        draw(text);
+        if (theirs === undefined) continue;
+        const blocks = new Blocks();
+        blocks.update(text, true);
+        blocks.advance();
+        const ours = blocks.frozen.flatMap((block) => [...sanitize(html(block, blocks.links, false)).childNodes]);
+        const wanted = document.createElement("div");
+        wanted.innerHTML = theirs;
+        expect(seen(ours), text).toBe(seen(wanted.childNodes));
+      }
     });
+
+  it("is all there", () => expect(Object.values(GITHUB).flat().length).toBeGreaterThanOrEqual(28));
 });
