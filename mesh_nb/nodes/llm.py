@@ -19,7 +19,7 @@ from ..core.events import EventType, ExecutionEvent
 from ..core.node import BaseNode
 from ..core.tools import Tool, as_tool
 from ..providers._call import ModelCall, Provider
-from ..providers._resolve import resolve
+from ..providers._resolve import resolve, vendor_of
 from ._model_call import converse
 from ._structured import Reader
 from ._structured import output_type as read_type
@@ -47,7 +47,9 @@ class LLMNode(BaseNode):
     model : "gpt-5", "openai/gpt-5", or whatever the server behind base_url calls it; None takes MESH_MODEL.
     provider, api : "openai", and "chat"; None finds them by the model's name.
     base_url, api_key : None takes OPENAI_BASE_URL and OPENAI_API_KEY, or what the provider uses.
-    client : an SDK client of your own (`openai.AsyncOpenAI`, `AsyncAzureOpenAI`), used as it is.
+    client : an SDK client of your own, used as it is: openai's AsyncOpenAI and AsyncAzureOpenAI, anthropic's
+        AsyncAnthropic, AsyncAnthropicBedrock, AsyncAnthropicVertex and others, an httpx2.AsyncClient for
+        Gemini. provider and api follow from it.
     system_prompt : a template, such as "Answer in French. The question was {{$question}}".
     history_tokens : how much of the session's history is sent, its latest turns, by an estimate of 4
         characters a token; None sends it all.
@@ -207,12 +209,13 @@ class LLMNode(BaseNode):
             raise ConfigurationError(
                 f'Node {self.id!r} has no model. Pass model= or set MESH_MODEL; model="demo" needs no key.'
             )
-        base_url = self._settings.base_url
-        if self._settings.client is not None and self.provider is None:
-            base_url = str(getattr(self._settings.client, "base_url", "")) or base_url
+        client, base_url = self._settings.client, self._settings.base_url
+        speaks = None if client is None else vendor_of(client)
+        if speaks is not None:
+            base_url = str(getattr(client, "base_url", "")) or base_url
         key = (model, os.environ.get("OPENAI_BASE_URL"))
         if self._resolved is None or self._resolved[0] != key:
-            self._resolved = key, resolve(model, self.provider, self.api, base_url)
+            self._resolved = key, resolve(model, self.provider or speaks, self.api, base_url)
         return self._resolved[1]
 
     def _preload(self) -> None:

@@ -12,6 +12,8 @@ from ..core.events import ExecutionEvent
 from ..core.tools import Tool
 
 _SECRET = re.compile("auth|key|token|secret|cookie|password", re.I)
+# Where the SDKs' clients, those for other clouds too, have their keys.
+_KEYS = ("api_key", "auth_token", "access_token", "aws_secret_key", "aws_session_token", "_azure_ad_token")
 
 RESTART = "data-restart"
 """data_type of the custom_data that says: the answer begins again, what came before in its call is void."""
@@ -64,9 +66,11 @@ class ModelCall:
     think_tags: bool = True
 
 
-def secret_headers(call: ModelCall) -> list[str]:
-    """Return the values of a call's own headers that may be keys, which no message may show."""
-    return [value for name, value in call.headers.items() if _SECRET.search(name)]
+def secrets(call: ModelCall, key: str | None) -> tuple[str, ...]:
+    """Return what no message may show: the key, those of a client of the user's own, headers with one."""
+    own = (getattr(call.client, name, None) for name in _KEYS)
+    held = (value for name, value in call.headers.items() if _SECRET.search(name))
+    return tuple(s for s in (key, *own, *held) if isinstance(s, str))
 
 
 class Provider(Protocol):

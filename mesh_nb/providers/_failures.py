@@ -189,7 +189,8 @@ def _from_status(error: Any, status: int, target: Target) -> ProviderError:
 
 def request_id_of(headers: Any, target: Target) -> str | None:
     """Return the id that the vendor gave a request, from the headers of its answer."""
-    found = headers.get("x-request-id") or headers.get("request-id")
+    names = ("x-request-id", "request-id", "x-amzn-requestid")
+    found = next((headers[name] for name in names if headers.get(name)), None)
     return target.scrub(found) if isinstance(found, str) else None
 
 

@@ -13,7 +13,7 @@ from ..core.errors import ConfigurationError, InputError
 from ..core.events import ExecutionEvent
 from . import _clients, _hosts
 from ._cache import with_cache_key
-from ._call import ModelCall, secret_headers
+from ._call import ModelCall, secrets
 from ._failures import Target
 from ._fetch import TIMEOUT, Fetched, Stored, fetch
 from ._kinds import check_files
@@ -132,10 +132,8 @@ def _target(call: ModelCall) -> tuple[Target, str | None]:
     address = base_url(call)
     provider, variable = _hosts.vendor(address)
     key = None if call.client is not None else _hosts.find_key(address, call.api_key) or _PLACEHOLDER
-    own = (key, getattr(call.client, "api_key", None), *secret_headers(call))
-    secrets = tuple(s for s in own if isinstance(s, str))
-    target = Target(provider, call.model, address, variable, call.idle_timeout, call.timeout, secrets)
-    return target, key
+    hidden, silence = secrets(call, key), call.idle_timeout
+    return Target(provider, call.model, address, variable, silence, call.timeout, hidden), key
 
 
 def _check_client(client: Any, api: str) -> None:

@@ -45,6 +45,13 @@ def resolve(
     raise _unknown(model)
 
 
+def vendor_of(client: Any) -> str | None:
+    """Return the vendor whose API a client of the user's own speaks, None where it does not say."""
+    if hasattr(client, "chat") or hasattr(client, "responses"):
+        return "openai"
+    return "anthropic" if hasattr(client, "messages") else None
+
+
 def _plugins() -> list[Any]:
     return [p for p in map(_plugin, plugins.names("provider")) if p is not None]
 

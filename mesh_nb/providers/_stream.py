@@ -16,6 +16,7 @@ import orjson
 
 from ..core.events import DELTAS, EventType, ExecutionEvent, dumps
 from ..core.prices import price
+from ._aws_frames import CONTENT_TYPE, unframed
 from ._blocks import native_event
 from ._call import ModelCall
 from ._failures import Target, explain, from_stream, incomplete, malformed, request_id_of
@@ -133,8 +134,11 @@ async def _open(
     """Send the request; return the answer's bytes, and the target with the id that the vendor gave it."""
     async with asyncio.timeout_at(deadline):
         response = await stack.enter_async_context(await exchange.send())
-    request_id = request_id_of(getattr(response, "headers", {}), exchange.target)
+    headers: Any = getattr(response, "headers", {})
+    request_id = request_id_of(headers, exchange.target)
     pieces = await stack.enter_async_context(contextlib.aclosing(response.iter_bytes()))
+    if str(headers.get("content-type", "")).startswith(CONTENT_TYPE):
+        pieces = await stack.enter_async_context(contextlib.aclosing(unframed(pieces)))
     return pieces, dataclasses.replace(exchange.target, request_id=request_id)
 
 

@@ -17,7 +17,7 @@ from . import _clients, _hosts
 from ._anthropic_request import messages_body
 from ._anthropic_thinking import MAX_TOKENS
 from ._anthropic_translate import Translator
-from ._call import ModelCall, secret_headers
+from ._call import ModelCall, secrets
 from ._failures import Target
 from ._fetch import TIMEOUT, Fetched, Stored, fetch
 from ._limits import limited
@@ -36,8 +36,8 @@ class Anthropic:
     """The Messages API as a provider, in API version 2026-10-21.
 
     The official SDK sends the request; its bytes are read here. `client=` takes an AsyncAnthropic of one's
-    own (Vertex, Foundry, another transport), which is used as it is. A turn that the API pauses ends with the
-    finish "pause"; sending the answer back continues it, which the llm node does.
+    own (Bedrock, Vertex, Foundry, another transport), which is used as it is. A turn that the API pauses ends
+    with the finish "pause"; sending the answer back continues it, which the llm node does.
     """
 
     vendor = "anthropic"
@@ -146,10 +146,8 @@ class Anthropic:
 def _target(call: ModelCall) -> tuple[Target, str | None]:
     """Return whom a call goes to, and with which key; a client of the user's own has its key itself."""
     key = None if call.client is not None else _key(call) or _PLACEHOLDER
-    own = (getattr(call.client, name, None) for name in ("api_key", "auth_token"))
-    secrets = tuple(s for s in (key, *own, *secret_headers(call)) if isinstance(s, str))
-    address, silence = _base_url(call), call.idle_timeout
-    return Target("anthropic", call.model, address, _VARIABLE, silence, call.timeout, secrets), key
+    address, silence, hidden = _base_url(call), call.idle_timeout, secrets(call, key)
+    return Target("anthropic", call.model, address, _VARIABLE, silence, call.timeout, hidden), key
 
 
 def _base_url(call: ModelCall) -> str:
@@ -175,11 +173,6 @@ def _check_client(client: Any) -> None:
     if not hasattr(client, "__aenter__"):
         raise InputError(
             f"client= is a {name}, which blocks the event loop: pass anthropic.Async{name} instead."
-        )
-    if name == "AsyncAnthropicBedrock":
-        raise InputError(
-            f"client= is an {name}, whose streams come in a binary framing of AWS: pass an"
-            " anthropic.AsyncAnthropicBedrockMantle instead."
         )
 
 

@@ -13,7 +13,7 @@ from ..core import prices
 from ..core.errors import ConfigurationError, InputError
 from ..core.events import ExecutionEvent
 from . import _clients, _gemini_http, _hosts, _vertex
-from ._call import ModelCall, secret_headers
+from ._call import ModelCall, secrets
 from ._failures import Target
 from ._gemini_request import gemini_body
 from ._gemini_translate import Translator
@@ -79,9 +79,8 @@ class Gemini:
         """Make the call and yield its events. Raises ProviderError after everything that had arrived."""
         base_url, vertex = _where(call)
         key, body = _key(call, vertex=vertex), self.request(call)
-        secrets = (*((key,) if key else ()), *secret_headers(call))
-        variable = _gemini_http.KEY_VARIABLES[0]
-        target = Target("gemini", call.model, base_url, variable, call.idle_timeout, call.timeout, secrets)
+        variable, hidden = _gemini_http.KEY_VARIABLES[0], secrets(call, key)
+        target = Target("gemini", call.model, base_url, variable, call.idle_timeout, call.timeout, hidden)
         url = _gemini_http.endpoint(base_url, call.model)
 
         async def prepare() -> None:
