@@ -10,23 +10,30 @@ from . import plugins
 from .compiled import Runnable
 from .edges import Retry
 from .errors import GraphValidationError, InvalidNodeTypeError, UnknownNameError, shown
+from .interrupts import check_timeout
 from .modes import take_event_mode
 from .node import BaseNode, Node
 from .tools import Tool
 
+ENGINE_OPTIONS = ("config", "event_mode", "node_timeout")
+"""Options that every node has."""
 
-def make_node(node_id: str, thing: Any, node_type: str | None, options: dict[str, Any]) -> tuple[Node, Retry]:
-    """Return the node and how often it is run again when it fails.
+
+def make_node(
+    node_id: str, thing: Any, node_type: str | None, options: dict[str, Any]
+) -> tuple[Node, Retry, float | None]:
+    """Return the node, how often it is run again when it fails, and how many seconds it may take.
 
     Raises InvalidNodeTypeError and UnknownNameError with the nearest known name, GraphValidationError when
     the thing cannot be a node.
     """
     options, retry = _settings(node_id, options)
     mode = take_event_mode(node_id, options)
+    timeout = check_timeout(options.pop("node_timeout", None), f"Node {node_id!r}: node_timeout=")
     node = _node(node_id, thing, node_type, options)
     if mode != "full":
         cast("Any", node).event_mode = mode
-    return node, retry
+    return node, retry, timeout
 
 
 def _node(node_id: str, thing: Any, node_type: str | None, options: dict[str, Any]) -> Node:
@@ -76,7 +83,7 @@ def _construct(node_id: str, label: str, made: type[Any], thing: Any, options: d
     if known is not None:
         for name in options:
             if name not in known:
-                raise UnknownNameError(f"option of {label}", name, known)
+                raise UnknownNameError(f"option of {label}", name, {*known, *ENGINE_OPTIONS})
     if thing is not None and not takes_thing:
         raise GraphValidationError(
             f"Node {node_id!r}: {label} takes options only, not {type(thing).__name__}."

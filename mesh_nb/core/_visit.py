@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, NamedTuple
 
 from ._ending import error_text
+from ._timeouts import limited
 from .channel import close
 from .context import ExecutionContext
 from .edges import Retry
@@ -78,11 +79,13 @@ def open_node(node: Any, input: Any, context: ExecutionContext) -> AsyncIterator
 
 
 async def retrying(
-    node: Any, input: Any, context: ExecutionContext, retry: Retry
+    node: Any, input: Any, context: ExecutionContext, retry: Retry, seconds: float | None = None
 ) -> AsyncGenerator[Any, None]:
-    """Yield a node's events, and node_retry before each further attempt."""
+    """Yield a node's events, and node_retry before each further attempt; seconds is what one may take."""
     for attempt in range(retry.max_retries + 1):
         source = open_node(node, input, context)
+        if seconds is not None:
+            source = limited(source, seconds)
         try:
             async for event in source:
                 yield event

@@ -11,6 +11,7 @@ from ._ending import node_failure
 from ._gate import gated
 from ._recorder import Recorder
 from ._relay import InnerEvent
+from ._timeouts import limited
 from ._visit import Visit, Way, open_node, retrying
 from .channel import Ended
 from .compiled import CompiledGraph
@@ -62,15 +63,22 @@ class Visits:
         self._record = self._recorder.record
         self._scheduler = Scheduler(graph.plan)
         self._failure: tuple[Visit, BaseException] | None = None
+        self._failed: tuple[Visit, BaseException] | None = None
         self._suspended = False
         self._journals: dict[tuple[int, int], Journal] = {}
 
-    def _fail(self, visit: Visit, error: BaseException) -> None:
-        """Take note of what ended a node: a failure is the run's, a missing answer is not."""
+    def _fail(self, visit: Visit, error: BaseException) -> list[ExecutionEvent]:
+        """Take note of what ended a node, and return the events that say so unless the run ends with it."""
+        if not isinstance(error, Unanswered) and self.context.fail_fast:
+            self._failure = visit, error
+            return []
+        if self._scheduler.limit is not None:
+            self._scheduler.limit += 1  # It stays active, so that nothing after it runs, but needs no room.
         if isinstance(error, Unanswered):
             self._suspended = True
-        else:
-            self._failure = visit, error
+            return []
+        self._failed = self._failed or (visit, error)
+        return self._node_error(visit, error)
 
     def _context_of(self, number: int) -> ExecutionContext:
         """Return the context for a node's visit of this number."""
@@ -94,10 +102,12 @@ class Visits:
         return self._open(index, context, visit.input)
 
     def _open(self, index: int, context: ExecutionContext, input: Any) -> AsyncIterator[Any]:
-        node, retries = self.graph.by_index[index], self.graph.retries
-        if index in retries:
-            return retrying(node, input, context, retries[index])
-        return open_node(node, input, context)
+        graph, node = self.graph, self.graph.by_index[index]
+        seconds = graph.timeouts.get(index) if graph.timeouts else None
+        if index in graph.retries:
+            return retrying(node, input, context, graph.retries[index], seconds)
+        source = open_node(node, input, context)
+        return source if seconds is None else limited(source, seconds)
 
     def _accept(self, visit: Visit, event: Any) -> Iterable[ExecutionEvent]:
         """Record an event of a node; node_complete is held until the generator has ended."""
@@ -177,8 +187,7 @@ class Visits:
         except Exception as e:  # noqa: BLE001  a node may raise anything: the run fails by it
             error = e
         if self._failure is None or isinstance(error, Unanswered):
-            self._fail(visit, error)
-            return ()
+            return self._fail(visit, error)
         return self._node_error(visit, error)
 
     async def _decide(self, visit: Visit, output: Any) -> None:

@@ -40,6 +40,8 @@ class Runnable(Again, Views):
         background: bool = False,
         on_no_answer: Policy | None = None,
         max_concurrency: int | None = None,
+        timeout: float | None = None,
+        fail_fast: bool = True,
         budget_usd: float | None = None,
         max_tokens: int | None = None,
         max_model_calls: int | None = None,
@@ -54,8 +56,7 @@ class Runnable(Again, Views):
         session_id : runs of one session share chat history and state.
         variables : values for `{{$vars.name}}`.
         files : attachments, a list of paths, bytes, (name, bytes), PIL images, matplotlib figures or
-            DataFrames (sent as CSV), at most 20 MB in all. The first nodes get them as neutral parts under
-            `files` of their input; an llm node shows them to its model.
+            DataFrames (as CSV), at most 20 MB in all: neutral parts under `files` of the first nodes' input.
         backend : where the log goes; None logs to the project's `.mesh/` directory.
         display : False shows nothing; None shows the run where a notebook can.
         background : True keeps it running when the cell ends.
@@ -63,6 +64,8 @@ class Runnable(Again, Views):
             for `run.approve()`, `run.reject()` and `run.edit()`; "stop" ends it as interrupted, so that the
             answer resumes it; "deny" and "allow" answer it. None waits where there are buttons, else stops.
         max_concurrency : how many nodes run at once, None for all that can.
+        timeout : seconds that the run may take, waiting for people included.
+        fail_fast : a node that fails cancels those that run beside it; False lets them come to their end.
         budget_usd, max_tokens, max_model_calls, unpriced, on_budget : what the run may spend, see `Budget`:
             a call that would cross a limit is not sent.
 
@@ -81,6 +84,8 @@ class Runnable(Again, Views):
             background=background,
             on_no_answer=on_no_answer,
             max_concurrency=max_concurrency,
+            timeout=timeout,
+            fail_fast=fail_fast,
             budget=Budget.of(budget_usd, max_tokens, max_model_calls, unpriced, on_budget),
         )
 
@@ -96,6 +101,8 @@ class Runnable(Again, Views):
         nested: bool = False,
         on_no_answer: Policy | None = None,
         max_concurrency: int | None = None,
+        timeout: float | None = None,
+        fail_fast: bool = True,
         budget_usd: float | None = None,
         max_tokens: int | None = None,
         max_model_calls: int | None = None,
@@ -122,6 +129,8 @@ class Runnable(Again, Views):
             nested=nested,
             on_no_answer=on_no_answer,
             max_concurrency=max_concurrency,
+            timeout=timeout,
+            fail_fast=fail_fast,
             budget=Budget.of(budget_usd, max_tokens, max_model_calls, unpriced, on_budget),
         )
 
@@ -162,6 +171,7 @@ class CompiledGraph(Runnable):
         outputs: tuple[str, ...] = (),
         pauses: Mapping[str, tuple[Pause, ...]] | None = None,
         inner: Mapping[str, Mapping[str, CompiledGraph]] | None = None,
+        timeouts: Mapping[str, float] | None = None,
     ) -> None:
         self.graph_id = graph_id
         self.inner: Mapping[str, Mapping[str, CompiledGraph]] = inner or {}
@@ -176,6 +186,7 @@ class CompiledGraph(Runnable):
         self.by_index: list[Any] = [None, *nodes.values()]
         self.aggregators = {index[i]: f for i, f in aggregators.items()}
         self.retries = {index[i]: r for i, r in retries.items()}
+        self.timeouts = {index[i]: s for i, s in (timeouts or {}).items()}
         self.pauses = {index[i]: p for i, p in (pauses or {}).items()}
         # What these nodes' run() would do, without a generator.
         self.direct: dict[int, Callable[[Any, Any], Any]] = {
@@ -185,6 +196,7 @@ class CompiledGraph(Runnable):
             and inspect.iscoroutinefunction(getattr(type(node), "execute", None))
             and n not in self.aggregators
             and n not in self.retries
+            and n not in self.timeouts
             and n not in self.pauses
         }
         self.checks = [c for c in map(_check_of, nodes.values()) if c is not None]
@@ -207,6 +219,7 @@ class CompiledGraph(Runnable):
             self.outputs,
             {ids[i]: p for i, p in self.pauses.items()},
             self.inner,
+            {ids[i]: s for i, s in self.timeouts.items()},
         )
         graph.awaited, graph.reducers = self.awaited, self.reducers
         return graph

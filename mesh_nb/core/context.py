@@ -32,6 +32,7 @@ class ExecutionContext:
     visit, repeats, inner, reducers : which visit of the node this is, whether there can be others, the
         compiled graphs that nodes run themselves, by node id and name, and the graph's reducers.
     budget : what the run may spend, None without limits.
+    fail_fast : whether a node that fails cancels those that run beside it.
 
     One context may serve several runs at once: each run works on its own copy, and writes its state and
     history back when it completes.
@@ -56,6 +57,7 @@ class ExecutionContext:
         default_factory=dict[str, Any], repr=False
     )
     budget: Budget | None = dataclasses.field(default=None, repr=False)
+    fail_fast: bool = True
 
     def for_run(self, run_id: str, input: Any) -> ExecutionContext:
         """Return the private copy that one run works on."""
@@ -72,6 +74,7 @@ class ExecutionContext:
             run_id,
             self.desk,
             budget=self.budget,
+            fail_fast=self.fail_fast,
         )
 
     def with_iteration(self, iteration: dict[str, Any], visit: int | None = None) -> ExecutionContext:
@@ -97,6 +100,7 @@ class ExecutionContext:
             self.inner,
             self.reducers,
             self.budget,
+            self.fail_fast,
         )
 
     @property

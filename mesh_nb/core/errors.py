@@ -8,7 +8,9 @@ MeshError
 ├── ConfigurationError            a key, model or setting is missing; says which to set
 ├── InputError                    what the caller passed cannot be used
 ├── VariableResolutionError       a {{template}} names something that does not exist
-├── NodeExecutionError            .node_id .cause .run: a node failed; out of the iterator and `await run`
+├── RunError                      .run: ended a run; out of the iterator and `await run`
+│   ├── NodeExecutionError        .node_id .cause: a node failed
+│   └── RunTimeoutError           .seconds: the run took longer than its timeout   (also a TimeoutError)
 ├── InnerFailure                  .node_id .cause: the same, inside a node that runs others
 ├── ProviderError                 .provider .model .status .request_id .retry_after .retryable
 │   ├── AuthenticationError       401, 403
@@ -17,6 +19,7 @@ MeshError
 │   └── StreamTimeoutError        silent for longer than idle_timeout
 ├── ToolError                     .tool: a tool failed or was called wrongly
 ├── BudgetExceededError           .spent .limit
+├── NodeTimeoutError              .seconds: a node took longer than its node_timeout   (also a TimeoutError)
 ├── RejectedError                 .reason: a person, a policy or a timeout said no
 ├── Unanswered                    .interrupt_id: nobody answers here; ends the run as interrupted
 └── RunNotFoundError              .run_id
@@ -125,11 +128,16 @@ class VariableResolutionError(MeshError, LookupError):
     """A template names something that does not exist."""
 
 
-class NodeExecutionError(MeshError):
+class RunError(MeshError):
+    """A run ended by this. `run` is the Run with everything it had obtained, where it came out of one."""
+
+    run: Any = None
+
+
+class NodeExecutionError(RunError):
     """A node failed.
 
-    Parameters: node_id; cause, the exception the node raised (also `__cause__`). `run` is the Run with
-    everything it had obtained, where the failure came out of a Run.
+    Parameters: node_id; cause, the exception the node raised (also `__cause__`).
     """
 
     def __init__(self, node_id: str, cause: BaseException) -> None:
@@ -137,7 +145,6 @@ class NodeExecutionError(MeshError):
             node_id, cause = cause.node_id, cause.cause
         self.node_id, self.cause = node_id, cause
         self.original_error = cause
-        self.run: Any = None
         text = str(cause) if isinstance(cause, MeshError) else told(cause)
         super().__init__(f"Node {shown(node_id)} failed: {text}")
 
@@ -230,6 +237,28 @@ class BudgetExceededError(MeshError):
     def __init__(self, message: str, *, spent: float, limit: float) -> None:
         self.spent, self.limit = spent, limit
         super().__init__(message)
+
+
+class NodeTimeoutError(MeshError, TimeoutError):
+    """A node took longer than its `node_timeout`; it fails by this.
+
+    Parameters: seconds, that it had.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(f"it took longer than its node_timeout of {seconds:g} s.")
+
+
+class RunTimeoutError(RunError, TimeoutError):
+    """A run took longer than its `timeout`; `run.resume()` goes on.
+
+    Parameters: seconds, that it had.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(f"The run took longer than its timeout of {seconds:g} s.")
 
 
 class RejectedError(MeshError):

@@ -12,13 +12,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from typing import Any
 
 from ._ending import error_text, final_output, status_of, write_back
+from ._timeouts import until
 from ._visit import Visit
 from ._visits import Visits
 from .backend import Backend
 from .channel import Channel, Ended, close
 from .compiled import CompiledGraph
 from .context import ExecutionContext, preview
-from .errors import NodeExecutionError
+from .errors import NodeExecutionError, RunTimeoutError
 from .events import DELTAS, EventType, ExecutionEvent
 from .interrupts import Policy
 from .node import NodeResult
@@ -41,6 +42,7 @@ class Execution(Visits):
     context : the run's own copy of the context.
     past : what the log of the run has already, when it is resumed; caller, the context that state and history
         go back to, when it is not `context`.
+    timeout : seconds that the run may take; deadline, when they are over, by the clock of its loop.
     tail : events that were recorded and not yielded because the consumer had left, such as those that close a
         cancelled call; complete when the generator is closed.
     """
@@ -60,10 +62,17 @@ class Execution(Visits):
         super().__init__(graph, input, context, run_id, on_no_answer)
         self._past = past
         self.tail: list[ExecutionEvent] = []
+        self.timeout: float | None = None
+        self.deadline: float | None = None
         self._caller = caller or context
         self._state = dict(context.state)
         self._backend = backend
         self._rest: Iterator[ExecutionEvent] = iter(())
+
+    def events(self) -> AsyncGenerator[ExecutionEvent, None]:
+        """Run, and yield every event after it was recorded. Raises NodeExecutionError when a node fails,
+        RunTimeoutError after `timeout` seconds."""
+        return self.recorded() if self.timeout is None else until(self, self.timeout)
 
     def __aiter__(self) -> AsyncIterator[ExecutionEvent]:
         return self.events()
@@ -88,8 +97,8 @@ class Execution(Visits):
         self._scheduler.limit = limit
 
     # Nothing here may refer to the generator: that cycle would keep a stream open after a break.
-    async def events(self) -> AsyncGenerator[ExecutionEvent, None]:
-        """Run, and yield every event after it was recorded."""
+    async def recorded(self) -> AsyncGenerator[ExecutionEvent, None]:
+        """Run without regard to the timeout, and yield every event after it was recorded."""
         self._recorder.open(self._backend, self.context, self._past)
         direct, choices, plan = self.graph.direct, self.graph.choices, self.graph.plan
         take, make, ids, loops = self._scheduler.take, self._recorder.make, plan.ids, plan.loops
@@ -109,7 +118,7 @@ class Execution(Visits):
                     finally:
                         await self._leave(channel)
                     continue
-                index, value, number = batch[0]
+                (index, value, number), ending = batch[0], list[ExecutionEvent]()
                 visit = Visit(index, ids[index], value, number)
                 yield make(_NODE_START, visit, time.time())
                 source: Any = None
@@ -131,15 +140,15 @@ class Execution(Visits):
                                 for recorded in self._handing(self._accept(visit, event)):
                                     yield recorded
                         source = None
-                        if index in choices and visit.done:
-                            await self._decide(visit, visit.done.output)
-                        for recorded in self._handing(self._completed(visit)):
-                            yield recorded
+                        ending = await self._finished(visit)
                 except Exception as error:  # noqa: BLE001  a node may raise anything: the run fails by it
-                    self._fail(visit, error)
+                    ending = self._fail(visit, error)
                 finally:
                     if source is not None:
                         await close(source)
+                if ending:
+                    for recorded in self._handing(ending):
+                        yield recorded
             for recorded in self._handing(self._end()):
                 yield recorded
             self._raise_failure()
@@ -149,9 +158,15 @@ class Execution(Visits):
         finally:
             self._recorder.close()
 
+    async def _finished(self, visit: Visit) -> list[ExecutionEvent]:
+        """Ask the edges of a node that has ended well, and return its last events."""
+        if visit.index in self.graph.choices and visit.done:
+            await self._decide(visit, visit.done.output)
+        return self._completed(visit)
+
     def _raise_failure(self) -> None:
-        if self._failure is not None:
-            visit, error = self._failure
+        if failed := self._failure or self._failed:
+            visit, error = failed
             raise NodeExecutionError(visit.node_id, error) from error
 
     def _launch(self, channel: Channel[Visit], batch: list[tuple[int, Any, int]]) -> list[ExecutionEvent]:
@@ -282,9 +297,10 @@ class Execution(Visits):
 
     def _end(self) -> list[ExecutionEvent]:
         """Record how the run ended."""
-        if self._failure is not None:
-            visit, error = self._failure
-            events = [*self._node_error(visit, error), *self._recorder.close_blocks("cancelled")]
+        if failed := self._failure or self._failed:
+            visit, error = failed
+            events = [] if self._failure is None else self._node_error(visit, error)
+            events += self._recorder.close_blocks("cancelled")
             text = str(NodeExecutionError(visit.node_id, error))
             return [*events, self._recorder.ending(EventType.EXECUTION_ERROR, status_of(error), error=text)]
         if self._suspended:
@@ -301,5 +317,7 @@ class Execution(Visits):
         if not self._recorder.ended:
             left = isinstance(error, _LEFT)
             status, text = ("cancelled", "The run was cancelled.") if left else ("failed", error_text(error))
+            if left and self.deadline is not None and asyncio.get_running_loop().time() >= self.deadline:
+                status, text = "timeout", str(RunTimeoutError(self.timeout or 0))
             self.tail += self._recorder.close_blocks("cancelled")
             self.tail.append(self._recorder.ending(EventType.EXECUTION_ERROR, status, error=text))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, cast
 
 from . import plugins
 from .attachments import files_of, with_files
@@ -11,10 +11,11 @@ from .backend import Backend
 from .budget import Budget
 from .compiled import CompiledGraph
 from .context import ExecutionContext
+from .errors import InputError, shown
 from .events import ExecutionEvent
 from .execution import Execution
 from .graph import StateGraph
-from .interrupts import Answer, Policy, check_policy
+from .interrupts import Answer, Policy, check_policy, check_timeout
 from .modes import EventModes, StreamMode, adapted, stream_mode
 from .resume import budget_of, context_of, past_of
 from .run import new_run_id
@@ -44,6 +45,8 @@ class Executor:
         files: Any = None,
         on_no_answer: Policy = "stop",
         max_concurrency: int | None = None,
+        timeout: float | None = None,
+        fail_fast: bool = True,
         budget: Budget | None = None,
     ) -> AsyncGenerator[ExecutionEvent, None]:
         """Run the graph and yield its events as they happen.
@@ -58,10 +61,13 @@ class Executor:
         on_no_answer : what becomes of a question to a person: "stop" ends with execution_complete of status
             "interrupted", "wait" waits for `Execution.desk`, "deny" and "allow" answer it.
         max_concurrency : how many nodes run at once, None for all that can.
+        timeout : seconds that the run may take, its reader's included.
+        fail_fast : a node that fails cancels those that run beside it; False lets them come to their end.
         budget : what the run may spend, a new `mesh_nb.Budget(usd=, max_tokens=, max_model_calls=)`.
 
-        Raises what a node's `check()` raises before anything is started, and NodeExecutionError out of the
-        iterator when a node fails. Leaving the loop closes everything that is open.
+        Raises what a node's `check()` raises before anything is started, out of the
+        iterator NodeExecutionError when a node fails and RunTimeoutError when the time is over. Leaving the
+        loop closes everything that is open.
         """
         events = self.start(
             input,
@@ -70,6 +76,8 @@ class Executor:
             files=files,
             on_no_answer=on_no_answer,
             max_concurrency=max_concurrency,
+            timeout=timeout,
+            fail_fast=fail_fast,
             budget=budget,
         ).events()
         return self._modes.over(events) if self._modes else events
@@ -99,6 +107,8 @@ class Executor:
         files: Any = None,
         on_no_answer: Policy = "stop",
         max_concurrency: int | None = None,
+        timeout: float | None = None,
+        fail_fast: bool = True,
         budget: Budget | None = None,
     ) -> Execution:
         """Return an Execution, which begins when it is iterated; parameters and errors as for `execute`."""
@@ -107,7 +117,9 @@ class Executor:
         if files is not None:
             input = with_files(input, files)
             self._check_files(input)
-        limit = check_concurrency(max_concurrency)
+        limit, seconds = check_concurrency(max_concurrency), check_timeout(timeout)
+        if not isinstance(cast("Any", fail_fast), bool):
+            raise InputError(f"fail_fast= is True or False, not {shown(fail_fast)}.")
         execution = Execution(
             self.graph,
             self.backend,
@@ -116,8 +128,9 @@ class Executor:
             run_id or new_run_id(),
             on_no_answer=check_policy(on_no_answer),
         )
-        execution.context.budget = budget
+        execution.context.budget, execution.context.fail_fast = budget, fail_fast
         execution.limit_concurrency(limit)
+        execution.timeout = seconds
         return execution
 
     def resume(

@@ -43,6 +43,7 @@ class StateGraph(Pausing, GraphJson, Runnable):
         self._branches: dict[Any, Branch] = {}
         self._aggregators: dict[str, Callable[[dict[str, Any]], Any]] = {}
         self._retries: dict[str, Retry] = {}
+        self._timeouts: dict[str, float] = {}
         self._outputs: dict[str, bool] = {}
         self._reducers: dict[str, Callable[[Any, Any], Any]] = {}
         self._ids: dict[int, tuple[str, Any]] = {}
@@ -64,7 +65,8 @@ class StateGraph(Pausing, GraphJson, Runnable):
         node_type : "llm", "agent", "tool", "condition" or a registered name; functions and nodes need none.
         options : options of the node type. A failing node is run again with
             `config={"retry": {"max_retries": 2, "delay": 1.0, "backoff": 2.0}}` (delay in seconds;
-            `"jitter": True` spreads it); `event_mode=` says which of its events are seen.
+            `"jitter": True` spreads it); `event_mode=` says which of its events are seen; `node_timeout=`
+            seconds is what each attempt may take, questions to people not counted.
 
         Raises InvalidNodeTypeError or UnknownNameError for an unknown type or option, with the nearest known
         name; GraphValidationError when the id is taken.
@@ -80,12 +82,15 @@ class StateGraph(Pausing, GraphJson, Runnable):
                 f"Node {node_id!r} is already in this graph. Give the new one another id, or run the cell"
                 " that makes the graph (StateGraph()) again."
             )
-        node, retry = make_node(node_id, node_or_config, node_type, options)
+        node, retry, timeout = make_node(node_id, node_or_config, node_type, options)
         self._retries.pop(node_id, None)
+        self._timeouts.pop(node_id, None)
         self._put(here, self.nodes, node_id, node)
         self._recipes[node_id] = Recipe(node_or_config, node_type, dict(options))
         if retry.max_retries:
             self._put(here, self._retries, node_id, retry)
+        if timeout is not None:
+            self._put(here, self._timeouts, node_id, timeout)
         if callable(node_or_config):
             self._ids[id(node_or_config)] = node_id, node_or_config
         return self
@@ -342,6 +347,7 @@ class StateGraph(Pausing, GraphJson, Runnable):
             {k: r for k, r in self._retries.items() if k in found.nodes},
             pauses=self._pauses_of(found.nodes),
             inner=found.inner,
+            timeouts={k: s for k, s in self._timeouts.items() if k in found.nodes},
         )
 
     def _routed(self) -> tuple[list[Edge], list[Branch]]:

@@ -130,13 +130,13 @@ class _Inner(Execution):
             return self.context.with_iteration(self.context.iteration, number)
         return super()._context_of(number)
 
-    def _fail(self, visit: Any, error: BaseException) -> None:
+    def _fail(self, visit: Any, error: BaseException) -> list[ExecutionEvent]:
         if isinstance(error, Unanswered):
             self.unanswered = error
-        super()._fail(visit, error)
+        return super()._fail(visit, error)
 
     def _end(self) -> list[ExecutionEvent]:
-        if self._failure is None and self.unanswered is None:
+        if self._failure is None and self._failed is None and self.unanswered is None:
             named = {i: self.context.outputs.get(i) for i in self.graph.outputs}
             leaves = named or self._scheduler.leaves()
             self.result = next(iter(leaves.values())) if len(leaves) == 1 else final_output(leaves)

@@ -20,7 +20,7 @@ from ._files import RunFile, save_all
 from ._fold import Fold
 from ._summary import RunList, RunSummary, line
 from .backend import Backend, StoredRun
-from .errors import MeshError, MeshInterrupted, NodeExecutionError, RunNotFoundError, is_interrupt, told
+from .errors import MeshError, MeshInterrupted, RunError, RunNotFoundError, is_interrupt, told
 from .events import ENDINGS, EventType, ExecutionEvent, Source
 from .modes import Lens
 
@@ -275,8 +275,8 @@ class Run(Answering):
     def result(self) -> Run:
         """Return the run when it has ended well; else raise what ended it.
 
-        Raises NodeExecutionError when it failed, asyncio.CancelledError when it was cancelled
-        (MeshInterrupted in a notebook's cell).
+        Raises NodeExecutionError when it failed, RunTimeoutError when its time was over,
+        asyncio.CancelledError when it was cancelled (MeshInterrupted in a notebook's cell).
         """
         from .runner import in_cell
 
@@ -322,7 +322,7 @@ class Run(Answering):
             self._cancelled = True
         except Exception as error:  # noqa: BLE001  kept, and raised to whoever awaits the run
             self.exception = error
-            if isinstance(error, NodeExecutionError):
+            if isinstance(error, RunError):
                 error.run = self
         except BaseException as error:
             if is_interrupt(error):

@@ -48,6 +48,8 @@ def start(
     background: bool = False,
     on_no_answer: Policy | None = None,
     max_concurrency: int | None = None,
+    timeout: float | None = None,
+    fail_fast: bool = True,
     budget: Budget | None = None,
 ) -> Run:
     """Start a run of a compiled graph and return it; parameters as for `graph.run`.
@@ -73,6 +75,8 @@ def start(
         files=files,
         on_no_answer=policy,
         max_concurrency=max_concurrency,
+        timeout=timeout,
+        fail_fast=fail_fast,
         budget=budget,
     )
     run = Run(run_id, graph=graph, session_id=context.session_id)
@@ -136,6 +140,8 @@ def run_sync(
     nested: bool = False,
     on_no_answer: Policy | None = None,
     max_concurrency: int | None = None,
+    timeout: float | None = None,
+    fail_fast: bool = True,
     budget: Budget | None = None,
 ) -> Run:
     """Run a compiled graph to its end while this thread waits; parameters as for `graph.run`.
@@ -157,6 +163,8 @@ def run_sync(
         "backend": backend,
         "display": display,
         "max_concurrency": max_concurrency,
+        "timeout": timeout,
+        "fail_fast": fail_fast,
         "budget": budget,
         # Nothing that a page sends is heard while this thread waits.
         "on_no_answer": "stop" if on_no_answer is None else on_no_answer,
