@@ -81,7 +81,7 @@ class FileBackend:
 
         Raises RunNotFoundError, and InputError when the run still runs or another process resumes it.
         """
-        parts = self._parts(run_id)
+        parts = self.parts(run_id)
         busy = InputError(f"Run {run_id!r} is still running, or being resumed by another process.")
         if self._live(parts[-1])[0] and not _has_ended(parts[-1]):
             raise busy
@@ -100,7 +100,7 @@ class FileBackend:
         if not isinstance(run_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise RunNotFoundError(run_id, self.run_ids())
         try:
-            parts = self._parts(run_id)
+            parts = self.parts(run_id)
             blobs = self._blobs(parts[0])
             live, note = self._live(parts[-1])
             header, events, problems = read(parts, blobs, live=live)
@@ -129,7 +129,7 @@ class FileBackend:
         Raises RunNotFoundError.
         """
         try:
-            parts = self._parts(run_id)
+            parts = self.parts(run_id)
             head, tail = ends(parts[0])
             if parts[1:]:
                 tail = [line for part in ends(parts[-1]) for line in part]
@@ -148,7 +148,7 @@ class FileBackend:
         Raises RunNotFoundError.
         """
         try:
-            for path in [run] if isinstance(run, Path) else self._parts(run):
+            for path in [run] if isinstance(run, Path) else self.parts(run):
                 yield from matching(path, needles)
         except OSError:
             raise RunNotFoundError(str(run), self.run_ids()) from None
@@ -165,8 +165,11 @@ class FileBackend:
         except OSError:
             raise RunNotFoundError(run_id) from None
 
-    def _parts(self, run_id: str) -> list[Path]:
-        """Return the files of a run, oldest first."""
+    def parts(self, run_id: str) -> list[Path]:
+        """Return the files of a run, oldest first: one, and one more for each time it was resumed.
+
+        Raises RunNotFoundError.
+        """
         parts = [self._path(run_id)]
         while (path := parts[0].with_name(f"{run_id}.r{len(parts)}.jsonl")).exists():
             parts.append(path)

@@ -13,7 +13,7 @@ from ..core import plugins
 from ..core.errors import InputError, UnknownNameError
 from ..core.run import Run, runs
 from ..frames._load import began, moment
-from ..frames._packed import compact, drop, packs
+from ..frames._packed import compact, drop, packs, whole_log
 from ..frames._progress import watched
 
 _REF = re.compile(rb'_ref":"([0-9a-f]{64})"')
@@ -108,7 +108,9 @@ def prune_runs(backend: Any, given: Any) -> int:
         _say("\n".join([*old, f"{len(old):,} runs would be deleted."]))
         return 0
     for run in _watched(old, "Deleting"):
-        (backend.folder / "runs" / f"{run}.jsonl").unlink(missing_ok=True)
+        # The first part last: the others are found by it.
+        for path in reversed(backend.parts(run)):
+            path.unlink(missing_ok=True)
     if old:
         drop(backend.folder, set(old))
     blobs = _orphans(backend) if old else []
@@ -140,10 +142,8 @@ def verify_runs(backend: Any, given: Any) -> int:
     for run in _watched(ids, "Verifying"):
         problems += [f"{run}: {problem}" for problem in backend.load(run).problems]
         pack = packed.get(run)
-        if pack is not None:
-            data = (backend.folder / "runs" / f"{run}.jsonl").read_bytes()
-            if b"\n".join(pack.lines(run, ())) != data:
-                problems.append(f"{run}: packed/{pack.path.name} differs from the log.")
+        if pack is not None and b"\n".join(pack.lines(run, ())) != whole_log(backend.parts(run))[0]:
+            problems.append(f"{run}: packed/{pack.path.name} differs from the log.")
     _say("\n".join([*map(_plain, problems), f"{len(ids):,} runs, {len(problems):,} problems."]))
     return 1 if problems else 0
 

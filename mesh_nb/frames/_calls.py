@@ -17,6 +17,9 @@ TYPES = (
     EventType.CUSTOM_DATA,
 )
 RETRY = "data-retry"
+_AGAIN = (("reused", "reused"), ("replayed", "replay"), ("cached", "cache"))
+"""Marks of a call that was not made, and the words for it: reused from the run that this one was forked from,
+replayed from a tape, taken from a cache."""
 PRICES = ("current", "logged")
 
 
@@ -32,8 +35,9 @@ class Calls:
 
     Parameters: price, as for `priced`; done, called with the seq and the record of each call that has ended,
     and by `close` of each that was cut off. A record has the metadata of both events and, beside them,
-    node_id, session_id, graph_id, started_at (seconds), attempt, visit, retries, price ({usd, source, date})
-    and tokens_per_second.
+    node_id, session_id, graph_id, started_at (seconds), attempt, visit, retries, price ({usd, source, date}),
+    tokens_per_second, answered_by, original_cost_usd, and spent: its usage, empty where it was not asked
+    anew.
     """
 
     def __init__(self, price: str, done: Callable[[int, dict[str, Any]], None]) -> None:
@@ -48,7 +52,10 @@ class Calls:
             begun, retries = self._open.pop(self._begin_of(event), (None, 0))
             self._finish(event, begun, retries)
         elif kind == EventType.MODEL_CALL_START:
-            self._open[_key(event)] = (event, 0)
+            key = _key(event)
+            if key in self._open:  # an id that came again: the first call was cut off
+                self._finish(None, *self._open[key])
+            self._open[key] = (event, 0)
         elif kind == EventType.EXECUTION_START:
             self._run = {key: metadata.get(key) or None for key in ("session_id", "graph_id")}
         elif kind == EventType.CUSTOM_DATA and metadata.get("data_type") == RETRY:
@@ -85,8 +92,19 @@ class Calls:
         known["attempt"], known["visit"] = known.get("attempt", 0), known.get("visit", 0)
         known["retries"], known["started_at"] = retries, started
         known["price"] = self._cost(known, started) if event is not None else {}
+        self._answered(known)
         known["tokens_per_second"] = _speed(known)
         self._done(found.seq, {**known, **self._run})
+
+    def _answered(self, known: dict[str, Any]) -> None:
+        """Say who answered; what was not asked anew cost nothing and used no tokens."""
+        by = next((word for name, word in _AGAIN if known.get(name)), "model")
+        known["answered_by"] = by
+        known["spent"] = known.get("usage") if by == "model" else {}
+        if by == "reused" and known["price"]:
+            known["original_cost_usd"] = known["price"]["usd"]
+        if by != "model":
+            known["price"] = {"usd": 0.0, "source": by}
 
     def _cost(self, known: dict[str, Any], started: float) -> dict[str, Any]:
         price = self._price(known, started)

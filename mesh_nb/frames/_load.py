@@ -228,10 +228,19 @@ def _named(source: str | os.PathLike[str], types: tuple[str, ...], since: float 
         return _folder(path.parent if path.name == "runs" else path, types, since)
     if path.is_file():
         name = path.name.removesuffix(".jsonl")
-        return iter([_read(file_backend(None), path, name, types)])
+        return iter([_read(file_backend(None), [path, *_later(path)], name, types)])
     raise InputError(
         f"There is no log at {shown(str(path))}: name a project, a .mesh folder or a .jsonl file."
     )
+
+
+def _later(path: Path) -> Iterator[Path]:
+    """Yield the parts that were added to the log of a run when it was resumed."""
+    for number in itertools.count(1):
+        part = path.with_name(f"{path.stem}.r{number}{path.suffix}")
+        if not part.is_file():
+            return
+        yield part
 
 
 def _folder(home: Path | None, types: tuple[str, ...], since: float | None) -> Iterator[Log]:
@@ -283,10 +292,11 @@ def file_backend(home: Path | None) -> Any:
     return plugins.find("backend", "file")(home)
 
 
-def _read(backend: Any, run: str | Path, name: str, types: tuple[str, ...]) -> Log:
+def _read(backend: Any, run: str | list[Path], name: str, types: tuple[str, ...]) -> Log:
     # A quote inside a JSON string is escaped, so these bytes are only ever a whole key or value.
     needles = [HEADER, *(b'"%b"' % kind.encode() for kind in types)] if types else []
-    lines: Iterator[bytes] = backend.lines(run, *needles)
+    found = [run] if isinstance(run, str) else run
+    lines: Iterator[bytes] = (line for one in found for line in backend.lines(one, *needles))
     # An unknown run id is told when the frame is asked for, not as an empty frame.
     first = next(lines, None)
     log = Log(name, iter(()), status=lambda: _state(backend, run))
@@ -296,8 +306,8 @@ def _read(backend: Any, run: str | Path, name: str, types: tuple[str, ...]) -> L
     return log
 
 
-def _state(backend: Any, run: str | Path) -> str:
-    if isinstance(run, Path):
+def _state(backend: Any, run: str | list[Path]) -> str:
+    if not isinstance(run, str):
         return "interrupted"
     return "running" if backend.summary(run).live else "interrupted"
 
@@ -349,7 +359,8 @@ def take_header(record: dict[str, Any], log: Log) -> bool:
     if "type" in record:
         return False
     if "schema" in record:
-        log.headers[str(record.get("run_id") or log.run_id)] = record
+        # That of a part which was added later is about who resumed the run.
+        log.headers.setdefault(str(record.get("run_id") or log.run_id), record)
         return True
     return "seq" in record
 

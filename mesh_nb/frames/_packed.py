@@ -1,8 +1,9 @@
 """Finished runs side by side in Parquet: what reports need is read without opening thousands of logs.
 
 `.mesh/packed/*.parquet` holds every line of some logs, in two row groups a file: the lines that calls, costs
-and runs are made from, then the others. The footer names the runs with the size of their log: a log that has
-grown, or is gone, is not read from here. The logs themselves stay, and stay what is true.
+and runs are made from, then the others. The footer names the runs with the size of their log, all its parts
+together: a log that has grown, or is gone, is not read from here. The logs themselves stay, and stay what is
+true.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ _SCHEMA = pa.schema(
 )
 _TYPE = re.compile(rb'\{"seq":\d+,"type":"([a-z_]+)"')
 _RETRY = RETRY.encode()
+_PART = re.compile(r"\.r[0-9]+$")
 
 
 class Pack:
@@ -90,8 +92,7 @@ def packs(folder: Path, problems: list[str]) -> dict[str, Pack]:
     names = sorted((folder / "packed").glob("*.parquet")) if (folder / "packed").is_dir() else []
     if not names:
         return {}
-    with os.scandir(folder / "runs") as entries:
-        sizes = {entry.name: entry.stat().st_size for entry in entries}
+    sizes = _sizes(folder / "runs")
     found: dict[str, Pack] = {}
     for path in names:
         try:
@@ -100,9 +101,26 @@ def packs(folder: Path, problems: list[str]) -> dict[str, Pack]:
             problems.append(f"packed/{path.name} is not used: {error}.")
             continue
         for run, size in pack.sizes.items():
-            if sizes.get(f"{run}.jsonl") == size:
+            if sizes.get(run) == size:
                 found[run] = pack
     return found
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Return the bytes of each log, all its parts together, by run id."""
+    sizes: dict[str, int] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".jsonl"):
+                run = _PART.sub("", entry.name[:-6])
+                sizes[run] = sizes.get(run, 0) + entry.stat().st_size
+    return sizes
+
+
+def whole_log(paths: Iterable[Path]) -> tuple[bytes, int]:
+    """Return the parts of a log as one text, and how many bytes they have. Raises OSError."""
+    parts = [path.read_bytes() for path in paths]
+    return b"\n".join(parts), sum(map(len, parts))
 
 
 def compact(backend: Any, watch: Callable[[Sequence[str]], Iterable[str]] = iter) -> tuple[int, int]:
@@ -115,19 +133,19 @@ def compact(backend: Any, watch: Callable[[Sequence[str]], Iterable[str]] = iter
     done = packs(folder, [])
     waiting = [run for run in reversed(list(backend.run_ids())) if run not in done]
     batch: dict[str, bytes] = {}
-    count = total = held = 0
+    sizes: dict[str, int] = {}
+    count = total = 0
     for run in watch(waiting):
         events = backend.summary(run).events
         if not events or events[-1].type not in ENDINGS:
             continue
-        data = (folder / "runs" / f"{run}.jsonl").read_bytes()
-        batch[run] = data
-        count, total, held = count + 1, total + len(data), held + len(data)
-        if held >= PACK_BYTES:
-            _write(folder, batch)
-            batch, held = {}, 0
+        batch[run], sizes[run] = whole_log(backend.parts(run))
+        count, total = count + 1, total + sizes[run]
+        if sum(sizes.values()) >= PACK_BYTES:
+            _write(folder, batch, sizes)
+            batch, sizes = {}, {}
     if batch:
-        _write(folder, batch)
+        _write(folder, batch, sizes)
     return count, total
 
 
@@ -146,12 +164,7 @@ def drop(folder: Path, gone: set[str]) -> None:
         path.unlink()
 
 
-def original(pack: Pack, run_id: str) -> bytes:
-    """Return a log as it was when it was packed."""
-    return b"\n".join(pack.lines(run_id, ()))
-
-
-def _write(folder: Path, logs: dict[str, bytes], sizes: dict[str, int] | None = None) -> None:
+def _write(folder: Path, logs: dict[str, bytes], sizes: dict[str, int]) -> None:
     first: list[tuple[int, int, str, bytes]] = []
     rest: list[tuple[int, int, str, bytes]] = []
     for number, data in enumerate(logs.values()):
@@ -160,7 +173,7 @@ def _write(folder: Path, logs: dict[str, bytes], sizes: dict[str, int] | None = 
             row = (number, place, kind, line)
             early = kind in FIRST and (kind != "custom_data" or _RETRY in line)
             (first if early or not kind else rest).append(row)
-    runs = [[run, len(data) if sizes is None else sizes[run]] for run, data in logs.items()]
+    runs = [[run, sizes[run]] for run in logs]
     footer = {b"mesh_nb": json.dumps({"version": VERSION, "runs": runs}).encode()}
     target = folder / "packed"
     target.mkdir(exist_ok=True)

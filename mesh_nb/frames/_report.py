@@ -20,7 +20,7 @@ from ._show import Frame, clean, html_table, markdown, money, plain
 
 GROUPS = (
     *("run_id", "notebook", "cell", "execution", "session_id", "graph_id"),
-    *("node_id", "provider", "model", "day", "cost_source"),
+    *("node_id", "provider", "model", "day", "cost_source", "answered_by"),
 )
 SUMS = ("prompt_tokens", "completion_tokens", "cached_tokens", "cost_usd", "saved_usd")
 TOP = 3
@@ -93,7 +93,7 @@ def cost_report(
     source : nothing for all runs of this project; a Run, a run id, the path of a project or of one log, or a
         list of these.
     by : what to group by, one name or several: run_id, notebook, cell, execution, session_id, graph_id,
-        node_id, provider, model, day, cost_source.
+        node_id, provider, model, day, cost_source, answered_by.
     since : only runs that began then or later: an age ("7d", "12h", "30m"), a date or a datetime.
     price : "current" prices tokens now, at the price of the day of the call; "logged" believes the log.
     notebook : only runs of this notebook, as `runs_df` names it.
@@ -193,6 +193,10 @@ def _notes(report: CostReport, costs: Frame) -> list[str]:
         notes.append(
             f"The providers' caches {word} {money(abs(report.saved_usd))} ({cached or 0:,.0f} tokens)."
         )
+    again = int((costs.answered_by != "model").sum())
+    if again:
+        what = "1 call was" if again == 1 else f"{again:,} calls were"
+        notes.append(f"{what} answered by a tape, a cache or an earlier run, and cost nothing.")
     for row in report.unpriced.itertuples():
         model = "/".join(str(part) for part in (row.provider, row.model) if not pd.isna(part)) or "unknown"
         calls = cast("int", row.calls)

@@ -32,7 +32,7 @@ class Sums:
     def add(self, record: dict[str, Any]) -> None:
         """Add the record of a call, as `Calls` makes it."""
         self.calls += 1
-        usage = record.get("usage")
+        usage = record["spent"]
         for name in _COUNTERS if isinstance(usage, dict) else ():
             count = usage.get(name)  # pyright: ignore[reportOptionalMemberAccess]
             if isinstance(count, int) and not isinstance(count, bool):

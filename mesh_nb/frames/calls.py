@@ -30,7 +30,7 @@ COLUMNS = (
     Column("cache_write_tokens", "usage.cache_write_tokens", INTEGER, "tokens", "Input put into the cache."),
     Column("reasoning_tokens", "usage.reasoning_tokens", INTEGER, "tokens", "Output spent on reasoning."),
     Column("cost_usd", "price.usd", NUMBER, "USD", "What the call cost; NA when that is not known, never 0."),
-    Column("cost_source", "price.source", CATEGORY, "", "Who says so: wire, custom or genai-prices."),
+    Column("cost_source", "price.source", CATEGORY, "", "wire, custom, genai-prices, or answered_by."),
     Column("price_date", "price.date", TEXT, "UTC", "The day whose prices of genai-prices were used."),
     Column("time_to_first_token_ms", "time_to_first_token_ms", NUMBER, "ms", "Request to first delta."),
     Column("duration_ms", "duration_ms", NUMBER, "ms", "Request to the end of the answer."),
@@ -43,6 +43,8 @@ COLUMNS = (
     ),
     Column("attempt", "attempt", INTEGER, "", "0 for the first attempt of the node, then 1, 2, ..."),
     Column("visit", "visit", INTEGER, "", "0 for the first visit of the node in a loop, then 1, 2, ..."),
+    Column("answered_by", "answered_by", CATEGORY, "", "model; or, not asked anew: replay, reused, cache."),
+    Column("original_cost_usd", "original_cost_usd", NUMBER, "USD", "What such a call had cost at first."),
     Column("call_id", "call_id", TEXT, "", "The call in the log."),
 )
 _ORDER = [column.name for column in COLUMNS].index("order")

@@ -27,14 +27,15 @@ COLUMNS = (
     Column("model", "model", CATEGORY, "", "The model that answered; where none did, the one asked for."),
     Column("day", "day", CATEGORY, "UTC", "The day of the call."),
     Column("started_at", "started_at", TIME, "UTC", "When the request was made."),
-    Column("prompt_tokens", "usage.prompt_tokens", INTEGER, "tokens", "Input, cached tokens included."),
-    Column("completion_tokens", "usage.completion_tokens", INTEGER, "tokens", "Output, reasoning included."),
-    Column("total_tokens", "usage.total_tokens", INTEGER, "tokens", "Input and output."),
-    Column("cached_tokens", "usage.cached_tokens", INTEGER, "tokens", "Input read from the cache."),
+    Column("prompt_tokens", "spent.prompt_tokens", INTEGER, "tokens", "Input, cached tokens included."),
+    Column("completion_tokens", "spent.completion_tokens", INTEGER, "tokens", "Output, reasoning included."),
+    Column("total_tokens", "spent.total_tokens", INTEGER, "tokens", "Input and output."),
+    Column("cached_tokens", "spent.cached_tokens", INTEGER, "tokens", "Input read from the cache."),
     Column("cost_usd", "price.usd", NUMBER, "USD", "What the call cost; NA when that is not known, never 0."),
     Column("saved_usd", "saved_usd", NUMBER, "USD", "What the provider's cache saved; NA: not known."),
-    Column("cost_source", "price.source", CATEGORY, "", "Who says so: wire, custom or genai-prices."),
+    Column("cost_source", "price.source", CATEGORY, "", "wire, custom, genai-prices, or answered_by."),
     Column("price_date", "price.date", TEXT, "UTC", "The day whose prices of genai-prices were used."),
+    Column("answered_by", "answered_by", CATEGORY, "", "model; or, not asked anew: replay, reused, cache."),
     Column("unpriced", "unpriced", CATEGORY, "", "What is missing where there is no cost."),
 )
 
@@ -60,7 +61,7 @@ class _Fold:
 
     def _done(self, seq: int, record: dict[str, Any]) -> None:
         at = record["started_at"]
-        usage = record.get("usage")
+        usage = record["spent"]
         cached = isinstance(usage, dict) and (usage.get("cached_tokens") or usage.get("cache_write_tokens"))
         kept = {name: record.get(name) for name in _KEPT}
         kept["model"] = record.get("model_id") or record.get("requested_model")
@@ -80,6 +81,6 @@ class _Fold:
             yield self._table.values({**kept, **whose, "order": order})
 
 
-_KEPT = ("node_id", "session_id", "graph_id", "provider", "started_at", "usage", "price")
+_KEPT = ("node_id", "session_id", "graph_id", "provider", "started_at", "spent", "price", "answered_by")
 
 plugin = costs_df

@@ -181,6 +181,59 @@ def test_a_log_that_grew_or_is_gone_is_not_read_from_the_pack(capsys: pytest.Cap
     assert set(mesh_nb.runs_df().run_id) == {"b"}
 
 
+def resumed(name: str) -> list[Path]:
+    """Log a run in two parts, each with a call of 2 cents."""
+    first = [*whole(*_priced("1"), run_id=name)[:-1]]
+    logged(name, first)
+    log = FileBackend().reopen(name, {"notebook": "other.ipynb"})
+    again = whole(*_priced("2"), run_id=name)
+    again[0].metadata = {"resumed": 1}
+    for seq, event in enumerate(again, len(first)):
+        event.seq = seq
+        log.append(event)
+    log.close()
+    return FileBackend().parts(name)
+
+
+def _priced(name: str) -> list[Any]:
+    return [("response_metadata", "llm", {"metadata": {"call_id": name, "cost_usd": 0.02}})]
+
+
+def test_every_command_takes_all_parts_of_a_run_that_was_resumed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    name = run_id(40)
+    parts = resumed(name)
+    assert len(parts) == 2
+    before = {f: getattr(mesh_nb, f"{f}_df")() for f in FRAMES}
+    assert list(before["calls"].cost_usd) == [0.02, 0.02]
+    assert list(before["runs"].notebook) == ["n.ipynb"]
+    assert before["runs"].cost_usd[0] == pytest.approx(0.04)
+    pd.testing.assert_frame_equal(mesh_nb.calls_df(parts[0]), before["calls"])
+    cli(capsys, "export", tmp_path / "calls.parquet", "--frame", "calls")
+    assert len(pd.read_parquet(tmp_path / "calls.parquet")) == 2
+    cli(capsys, "compact")
+    for f in FRAMES:
+        pd.testing.assert_frame_equal(getattr(mesh_nb, f"{f}_df")(), before[f])
+    assert cli(capsys, "verify")[0] == 0
+    cli(capsys, "prune", "--older-than", "30d")
+    assert list((FileBackend().folder / "runs").iterdir()) == []
+
+
+def test_a_run_that_was_resumed_after_it_was_packed_is_read_from_its_log(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logged("a", whole(*_priced("1"), run_id="a"))
+    cli(capsys, "compact")
+    log = FileBackend().reopen("a", {})
+    for event in whole(*_priced("2"), run_id="a"):
+        log.append(event)
+    log.close()
+    assert len(mesh_nb.calls_df()) == 2
+    assert "Packed 1 runs" in cli(capsys, "compact")[1]
+    assert len(mesh_nb.calls_df()) == 2
+
+
 def test_a_damaged_pack_is_told_and_the_logs_are_read(capsys: pytest.CaptureFixture[str]) -> None:
     logged("a")
     cli(capsys, "compact")
