@@ -32,9 +32,26 @@ class Request:
     budget: float | None = None
     show: bool = False
     background: bool = False
+    blind: bool = False
     raw: bool = False
     help: bool = False
     prompt: str = ""
+
+    @property
+    def models(self) -> list[str]:
+        """The models that -m names, one or several with commas between them."""
+        return [name for part in (self.model or "").split(",") if (name := part.strip())]
+
+    def each(self) -> dict[str, Request]:
+        """Return what to ask each model, by its name; a model that is named twice is asked twice."""
+        found: dict[str, Request] = {}
+        for model in self.models:
+            number, name = 1, model
+            while name in found:
+                number += 1
+                name = f"{model} #{number}"
+            found[name] = dataclasses.replace(self, model=model)
+        return found
 
 
 def parse(parser: MagicArgumentParser, line: str) -> Request:
@@ -53,6 +70,11 @@ def parse(parser: MagicArgumentParser, line: str) -> Request:
         not request.output.isidentifier() or keyword.iskeyword(request.output)
     ):
         raise UsageError(f"-o {request.output}: not a variable name.")
+    several = len(request.models) > 1
+    if several and request.session_id is not None:
+        raise UsageError("-s goes with one model; several answers have no history in common.")
+    if request.blind and not several:
+        raise UsageError("--blind goes with several models, as in -m gpt-5,claude-sonnet-4-5 --blind.")
     return request
 
 

@@ -73,16 +73,22 @@ def origin(shell: Any) -> dict[str, str]:
     return {"notebook": notebook_name(shell), "cell": cell, "execution": execution}
 
 
+def notebook_file(shell: Any) -> Path | None:
+    """Return the notebook's file where Jupyter or VS Code tell it, else None."""
+    path = os.environ.get("JPY_SESSION_NAME") or shell.user_ns.get("__vsc_ipynb_file__")
+    return Path(path) if isinstance(path, str) and path else None
+
+
 def notebook_name(shell: Any) -> str:
     """Return what names the notebook of a kernel, "" outside one."""
     kernel = getattr(shell, "kernel", None)
     if kernel is None:
         return ""
-    path = os.environ.get("JPY_SESSION_NAME") or shell.user_ns.get("__vsc_ipynb_file__")
-    if isinstance(path, str) and path:
+    path = notebook_file(shell)
+    if path is not None:
         with contextlib.suppress(OSError, ValueError):
-            return Path(path).relative_to(project_root()).as_posix()
-        return path
+            return path.relative_to(project_root()).as_posix()
+        return str(path)
     connection = getattr(getattr(kernel, "parent", None), "connection_file", "") or f"kernel-{os.getpid()}"
     return Path(connection).stem
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -13,12 +15,16 @@ from ..core.errors import nearest
 from ..core.run import Run, last_run, live_runs, runs
 from . import _settings
 from ._arguments import variable
-from ._cell import current_shell, notebook_name
+from ._cell import current_shell, notebook_file, notebook_name
+from .strip import strip
 
 
 def run(line: str, help_text: str) -> Any:
     """Do what a `%mesh` line says and return its value. Raises UsageError with the nearest command."""
-    words = line.split()
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"%mesh {line}: {str(error).lower()}.") from None
     if not words or words[0] in ("help", "--help"):
         print(f"{help_text}\n%mesh commands\n\n{listing()}")  # noqa: T201
         return None
@@ -141,6 +147,24 @@ def _models() -> None:
     print("\n".join([head, *lines, "", "Any other model: provider/model, as in %%mesh -m openai/my-model."]))  # noqa: T201
 
 
+def _strip(file: str = "") -> None:
+    """A saved notebook without events, ids and times, for git: %mesh strip [FILE]."""
+    path = Path(file).expanduser() if file else notebook_file(current_shell())
+    if path is None:
+        raise UsageError("%mesh strip: name a file; Jupyter does not say here which notebook this is.")
+    if not path.is_file():
+        close = nearest(path.name, [p.name for p in path.parent.glob("*.ipynb")])
+        guess = f" Did you mean {close!r}?" if close else ""
+        raise UsageError(f"%mesh strip {path}: there is no such file.{guess}")
+    done = strip(path)
+    if done.before == done.after:
+        print(f"{path.name}: nothing to strip.")  # noqa: T201
+        return
+    outputs = f"{done.outputs} output{'' if done.outputs == 1 else 's'}"
+    size = f"{done.before / 1000:,.1f} KB to {done.after / 1000:,.1f} KB"
+    print(f"{path.name}: {outputs} stripped, {size}. Reload it where it is open.")  # noqa: T201
+
+
 COMMANDS: dict[str, tuple[Callable[..., Any], int]] = {
     "last": (_last, 0),
     "runs": (_runs, 1),
@@ -151,4 +175,5 @@ COMMANDS: dict[str, tuple[Callable[..., Any], int]] = {
     "models": (_models, 0),
     "graph": (_graph, 1),
     "config": (_config, 2),
+    "strip": (_strip, 1),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from ..core import plugins
@@ -56,6 +57,7 @@ def matches(line: str, namespace: dict[str, Any], options: Iterable[str]) -> lis
         found = _of_command(words[1:], namespace)
     elif last in ("-m", "--model"):
         found = _models()
+        word = word.rpartition(",")[2]  # IPython completes what follows a comma
     elif last in ("-g", "--graph"):
         found = _graphs(namespace)
     elif last in ("--attach", "--json"):
@@ -77,6 +79,8 @@ def _of_command(words: list[str], namespace: dict[str, Any]) -> list[str]:
         return _graphs(namespace)
     if words[0] == "cost":
         return ["project", "1d", "7d", "30d"]
+    if words[0] == "strip" and not given:
+        return [path.name for path in Path().glob("*.ipynb")]
     if words[0] == "config":
         return list(NAMES) if not given else _models() if given == ["model"] else []
     return []

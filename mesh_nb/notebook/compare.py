@@ -29,6 +29,7 @@ def compare(
     backend: Any = None,
     display: bool | None = None,
     background: bool = False,
+    budget_usd: float | None = None,
     **options: Any,
 ) -> Comparison:
     """Ask several models the same, at the same time, and return the Comparison, started and shown.
@@ -41,6 +42,7 @@ def compare(
         twice.
     blind : the answers are called A, B, ... in random order, until `vote` or `reveal`.
     files, variables, backend, display, background : as for `graph.run`; each answer is a run of its own.
+    budget_usd : US dollars that the answers may spend together, the same part for each.
     options : options of every llm node (system_prompt, temperature, ...), those of a graph apart.
 
     `await comparison` waits for all of them; one that fails does not stop the others.
@@ -55,7 +57,13 @@ def compare(
         random.shuffle(names)
     runs = {
         _LETTERS[n] if blind else name: graphs[name].run(
-            prompt, variables=variables, files=files, backend=backend, display=False, background=background
+            prompt,
+            variables=variables,
+            files=files,
+            backend=backend,
+            display=False,
+            background=background,
+            budget_usd=None if budget_usd is None else budget_usd / len(names),
         )
         for n, name in enumerate(names)
     }
@@ -158,6 +166,17 @@ class Comparison:
         for run in self.runs.values():
             run.wait(timeout)
         return self.done
+
+    def wait_here(self) -> Comparison:
+        """Block this thread until all answers have ended; Ctrl-C or a kernel interrupt stops them all and
+        raises MeshInterrupted."""
+        try:
+            self.wait()
+        except KeyboardInterrupt:
+            self.cancel()
+            self.wait()
+            raise MeshInterrupted(run=next(iter(self.runs.values()))) from None
+        return self
 
     def on_reveal(self, callback: Callable[[], None]) -> None:
         """Call back when a vote, or `reveal`, has named the models."""

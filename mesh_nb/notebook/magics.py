@@ -16,6 +16,8 @@ from . import _arguments, _commands, _complete, _prompt
 from ._cell import current_shell
 from ._graph import graph_for
 from ._preview import preview
+from ._side_by_side import frozen
+from .compare import Comparison, compare
 from .freeze import freeze
 
 _CALL = "get_ipython().run_cell_magic("
@@ -30,7 +32,7 @@ class MeshMagics(Magics):
     @no_var_expand
     @line_cell_magic
     @magic_arguments()
-    @argument("-m", "--model", help="model name, provider/model, or demo, which needs no key")
+    @argument("-m", "--model", help="model name, provider/model, or demo, which needs no key; a,b compares")
     @argument("-g", "--graph", metavar="NAME", help="run the graph in this variable; the cell is its input")
     @argument("-o", "--output", metavar="NAME", help="bind the Run to this variable")
     @argument("-s", "--session-id", metavar="ID", help="cells of one session share their chat history")
@@ -38,12 +40,13 @@ class MeshMagics(Magics):
     @argument("--attach", metavar="NAME", action="append", help="a file, or a variable; several times")
     @argument("--json", metavar="TYPE", help="the answer is an object of this class in the notebook")
     @argument("--budget", metavar="USD", type=float, help="US dollars that the run may spend")
+    @argument("--blind", action="store_true", help="with -m a,b: hide which is which until you vote")
     @argument("--show", action="store_true", help="show what would be sent, send nothing")
     @argument("--background", action="store_true", help="return at once; the output goes on updating")
     @argument("--raw", action="store_true", help="send {{name}} as it is, not the variable's value")
     @argument("--help", action="store_true", help="show this help")  # pyright: ignore[reportUntypedFunctionDecorator]
     def mesh(self, line: str, cell: str | None = None) -> Any:
-        """Send the cell to a model, or run a graph on it; the value of the cell is the Run.
+        """Send the cell to a model, or run a graph on it; the cell's value is the Run (or Comparison).
 
         {{name}} in the prompt is the value of a notebook variable, single braces are literal, a last line of
         ; hides the output, -- ends the options. %mesh lists what looks at runs and their cost.
@@ -89,49 +92,66 @@ class _Prepared:
         if not text.strip():
             raise UsageError("%%mesh: the cell has no prompt; write it below the %%mesh line.")
         self._prompt = text if request.raw else _prompt.fill(text, self._namespace)
-        self._graph = graph_for(request, self._namespace)
+        each = request.each() if len(request.models) > 1 else {"": request}
+        self._graphs = {name: graph_for(one, self._namespace) for name, one in each.items()}
         self._files = [_arguments.attachment(self._namespace, name) for name in request.attach or ()]
 
     def preview(self) -> str:
-        """Return what the run would send."""
-        return preview(self._graph.compile(), self._prompt, self._files)
-
-    def start(self, background: bool) -> Run:
-        """Start the run, and bind it: a run that is stopped or fails is there with what it obtained."""
-        run = self._graph.run(
-            self._prompt,
-            session_id=self._request.session_id,
-            files=self._files or None,
-            budget_usd=self._request.budget,
-            display=False if self._silent else None,
-            background=background or self._request.background,
-            # While this thread waits, no answer from the page arrives.
-            on_no_answer="stop" if background and not self._request.background else None,
+        """Return what the run would send, or each of several."""
+        return "\n\n".join(
+            preview(graph.compile(), self._prompt, self._files) for graph in self._graphs.values()
         )
+
+    def start(self, background: bool) -> Run | Comparison:
+        """Start the run, or one for each model, and bind it: what is stopped or fails is there with what
+        it obtained."""
+        common: dict[str, Any] = {
+            "files": self._files or None,
+            "budget_usd": self._request.budget,
+            "display": False if self._silent else None,
+            "background": background or self._request.background,
+        }
+        if len(self._graphs) > 1:
+            started = compare(self._prompt, self._graphs, blind=self._request.blind, **common)
+        else:
+            (graph,) = self._graphs.values()
+            # While this thread waits, no answer from the page arrives.
+            policy = "stop" if background and not self._request.background else None
+            session = self._request.session_id
+            started = graph.run(self._prompt, session_id=session, on_no_answer=policy, **common)
         if self._request.output:
-            self._namespace[self._request.output] = run
-        return run
+            self._namespace[self._request.output] = started
+        return started
 
-    def run_sync(self) -> Run | None:
+    def run_sync(self) -> Run | Comparison | None:
         """Run to the end while this thread waits, unless the cell asked for the background."""
-        run = self.start(background=True)
+        started = self.start(background=True)
         if not self._request.background:
-            self._wait(run)
-        return None if self._silent else run
+            self._wait(started)
+        return None if self._silent else started
 
-    def _wait(self, run: Run) -> None:
+    def _wait(self, started: Run | Comparison) -> None:
         try:
-            wait_here(run)
+            if isinstance(started, Run):
+                wait_here(started)
+            else:
+                started.wait_here()
         finally:
             if self._terminal and not self._silent:
-                print(freeze(run.events)[0]["text/plain"])  # noqa: T201
+                print(_as_text(started))  # noqa: T201
 
-    async def run(self) -> Run | None:
+    async def run(self) -> Run | Comparison | None:
         """Run to the end on this loop, unless the cell asked for the background."""
-        run = self.start(background=False)
+        started = self.start(background=False)
         if not self._request.background:
-            await run
-        return None if self._silent else run
+            await started
+        return None if self._silent else started
+
+
+def _as_text(started: Run | Comparison) -> str:
+    if isinstance(started, Run):
+        return freeze(started.events)[0]["text/plain"]
+    return frozen(started)["text/plain"]
 
 
 async def entry(name: str, line: str, cell: str) -> Any:

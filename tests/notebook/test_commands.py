@@ -47,7 +47,7 @@ def logged(run_id: str, **header: Any) -> None:
 def test_the_listing_names_every_command(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
     mesh(shell, "")
     text = capsys.readouterr().out
-    for name in ("last", "runs", "show", "stop", "pending", "cost", "models", "graph", "config"):
+    for name in ("last", "runs", "show", "stop", "pending", "cost", "models", "graph", "config", "strip"):
         assert f"%mesh {name}" in text
 
 
@@ -61,6 +61,9 @@ def test_the_listing_names_every_command(shell: Any, capsys: pytest.CaptureFixtu
         ("config modle", "Did you mean 'model'"),
         ("pending now", "unexpected 'now'"),
         ("runs many", "as a number"),
+        ("strip", "name a file"),
+        ("strip nothing.ipynb", "no such file"),
+        ("strip 'a b", "no closing quotation"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(shell: Any, line: str, message: str) -> None:

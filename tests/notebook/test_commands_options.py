@@ -17,6 +17,7 @@ from support import Replay
 import mesh_nb
 from mesh_nb.core.errors import InputError, VariableResolutionError
 from mesh_nb.notebook import magics
+from mesh_nb.notebook.compare import Comparison
 
 
 @pytest.fixture
@@ -143,3 +144,40 @@ def test_unloading_takes_the_completion_away(shell: Any) -> None:
     magics.load(shell)
     magics.load(shell)
     assert complete(shell, "%%mesh --backg").count("--background") == 1
+
+
+def test_several_models_are_compared(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    found = ask(shell, "-m demo,demo -o pair --budget 0.5")
+    assert isinstance(found, Comparison)
+    assert shell.user_ns["pair"] is found
+    assert list(found.runs) == ["demo", "demo #2"]
+    assert [run.status for run in found.runs.values()] == ["completed", "completed"]
+    assert found.runs["demo"].events[0].metadata["budget"]["budget_usd"] == 0.25
+    assert capsys.readouterr().out.count(found.runs["demo"].text.splitlines()[0]) == 2
+
+
+def test_a_graph_is_compared_with_several_models(shell: Any) -> None:
+    graph = mesh_nb.StateGraph().add_node("a", None, node_type="llm", model="gpt-5").set_entry_point("a")
+    shell.user_ns["g"] = graph
+    found = ask(shell, "-g g -m demo,demo --blind")
+    assert {run.graph.nodes["a"].model for run in found.runs.values()} == {"demo"}
+    assert found.blind
+    assert set(found.runs) == {"A", "B"}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [("-m demo,demo -s one", "-s goes with one model"), ("-m demo --blind", "--blind goes with several")],
+)
+def test_what_does_not_go_with_several_models(shell: Any, line: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ask(shell, line)
+
+
+def test_show_of_several_models_shows_each(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask(shell, "-m demo,demo --show") is None
+    assert capsys.readouterr().out.count("Nothing was sent") == 2
+
+
+def test_the_last_of_several_models_is_completed(shell: Any) -> None:
+    assert "demo" in complete(shell, "%%mesh -m gpt-5,de")
