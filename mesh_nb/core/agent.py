@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Protocol, TypedDict
+from typing import Any, Protocol, TypedDict, cast
 
 from .context import ExecutionContext, Message
 from .events import ExecutionEvent
@@ -46,3 +47,39 @@ class AgentPlugin(Protocol):
         raises, after the blocks it left open were closed.
         """
         ...
+
+
+_READ = (
+    *("name", "model", "model_name", "model_cfg", "system", "instructions", "system_prompt", "prompt"),
+    *("tools", "_function_toolset", "_instructions", "_system_prompts", "handoffs", "nodes"),
+    *("output_type", "description", "params_json_schema", "function_schema", "json_schema", "instruction"),
+)
+_DEPTH = 6
+
+
+def described(agent: object) -> Any:
+    """Return what can be read of an agent that tells it from others, as JSON values: its class, and its name,
+    model, instructions and tools as far as it has them by these names. Never an address or a key."""
+    return _read(agent, _DEPTH)
+
+
+def _read(value: Any, depth: int) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
+        return value.__qualname__
+    if isinstance(value, Mapping):
+        items = cast("Mapping[Any, Any]", value).items()
+        return {str(k): _read(v, depth - 1) for k, v in items if "key" not in str(k).lower()}
+    if isinstance(value, (list, tuple)):
+        return [_read(v, depth - 1) for v in cast("list[Any]", value)]
+    found: dict[str, Any] = {"class": type(value).__qualname__}
+    if depth > 0:
+        for name in _READ:
+            try:
+                given: Any = getattr(value, name, None)
+            except Exception:  # noqa: BLE001  a property of a foreign object may raise anything
+                continue
+            if given is not None and not inspect.ismethod(given):
+                found[name] = _read(given, depth - 1)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import mimetypes
 import os
@@ -34,6 +35,15 @@ _KINDS = "a path, bytes, (name, bytes), a PIL image, a matplotlib figure or a Da
 
 class FileData(bytes):
     """The bytes of an attachment; JSON tells their number, so that no event repeats a whole file."""
+
+    _digest: str = ""
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the bytes, computed once."""
+        if not self._digest:
+            self._digest = hashlib.sha256(self).hexdigest()
+        return self._digest
 
     @property
     def brief(self) -> str:

@@ -131,6 +131,7 @@ class ExecutionContext:
             self.journal,
             kind,
             message,
+            self.run_id,
             data=data,
             tool_name=tool_name,
             tool_call_id=tool_call_id,

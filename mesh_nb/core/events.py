@@ -298,7 +298,8 @@ def canonical(value: Any) -> bytes:
 
 def _content(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return {"sha256": hashlib.sha256(value).hexdigest()}
+        known = getattr(value, "sha256", None)  # an attachment is hashed once
+        return {"sha256": known if isinstance(known, str) else hashlib.sha256(value).hexdigest()}
     return as_json(value)
 
 

@@ -19,8 +19,9 @@ import time
 import uuid
 from typing import Any, Literal, cast, get_args
 
+from . import tape
 from .errors import InputError, RejectedError, Unanswered, nearest, shown
-from .events import EventType, ExecutionEvent
+from .events import EventType, ExecutionEvent, canonical, loads
 
 Kind = Literal["approval", "before", "after", "tool", "input"]
 Decision = Literal["approved", "rejected", "edited", "denied", "timeout"]
@@ -91,10 +92,16 @@ class Interrupt:
 class Question:
     """One question of a node: yield `event`, await `answer()`, yield `resolution`."""
 
-    __slots__ = ("_answer", "_desk", "event", "recorded")
+    __slots__ = ("_answer", "_desk", "_take", "event", "recorded")
 
-    def __init__(self, desk: Desk, event: ExecutionEvent, recorded: ExecutionEvent | None = None) -> None:
-        self._desk, self.event, self.recorded = desk, event, recorded
+    def __init__(
+        self,
+        desk: Desk,
+        event: ExecutionEvent,
+        recorded: ExecutionEvent | None = None,
+        take: tape.Take | None = None,
+    ) -> None:
+        self._desk, self.event, self.recorded, self._take = desk, event, recorded, take
         self._answer: Answer | None = None
 
     async def answer(self) -> Answer:
@@ -107,7 +114,17 @@ class Question:
             else:
                 given = self.event.metadata
                 self._answer = await self._desk.wait(given["interrupt_id"], given.get("deadline"))
+                self._keep(self._answer)
         return self._answer
+
+    def _keep(self, answer: Answer) -> None:
+        """Record a person's answer where a tape is on and does not have it."""
+        on = tape.current()
+        if on is not None and self._take is not None and not self._take.beats and answer.by != "policy":
+            event = resolved(self.event, answer)
+            del event.metadata["interrupt_id"]
+            self._take.beats.append((0, event))
+            on.add(self._take)
 
     @property
     def resolution(self) -> ExecutionEvent:
@@ -217,8 +234,11 @@ def choose(pending: list[Interrupt], interrupt_id: str | None, answer: Answer) -
     return found
 
 
-def ask(desk: Desk | None, journal: Any, kind: Kind, message: str, **fields: Any) -> Question:
-    """Return a question, that of the journal when it was asked before the run was resumed.
+def ask(
+    desk: Desk | None, journal: Any, kind: Kind, message: str, run_id: str = "", **fields: Any
+) -> Question:
+    """Return a question, that of the journal when it was asked before the run was resumed; one that has an
+    answer where the tape that is on has one.
 
     Parameters: fields, of the interrupt event's metadata; timeout in seconds becomes its deadline.
     Raises InputError outside a run, and for a timeout that is not above 0.
@@ -231,10 +251,26 @@ def ask(desk: Desk | None, journal: Any, kind: Kind, message: str, **fields: Any
     if journal is not None and (found := journal.question(metadata)) is not None:
         desk.register(found[0])
         return Question(desk, *found)
+    take = _taped(metadata, run_id)
     metadata["interrupt_id"] = f"ask_{uuid.uuid4().hex[:12]}"
+    if take is not None and take.beats:
+        desk.give(metadata["interrupt_id"], answer_of(take.beats[0][1]))
     if timeout is not None:
         metadata |= {"timeout_s": timeout, "deadline": time.time() + timeout}
-    return Question(desk, ExecutionEvent(EventType.INTERRUPT, metadata=metadata))
+    return Question(desk, ExecutionEvent(EventType.INTERRUPT, metadata=metadata), take=take)
+
+
+def _taped(metadata: dict[str, Any], run_id: str) -> tape.Take | None:
+    """Return what the tape that is on has of a question, a take without an answer where it has nothing."""
+    on = tape.current()
+    if on is None:
+        return None
+    asked = canonical({"ask": metadata["kind"], **{k: v for k, v in metadata.items() if k not in _VOLATILE}})
+    key = on.key(asked)
+    return on.find(key, run_id) or tape.Take(key, loads(asked), [])
+
+
+_VOLATILE = ("interrupt_id", "kind", "tool_call_id")
 
 
 def check_timeout(timeout: Any, what: str = "timeout=") -> float | None:

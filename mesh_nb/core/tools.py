@@ -27,6 +27,7 @@ class Tool:
         says whether.
     idempotent : False for a function that must not be run twice with one meaning, such as a payment: a call
         that was under way when its process died is run again only if a person says so.
+    live : True calls the function even where a tape has the result, see `mesh_nb.record`.
     """
 
     fn: Callable[..., Any]
@@ -38,6 +39,7 @@ class Tool:
     model: Any = dataclasses.field(default=None, repr=False)
     requires_approval: bool | Callable[[dict[str, Any]], Any] = False
     idempotent: bool = True
+    live: bool = False
 
     @classmethod
     def from_function(
@@ -50,6 +52,7 @@ class Tool:
         thread: bool = True,
         requires_approval: bool | Callable[[dict[str, Any]], Any] = False,
         idempotent: bool = True,
+        live: bool = False,
     ) -> Tool:
         """Make a tool from type hints and docstring. Raises ToolError when the signature has no schema."""
         label = name or getattr(fn, "__name__", type(fn).__name__)
@@ -60,7 +63,7 @@ class Tool:
             prop.pop("title", None)
         schema.setdefault("properties", {})
         doc = description if description is not None else inspect.getdoc(fn) or ""
-        return cls(fn, label, doc, schema, timeout, thread, model, requires_approval, idempotent)
+        return cls(fn, label, doc, schema, timeout, thread, model, requires_approval, idempotent, live)
 
     async def needs_approval(self, arguments: dict[str, Any]) -> bool:
         """Say whether a person is asked before such a call. Raises what the function raises."""
@@ -188,6 +191,7 @@ def tool(
     thread: bool = ...,
     requires_approval: bool | Callable[[dict[str, Any]], Any] = ...,
     idempotent: bool = ...,
+    live: bool = ...,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a Tool of a function: `@mesh_nb.tool` or `@mesh_nb.tool(timeout=5)`; see Tool for the options."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -11,11 +12,11 @@ from typing import Any
 from ..core import tape
 from ..core.context import ExecutionContext, Message
 from ..core.errors import ToolError
-from ..core.events import EventType, ExecutionEvent
-from ..core.journal import Journal, key_of
+from ..core.events import EventType, ExecutionEvent, canonical
+from ..core.journal import Journal
 from ..providers._call import RESTART, ModelCall, Provider
 from ._budgeted import stream_of
-from ._taped import on_tape
+from ._taped import on_tape, request_of
 from ._tool_calls import ToolCall, work
 
 BAD_ROUNDS = 3
@@ -120,8 +121,9 @@ async def converse(
     while (step := step + 1) < max_steps:
         if tools:
             yield ExecutionEvent(EventType.STEP_START, metadata={"step_index": step})
-        answer = Answer(call_key(provider, call))
-        source = _source(provider, call, answer.key, context)
+        asked = all_of(provider, call)
+        answer = Answer(hashlib.sha256(asked).hexdigest())
+        source = _source(provider, call, asked, answer.key, context)
         async with aclosing(source) as events:
             async for event in events:
                 answer.feed(event)
@@ -160,25 +162,33 @@ def _endless(answer: Answer, max_steps: int) -> ToolError:
     )
 
 
-def call_key(provider: Provider, call: ModelCall) -> str:
-    """Return what tells a model call from every other: who is asked what; not where, or by whom."""
+def all_of(provider: Provider, call: ModelCall) -> bytes:
+    """Return what tells a model call from every other, in canonical JSON: who is asked what; not where, or by
+    whom."""
     outside = ("base_url", "api_key", "client", "timeout", "idle_timeout", "max_retries", "native", "tools")
     parts = {f.name: getattr(call, f.name) for f in dataclasses.fields(call) if f.name not in outside}
     tools = [(t.name, t.description, t.schema) for t in call.tools]
-    return key_of({**parts, "tools": tools, "provider": provider.vendor, "api": provider.api})
+    return canonical({**parts, "tools": tools, "provider": provider.vendor, "api": provider.api})
 
 
 def _source(
-    provider: Provider, call: ModelCall, key: str, context: ExecutionContext | None
+    provider: Provider, call: ModelCall, asked: bytes, key: str, context: ExecutionContext | None
 ) -> AsyncGenerator[ExecutionEvent, None]:
     journal: Journal | None = context.journal if context is not None else None
     recorded = journal.call(key) if journal is not None else None
     if recorded is not None:
         return _again(recorded)
-    if (on := tape.current()) is not None:
-        run_id = context.run_id if context is not None else ""
-        return on_tape(lambda: stream_of(provider, call, context), key, call, on, run_id)
-    return stream_of(provider, call, context)
+    run_id = context.run_id if context is not None else ""
+
+    def request() -> dict[str, Any]:
+        return request_of(provider, call)
+
+    def live() -> AsyncGenerator[ExecutionEvent, None]:
+        return stream_of(provider, call, context)
+
+    if (on := tape.current()) is None:
+        return live()
+    return on_tape(live, on.key(asked, request), request, f"model {call.model!r}", on, run_id)
 
 
 async def _again(events: list[ExecutionEvent]) -> AsyncGenerator[ExecutionEvent, None]:

@@ -1,19 +1,30 @@
-"""Model calls on tape: played back where the tape has them, recorded where it has not."""
+"""Calls on tape: played back where the tape has them, recorded where it has not."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
-from ..core import errors
-from ..core.errors import ProviderError
-from ..core.events import EventType, ExecutionEvent, dumps, loads
-from ..core.tape import Take, Tape
-from ..providers._call import ModelCall
+from ..core import errors, tape
+from ..core.errors import (
+    AuthenticationError,
+    BudgetExceededError,
+    ConfigurationError,
+    InputError,
+    MeshError,
+    ProviderError,
+    ToolError,
+    Unanswered,
+    told,
+)
+from ..core.events import EventType, ExecutionEvent, canonical, dumps, loads
+from ..core.tape import Source, Take, Tape, TapeError
+from ..core.tools import Tool
+from ..providers._call import ModelCall, Provider
 
 Events = AsyncGenerator[ExecutionEvent, None]
 _SHOWN = (
@@ -21,43 +32,128 @@ _SHOWN = (
     *("tool_choice", "output_schema", "extra", "prompt_cache"),
 )
 _FIELDS = ("provider", "model", "status", "request_id", "hint", "retry_after", "retryable")
+_PASSED = (TapeError, Unanswered, BudgetExceededError)
+"""What is not the outcome of a call."""
+
+_MENDED = (AuthenticationError, ConfigurationError, InputError)
+
+_MARKS = {"replay": "replayed", "cache": "cached"}
 
 
-def keyless(call: ModelCall, on: Tape | None) -> ModelCall:
+def keyless(call: ModelCall, on: Source | None) -> ModelCall:
     """Return a call that passes for one with a key, while it may come from the tape."""
     if on is None or on.mode == "all" or call.client is not None or call.api_key is not None:
         return call
     return dataclasses.replace(call, api_key="not-sent")
 
 
-async def on_tape(source: Callable[[], Events], key: str, call: ModelCall, on: Tape, run_id: str) -> Events:
-    """Yield a model call from the tape, or as it comes, and then it is kept.
+async def on_tape(
+    live: Callable[[], Events],
+    key: str,
+    request: Callable[[], dict[str, Any]],
+    where: str,
+    on: Source,
+    run_id: str,
+) -> Events:
+    """Yield the events of a model call or an agent from the tape, or as they come, and then they are kept.
 
-    Parameters: source, makes the call; key, what tells it from every other; on, the tape; run_id, of the run
-    that asks. Raises ProviderError as the recorded call did, TapeMissError for a call that a replay lacks.
+    Parameters: live, makes the call; key, what tells it from every other; request, what is asked, for its
+    readers; where, its name in an error; on, the tape; run_id, of the run that asks.
+    Raises as the recorded call did, TapeMissError for a call that a replay lacks.
     """
     take = on.find(key, run_id)
     if take is not None:
-        events = _played(take, on.speed)
+        events = _played(take, on)
     elif on.mode == "none":
-        raise on.miss(request_of(call), f"model {call.model!r}")
+        raise on.miss(request(), where)
     else:
-        events = _recorded(source(), key, request_of(call), on)
+        events = _recorded(live(), key, request(), on)
     async with aclosing(events):
         async for event in events:
             yield event
 
 
-def request_of(call: ModelCall) -> dict[str, Any]:
+def request_of(provider: Provider, call: ModelCall) -> dict[str, Any]:
     """Return what a call asks as JSON values: what a reader of the tape sees, and a miss is compared with."""
     settings = {f.name: getattr(call, f.name) for f in dataclasses.fields(call) if f.name in _SHOWN}
     asked = {name: value for name, value in settings.items() if value not in (None, [], {})}
     if call.tools:
         asked["tools"] = [{"name": t.name, "description": t.description, **t.schema} for t in call.tools]
-    return loads(dumps(asked))
+    return loads(canonical({"provider": provider.vendor, **asked}))
 
 
-async def _recorded(source: Events, key: str, request: dict[str, Any], on: Tape) -> Events:
+async def result_of(
+    tool: Tool,
+    arguments: dict[str, Any],
+    work: Callable[[], Awaitable[Any]],
+    run_id: str,
+    said: Callable[[Exception], str] = told,
+) -> Any:
+    """Return what a tool returns, from the tape where it has that.
+
+    Parameters: arguments, as they were asked for; work, which calls the tool; said, an error in words.
+    A result that is not the same after a way through JSON is not kept: the tool is called each time.
+    Raises what `work` raises, ToolError as the recorded call did, TapeMissError for a call that a replay
+    lacks.
+    """
+    on = tape.current()
+    if on is None or on.is_live(tool):
+        return await work()
+    asked = canonical({"tool": tool.name, "arguments": arguments})
+    key = on.key(asked)
+    take = on.find(key, run_id)
+    if take is not None and not take.beats:
+        return await work()
+    if take is not None:
+        return await _result_again(take, tool, on)
+    if on.mode == "none":
+        raise on.miss(loads(asked), f"tool {tool.name!r}")
+    return await _made(tool, work, on, Take(key, loads(asked), []), said)
+
+
+async def _made(
+    tool: Tool, work: Callable[[], Awaitable[Any]], on: Tape, take: Take, said: Callable[[Exception], str]
+) -> Any:
+    began = time.monotonic()
+
+    def keep(output: Any = None, error: str | None = None) -> None:
+        status = {"status": "ok" if error is None else "error"}
+        event = ExecutionEvent(EventType.TOOL_CALL_COMPLETE, output=output, error=error, metadata=status)
+        take.beats.append(((time.monotonic() - began) * 1000, event))
+
+    try:
+        output = await work()
+    except _PASSED:
+        raise
+    except Exception as error:
+        keep(error=said(error))
+        on.add(take)
+        raise
+    if _is_json(output):
+        keep(output)
+    on.add(take)
+    return output
+
+
+async def _result_again(take: Take, tool: Tool, on: Source) -> Any:
+    wait, event = take.beats[0]
+    if on.speed and wait:
+        await asyncio.sleep(wait / 1000 / on.speed)
+    if event.error is not None:
+        raise ToolError(event.error, tool=tool.name)
+    return event.output
+
+
+def _is_json(value: Any) -> bool:
+    """Say whether a value is the same when it was written and read again; True is not 1, a tuple no list."""
+    if isinstance(value, dict):
+        return type(value) is dict and all(type(k) is str and _is_json(v) for k, v in value.items())
+    if isinstance(value, list):
+        return type(value) is list and all(_is_json(v) for v in value)
+    return value is None or (type(value) in (str, int, float, bool) and loads(dumps(value)) == value)
+
+
+async def _recorded(source: Events, key: str, request: dict[str, Any], on: Source) -> Events:
     beats: list[tuple[float, ExecutionEvent]] = []
     last = time.monotonic()
 
@@ -67,51 +163,66 @@ async def _recorded(source: Events, key: str, request: dict[str, Any], on: Tape)
         beats.append(((now - last) * 1000, dataclasses.replace(event)))
         last = now
 
-    error: ProviderError | None = None
+    error: Exception | None = None
     try:
         async with aclosing(source) as events:
             async for event in events:
                 keep(event)
                 yield event
-    except ProviderError as failed:
+    except _PASSED:
+        raise
+    except Exception as failed:  # noqa: BLE001  kept, and raised below
         error = failed
-    # A call that its reader left, or that the program broke, is no recording.
-    if any(event.type == EventType.RESPONSE_METADATA for _, event in beats):
+    # No recording is a call that its reader left, or a failure that another key, which does not count, mends.
+    ended = any(e.type in (EventType.RESPONSE_METADATA, EventType.NODE_COMPLETE) for _, e in beats)
+    if (ended or error is not None) and not isinstance(error, _MENDED):
         on.add(Take(key, request, beats, None if error is None else _failure(error)))
     if error is not None:
         raise error
 
 
-async def _played(take: Take, speed: float) -> Events:
+async def _played(take: Take, on: Source) -> Events:
+    mark = _MARKS[on.name]
     for wait, event in take.beats:
-        if speed and wait:
-            await asyncio.sleep(wait / 1000 / speed)
+        if on.speed and wait and event.type != EventType.INTERRUPT_RESOLVED:
+            await asyncio.sleep(wait / 1000 / on.speed)
         made = dataclasses.replace(event, timestamp=time.time(), seq=-1, run_id="")
         if event.type == EventType.MODEL_CALL_START:
-            made.metadata = {**event.metadata, "replayed": True}
+            made.metadata = {**event.metadata, mark: True}
         elif event.type == EventType.RESPONSE_METADATA:
-            made.metadata = _free(event.metadata)
+            made.metadata = _free(event.metadata, mark, on.name)
+        elif event.type in _OWN:
+            made.metadata = dict(event.metadata)
         yield made
     if take.error is not None:
         raise _raised(take.error)
 
 
-def _free(metadata: dict[str, Any]) -> dict[str, Any]:
+_OWN = (EventType.NODE_COMPLETE, EventType.TOOL_CALL_COMPLETE, EventType.INTERRUPT)
+"""Events whose metadata somebody may add to."""
+
+
+def _free(metadata: dict[str, Any], mark: str, source: str) -> dict[str, Any]:
     """Return the metadata of a replayed answer: it costs nothing, and says what the recorded one did."""
-    free = {**metadata, "replayed": True, "cost_usd": 0.0, "cost_source": "replay"}
+    free = {**metadata, mark: True, "cost_usd": 0.0, "cost_source": source}
     if metadata.get("cost_usd") is not None:
         free["original_cost_usd"] = metadata.get("original_cost_usd", metadata["cost_usd"])
     return free
 
 
-def _failure(error: ProviderError) -> dict[str, Any]:
-    known = {name: getattr(error, name) for name in _FIELDS}
-    return {"class": type(error).__name__, "message": error.message, **{k: v for k, v in known.items() if v}}
+def _failure(error: Exception) -> dict[str, Any]:
+    if not isinstance(error, MeshError):
+        return {"class": "MeshError", "message": told(error)}
+    known = {name: getattr(error, name, None) for name in _FIELDS}
+    message = getattr(error, "message", None) or str(error)
+    return {"class": type(error).__name__, "message": message, **{k: v for k, v in known.items() if v}}
 
 
-def _raised(recorded: dict[str, Any]) -> ProviderError:
-    found = getattr(errors, str(recorded.get("class")), ProviderError)
-    kind = found if isinstance(found, type) and issubclass(found, ProviderError) else ProviderError
+def _raised(recorded: dict[str, Any]) -> MeshError:
+    found = getattr(errors, str(recorded.get("class")), MeshError)
+    message = str(recorded.get("message", ""))
+    if not isinstance(found, type) or not issubclass(found, ProviderError):
+        return MeshError(message)
     known: dict[str, Any] = {"provider": "", "model": ""}
     known |= {name: recorded[name] for name in _FIELDS if name in recorded}
-    return kind(str(recorded.get("message", "")), **known)
+    return found(message, **known)

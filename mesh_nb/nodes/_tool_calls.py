@@ -13,8 +13,10 @@ from ..core.context import ExecutionContext, Message
 from ..core.errors import MeshError, ToolError, Unanswered, UnknownNameError, told
 from ..core.events import EventType, ExecutionEvent, dumps, loads
 from ..core.interrupts import Question
+from ..core.tape import TapeError
 from ..core.tools import Tool
 from ..providers._wire import parse
+from ._taped import result_of
 
 RESULT_LIMIT = 200_000
 """Characters of one tool result that a model is shown; what was cut is said at the end."""
@@ -129,7 +131,7 @@ async def work(
             yield call.complete()
         else:
             ready.append(call)
-    async with aclosing(_run(ready, asked, tools)) as events:
+    async with aclosing(_run(ready, asked, tools, context)) as events:
         async for event in events:
             yield event
 
@@ -175,7 +177,10 @@ async def _question(call: ToolCall, tool: Tool, context: ExecutionContext | None
 
 
 async def _run(
-    ready: list[ToolCall], asked: list[tuple[ToolCall, Question]], tools: dict[str, Tool]
+    ready: list[ToolCall],
+    asked: list[tuple[ToolCall, Question]],
+    tools: dict[str, Tool],
+    context: ExecutionContext | None,
 ) -> AsyncGenerator[ExecutionEvent, None]:
     """Run calls side by side, each as soon as it may be; leaves no task when closed early."""
     questions: dict[asyncio.Task[Any], tuple[ToolCall, Question]] = {}
@@ -184,7 +189,7 @@ async def _run(
     for call, question in asked:
         questions[asyncio.ensure_future(question.answer())] = call, question
     for call in ready:
-        tasks[asyncio.ensure_future(_execute(call, tools[call.name]))] = call
+        tasks[asyncio.ensure_future(_execute(call, tools[call.name], context))] = call
     waiting = {*questions, *tasks}
     try:
         while waiting:
@@ -200,7 +205,7 @@ async def _run(
                     yield question.resolution
                     if answer.approved:
                         call.arguments = answer.value if answer.decision == "edited" else call.arguments
-                        again = asyncio.ensure_future(_execute(call, tools[call.name]))
+                        again = asyncio.ensure_future(_execute(call, tools[call.name], context))
                         tasks[again] = call
                         waiting.add(again)
                         continue
@@ -219,7 +224,7 @@ async def _run(
         raise unanswered
 
 
-async def _execute(call: ToolCall, tool: Tool) -> None:
+async def _execute(call: ToolCall, tool: Tool, context: ExecutionContext | None) -> None:
     if call.recalled:
         return
     began = time.perf_counter()
@@ -228,11 +233,20 @@ async def _execute(call: ToolCall, tool: Tool) -> None:
     except ToolError as error:
         call.status, call.error, call.bad = "error", str(error), True
         return
-    try:
+
+    async def work() -> Any:
         result = await tool.run(values)
-        call.output = result if isinstance(result, _PLAIN) else loads(dumps(result))
-    except MeshError as error:
-        call.status, call.error = "error", str(error)
+        return result if isinstance(result, _PLAIN) else loads(dumps(result))
+
+    try:
+        run_id = "" if context is None else context.run_id
+        call.output = await result_of(tool, call.arguments or {}, work, run_id, _said)
+    except TapeError:
+        raise
     except Exception as error:  # noqa: BLE001  whatever a tool raises is the model's to read
-        call.status, call.error = "error", f"{type(error).__name__}: {error}"
+        call.status, call.error = "error", _said(error)
     call.seconds = time.perf_counter() - began
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, MeshError) else f"{type(error).__name__}: {error}"

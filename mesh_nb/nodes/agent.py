@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Literal, cast
 
-from ..core import plugins, templates
-from ..core.agent import AgentInput, AgentPlugin
+from ..core import plugins, tape, templates
+from ..core.agent import AgentInput, AgentPlugin, described
 from ..core.context import ExecutionContext, Message, as_text
 from ..core.errors import GraphValidationError, InputError
-from ..core.events import EventType, ExecutionEvent
+from ..core.events import EventType, ExecutionEvent, canonical, loads
 from ..core.node import BaseNode
 from ._budgeted import watched
+from ._taped import on_tape
+
+_PLAIN = (str, int, float, bool, type(None), list, dict)
 
 
 def find_plugin(node_id: str, agent: object) -> AgentPlugin:
@@ -95,14 +98,7 @@ class AgentNode(BaseNode):
         words: list[str] = []
         calls: list[dict[str, Any]] = []
         more: dict[str, Any] = {}
-        stream = self.plugin.run(
-            self.agent,
-            self._question(input, context),
-            context,
-            native=self.use_native_events,
-            use_session=self.use_session,
-            options=self.run_options,
-        )
+        stream = self._stream(self._question(input, context), context)
         if context.budget is not None:
             stream = watched(cast("Any", stream), context.budget)
         async with aclosing(cast("Any", stream)) as events:
@@ -120,6 +116,33 @@ class AgentNode(BaseNode):
                 yield event
         output = {"content": "".join(words), "tool_calls": calls}
         yield ExecutionEvent(EventType.NODE_COMPLETE, self.id, output={**output, **more})
+
+    def _stream(self, asked: AgentInput, context: ExecutionContext) -> AsyncIterator[ExecutionEvent]:
+        """Return the agent's events, from the tape that is on where it has them."""
+
+        def live() -> AsyncGenerator[ExecutionEvent, None]:
+            stream = self.plugin.run(
+                self.agent,
+                asked,
+                context,
+                native=self.use_native_events,
+                use_session=self.use_session,
+                options=self.run_options,
+            )
+            return cast("AsyncGenerator[ExecutionEvent, None]", stream)
+
+        on = tape.current()
+        if on is None:
+            return live()
+
+        def request() -> dict[str, Any]:
+            history = context.chat_history if self.use_session else []
+            options = {k: v for k, v in self.run_options.items() if isinstance(v, _PLAIN)}
+            known = {"agent": described(self.agent), "input": asked, "history": history, "options": options}
+            return loads(canonical({k: v for k, v in known.items() if v}))
+
+        key = on.key(canonical({**request(), "native": self.use_native_events}), request)
+        return on_tape(live, key, request, f"the agent of node {self.id!r}", on, context.run_id)
 
     def _question(self, input: Any, context: ExecutionContext) -> AgentInput:
         system = templates.resolve(self.system_prompt, context) if self.system_prompt else ""

@@ -17,6 +17,7 @@ from ..core.errors import GraphValidationError, MeshError, ToolError, nearest, t
 from ..core.events import EventType, ExecutionEvent
 from ..core.node import BaseNode, NodeResult, spoken
 from ..core.tools import Tool, guarded, run_function
+from ._taped import result_of
 
 INJECTED = ("input", "context", "state", "variables", "chat_history")
 _SECRET = re.compile(r"key$|token$|secret|passw|credential|^auth", re.IGNORECASE)
@@ -36,7 +37,8 @@ class ToolNode(BaseNode):
     foreach from `item` and `index`, then from the keys of a dict input, then from bindings, then by its
     default. The output is the returned dict as it is, any other value as `{"output": value}`, the text of a
     generator as `{"content": text}`; of a NodeResult its output. What the function assigns to names of
-    `state` is an update of the state, as is the state of a NodeResult.
+    `state` is an update of the state, as is the state of a NodeResult. A tape (`mesh_nb.record`) keeps what a
+    Tool returns; a plain function is called each time.
     """
 
     kind = "tool"
@@ -101,9 +103,9 @@ class ToolNode(BaseNode):
                     async for event in events:
                         yield event
             else:
-                result.value = await self._call(values)
+                result.value = await self._taped(values, call["arguments"], context)
         except Exception as error:
-            text = str(error) if isinstance(error, MeshError) else told(error)
+            text = _text_of(error)
             metadata = {**call, "status": "error", "duration_ms": _since(began)}
             yield ExecutionEvent(EventType.TOOL_CALL_COMPLETE, self.id, metadata=metadata, error=text)
             raise
@@ -187,6 +189,12 @@ class ToolNode(BaseNode):
         target: Any = self.fn if inspect.isroutine(self.fn) else getattr(self.fn, "__call__", None)  # noqa: B004
         return inspect.isasyncgenfunction(target) or inspect.isgeneratorfunction(target)
 
+    async def _taped(self, values: dict[str, Any], arguments: Any, context: ExecutionContext) -> Any:
+        """Call the function; of a Tool, take the result from the tape that is on, where it has one."""
+        if self.tool is None:
+            return await self._call(values)
+        return await result_of(self.tool, arguments, lambda: self._call(values), context.run_id, _text_of)
+
     async def _call(self, values: dict[str, Any]) -> Any:
         if self.tool is None:
             return await run_function(self.fn, values)
@@ -222,6 +230,10 @@ async def _in_thread(items: Any) -> AsyncGenerator[Any, None]:
         # After a cancel its thread may still be inside a step, which cannot be stopped.
         with contextlib.suppress(ValueError):
             items.close()
+
+
+def _text_of(error: Exception) -> str:
+    return str(error) if isinstance(error, MeshError) else told(error)
 
 
 def _since(began: float) -> float:
