@@ -1,9 +1,10 @@
-"""What users of the two documents may rely on, one numbered test for each behaviour."""
+"""What users of the two documents may rely on: behaviours 1 to 35, one numbered test for each."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import json
 import re
 import time
@@ -15,7 +16,7 @@ from typing import Any
 import fastapi
 import httpx2
 import pytest
-from agent_doubles import EVERYTHING, PNG, Scripted, of_type, openai_agent, text_of, types, usage, vel_agent
+from agent_doubles import PNG, Scripted, of_type, openai_agent, text_of, types, usage, vel_agent
 from http_app import serving
 from snippets import EVENTS, GUIDE, run
 from support import until
@@ -46,7 +47,7 @@ async def collect_failing(executor: Any) -> tuple[list[ExecutionEvent], mesh_nb.
     raise AssertionError("it did not fail")
 
 
-# 1 is test_snippets.py::test_complete_example
+# 1, 18 and 33 are in test_snippets.py.
 async def test_02_tokens_arrive_before_the_answer_is_complete(chat: Make, replay: Any) -> None:
     seen: list[str] = []
     async with aclosing(chat("synthetic-9", options="stall=600,stall_at=4").execute("go")) as stream:
@@ -113,20 +114,33 @@ def frames_in(text: str) -> list[tuple[str, dict[str, Any]]]:
     return [(n, json.loads(d)) for n, d in re.findall(r"event: (.*)\ndata: (.*)\n\n", text)]
 
 
-async def test_08_to_11_sse_frames(everything: Any, context: Any) -> None:
+async def all_frames(everything: Any, context: Any) -> list[tuple[str, dict[str, Any]]]:
     app = await sse_app(everything, context)
     async with serving(app) as url, httpx2.AsyncClient() as client:
         response = await client.post(f"{url}/execute/stream", json={"input": "go"})
-    frames = frames_in(response.text)
-    assert "".join(
-        f"event: {n}\ndata: {d}\n\n" for n, d in re.findall(r"event: (.*)\ndata: (.*)\n", response.text)
-    )
+    assert re.fullmatch(r"(event: .*\ndata: .*\n\n)+", response.text)
+    return frames_in(response.text)
+
+
+async def test_08_each_frame_is_named_by_the_type_in_it(everything: Any, context: Any) -> None:
+    frames = await all_frames(everything, context)
     assert all(name == data["type"] for name, data in frames)
-    assert frames[0] == ("execution_start", frames[0][1])
-    assert frames[0][1]["node_id"] == "START"
-    assert all(data["content"] for name, data in frames if name == "token")
-    assert frames[-1][0] == "execution_complete"
-    assert frames[-1][1]["output"]["content"] == "Two hits."
+    assert len(frames) > 20
+
+
+async def test_09_the_first_frame_is_execution_start_of_start(everything: Any, context: Any) -> None:
+    name, data = (await all_frames(everything, context))[0]
+    assert (name, data["node_id"]) == ("execution_start", "START")
+
+
+async def test_10_token_frames_have_their_content_at_the_top(everything: Any, context: Any) -> None:
+    tokens = [data for name, data in await all_frames(everything, context) if name == "token"]
+    assert "".join(data["content"] for data in tokens) == "I will search.Two hits."
+
+
+async def test_11_the_last_frame_is_execution_complete_with_the_output(everything: Any, context: Any) -> None:
+    name, data = (await all_frames(everything, context))[-1]
+    assert (name, data["output"]["content"]) == ("execution_complete", "Two hits.")
 
 
 async def test_12_frames_are_flushed_as_they_are_produced(chat: Make, context: Any, replay: Any) -> None:
@@ -154,25 +168,35 @@ async def test_13_two_requests_with_one_context(chat: Make, context: Any) -> Non
         assert [d["seq"] for _, d in frames] == list(range(len(frames)))
 
 
-async def test_14_and_15_every_event_has_the_seven_fields(everything: Any) -> None:
+async def test_14_every_event_has_the_seven_fields_and_a_float_as_time(everything: Any) -> None:
     before = time.time()
     events = await collect(everything)
     stamps = [e.timestamp for e in events]
-    assert all(isinstance(e, mesh_nb.ExecutionEvent) and isinstance(e.metadata, dict) for e in events)
+    fields = ["type", "node_id", "content", "output", "metadata", "timestamp", "error"]
+    assert all(isinstance(e, mesh_nb.ExecutionEvent) for e in events)
+    assert [f.name for f in dataclasses.fields(mesh_nb.ExecutionEvent)][:7] == fields
     assert all(isinstance(t, float) for t in stamps)
     assert stamps == sorted(stamps)
     assert before <= stamps[0] <= stamps[-1] <= time.time()
 
 
-async def test_16_and_17_execution_complete(chat: Make) -> None:
+async def test_15_metadata_is_always_a_dict(everything: Any, chat: Make) -> None:
+    for executor in (everything, chat()):
+        assert all(type(e.metadata) is dict for e in await collect(executor))
+    assert mesh_nb.ExecutionEvent(mesh_nb.EventType.TOKEN).metadata == {}
+
+
+async def test_16_the_output_of_execution_complete_is_a_dict_with_the_text(chat: Make) -> None:
+    assert (await collect(chat("synthetic-3")))[-1].output["content"] == "tok0 tok1 tok2 "
+
+
+async def test_17_execution_complete_says_how_long_it_took(chat: Make) -> None:
     began = time.monotonic()
     events = await collect(chat("synthetic-3", options="first=0.05"))
     elapsed = (time.monotonic() - began) * 1000
-    assert events[-1].output["content"] == "tok0 tok1 tok2 "
     assert 50 <= events[-1].metadata["duration_ms"] <= elapsed
 
 
-# 18 is test_snippets.py::test_all_event_types_of_an_agent_that_emits_everything
 @pytest.mark.parametrize("kind", ["agent", "tool", "provider"])
 async def test_19_node_error_names_node_and_message_once(kind: str, chat: Make, with_agent: Make) -> None:
     def broken(input: Any) -> None:
@@ -201,18 +225,32 @@ async def test_20_reasoning_precedes_the_answer(chat: Make, replay: Any, with_ag
         assert order == wanted
 
 
-async def test_21_and_22_one_exact_usage_for_each_call(chat: Make, replay: Any, with_agent: Make) -> None:
+async def usages(chat: Make, replay: Any, with_agent: Make) -> list[list[dict[str, Any]]]:
+    """The response_metadata of two calls, from an llm node and from an agent."""
+
     def get_item(index: int, name: str) -> str:
         return name
 
-    model = "synthetic-4-t1+synthetic-6"
-    vel = with_agent(vel_agent(replay.base_url, model))
-    for executor in (chat(model, tools=[get_item]), vel):
+    model, found = "synthetic-4-t1+synthetic-6", list[list[dict[str, Any]]]()
+    for executor in (chat(model, tools=[get_item]), with_agent(vel_agent(replay.base_url, model))):
         replay.server.reset()
-        metas = [e.metadata for e in of_type(await collect(executor), "response_metadata")]
-        counters = ("prompt_tokens", "completion_tokens", "total_tokens")
+        found.append([e.metadata for e in of_type(await collect(executor), "response_metadata")])
+    return found
+
+
+async def test_21_usage_has_the_three_counters_and_the_model(
+    chat: Make, replay: Any, with_agent: Make
+) -> None:
+    for metas in await usages(chat, replay, with_agent):
+        for meta in metas:
+            assert {"prompt_tokens", "completion_tokens", "total_tokens"} <= meta["usage"].keys()
+            assert meta["model_id"]
+
+
+async def test_22_there_is_one_usage_for_each_model_call(chat: Make, replay: Any, with_agent: Make) -> None:
+    counters = ("prompt_tokens", "completion_tokens", "total_tokens")
+    for metas in await usages(chat, replay, with_agent):
         assert [[m["usage"][c] for c in counters] for m in metas] == [[10, 4, 14], [10, 6, 16]]
-        assert all(m["model_id"] for m in metas)
 
 
 async def test_23_steps(everything: Any) -> None:
@@ -240,12 +278,16 @@ async def test_25_files_decode_to_their_bytes(everything: Any) -> None:
     assert base64.b64decode(meta["content"], validate=True) == PNG
 
 
-async def test_26_and_27_custom_data(everything: Any) -> None:
-    progress, _, complete = of_type(await collect(everything), "custom_data")
-    assert (progress.metadata["data_type"], progress.metadata["transient"]) == ("data-progress", True)
-    assert progress.content == {"percent": 40}
-    assert complete.metadata["data_type"] == "data-rlm-complete"
-    assert complete.content["total_steps"] == 3
+async def test_26_custom_data_has_its_type_its_payload_and_transient(everything: Any) -> None:
+    event = of_type(await collect(everything), "custom_data")[0]
+    assert (event.metadata["data_type"], event.metadata["transient"]) == ("data-progress", True)
+    assert event.content == {"percent": 40}
+
+
+async def test_27_rlm_complete_has_total_steps(everything: Any) -> None:
+    event = of_type(await collect(everything), "custom_data")[-1]
+    assert event.metadata["data_type"] == "data-rlm-complete"
+    assert event.content["total_steps"] == 3
 
 
 async def test_28_tool_calls(everything: Any) -> None:
@@ -291,7 +333,6 @@ async def test_32_native_events_show_the_providers_structure(replay: Any, with_a
     assert text_of(events) == "tok0 tok1 tok2 "
 
 
-# 33 is test_snippets.py::test_event_flow_example
 async def test_34_execution_start_names_the_graph(chat: Make, context: Any) -> None:
     assert (await collect(chat(), context))[0].metadata["graph_id"] == "my-graph"
 
@@ -309,70 +350,3 @@ def scripted_answer() -> list[dict[str, Any]]:
         {"type": "text-delta", "id": "1", "delta": "tok"},
         {"type": "response-metadata", "modelId": "m", "usage": usage(1, 1)},
     ]
-
-
-@pytest.mark.parametrize(
-    "spelling",
-    [
-        {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, "completion_tokens_details": None},
-        {"input_tokens": 10, "output_tokens": 5},
-        {"inputTokens": 10, "outputTokens": 5, "totalTokens": 15, "reasoningTokens": 0},
-        {"promptTokens": 10, "completionTokens": 5, "totalTokens": 15},
-    ],
-)
-async def test_36_usage_has_one_spelling(spelling: dict[str, Any], with_agent: Make) -> None:
-    agent = Scripted(["hi", {"type": "response-metadata", "usage": spelling}])
-    (event,) = of_type(await collect(with_agent(agent)), "response_metadata")
-    assert {
-        k: event.metadata["usage"][k] for k in ("prompt_tokens", "completion_tokens", "total_tokens")
-    } == {
-        "prompt_tokens": 10,
-        "completion_tokens": 5,
-        "total_tokens": 15,
-    }
-
-
-async def test_37_bare_steps_get_index_and_usage(replay: Any, with_agent: Make) -> None:
-    agent = vel_agent(replay.base_url, "synthetic-4-t1+synthetic-6")
-    done = [e.metadata for e in of_type(await collect(with_agent(agent)), "step_complete")]
-    assert [(m["step_index"], m["usage"]["total_tokens"]) for m in done] == [(0, 14), (1, 16)]
-
-
-async def test_38_files_of_every_form(with_agent: Make) -> None:
-    packed = base64.b64encode(PNG).decode()
-    forms = [{"content": PNG}, {"content": packed}, {"url": f"data:image/png;base64,{packed}"}]
-    agent = Scripted([{"type": "file", "name": "", "mimeType": "", **form} for form in forms])
-    for event in of_type(await collect(with_agent(agent)), "file"):
-        assert event.metadata["name"].endswith(".png")
-        assert event.metadata["mime_type"] == "image/png"
-        assert base64.b64decode(event.metadata["content"]) == PNG
-
-
-async def test_40_leaving_closes_generator_and_connection(replay: Any, chat: Make, with_agent: Make) -> None:
-    async def leave(executor: Any) -> None:
-        async with aclosing(executor.execute("go")) as stream:
-            async for event in stream:
-                if event.type == "token":
-                    return
-
-    scripted = Scripted(EVERYTHING)
-    await leave(with_agent(scripted))
-    assert scripted.closed == 1
-    slow = "synthetic-500"
-    await leave(with_agent(vel_agent(replay.base_url, f"{slow}@delay=0.02")))
-    await until(lambda: replay.stats["client_disconnects"] == 1)
-    await leave(chat(slow, options="delay=0.02"))
-    await until(lambda: replay.stats["client_disconnects"] == 2)
-    async with openai_agent(replay.base_url, f"{slow}@delay=0.02") as agent:
-        await leave(with_agent(agent))
-        await until(lambda: replay.stats["client_disconnects"] == 3)
-
-
-async def test_53_agents_are_never_mutated(replay: Any, with_agent: Make, context: Any) -> None:
-    agent = vel_agent(replay.base_url, "synthetic-2", instruction="Be brief.")
-    before = {name: repr(value) for name, value in vars(agent).items()}
-    executor = with_agent(agent, system_prompt="The question: {{$question}}")
-    for question in ("one", "two"):
-        await collect(executor, context, question)
-    assert {name: repr(value) for name, value in vars(agent).items()} == before
-    assert "one" not in str(agent.instruction)

@@ -49,7 +49,7 @@ async def test_basic_streaming(chat: Make, context: Any, capsys: Any) -> None:
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_complete_example(replay: Any, spelling: str, tmp_path: Path) -> None:
+def test_01_the_complete_example_prints_the_story(replay: Any, spelling: str, tmp_path: Path) -> None:
     script = tmp_path / "example.py"
     script.write_text(SPELLINGS[spelling](GUIDE["complete example"]), "utf-8")
     env = {**os.environ, "OPENAI_BASE_URL": f"{replay.url}/as/synthetic-3/v1", "OPENAI_API_KEY": "sk-test"}
@@ -140,7 +140,7 @@ async def test_basic_pattern(chat: Make, context: Any, capsys: Any) -> None:
     assert capsys.readouterr().out == f"{CHAT_TEXT}\nDone! Output: {output}\n"
 
 
-async def test_all_event_types_of_an_agent_that_emits_everything(
+async def test_18_each_line_of_all_events_is_printed_once_and_in_order(
     everything: Any, context: Any, capsys: Any
 ) -> None:
     await run(EVENTS["all event types"], executor=everything, context=context, input="go")
@@ -356,7 +356,7 @@ async def test_use_execution_complete(chat: Make, context: Any) -> None:
     assert space["execution_time"] > 0
 
 
-async def test_event_flow_example(chat: Make, context: Any) -> None:
+async def test_33_the_flow_is_that_of_the_figure(chat: Make, context: Any) -> None:
     """The figure holds after filtering to the types that it shows."""
     chat("synthetic-3")
 
