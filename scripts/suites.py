@@ -36,7 +36,7 @@ SUITES: dict[str, list[list[str]]] = {
     "kernel": [[*PYTEST, *NOT_UNIT, "-m", "kernel"]],
     "notebooks": [[*PYTEST, "--nbval", "notebooks"]],
     "browser": [[*PYTEST, "tests/browser"]],
-    "soak": [[*PYTEST, "tests/soak", "-s"]],
+    "soak": [[*PYTEST, "tests/soak", "-s", "-o", "faulthandler_timeout=0"]],
 }
 LIMIT_S = {"soak": 6 * 3600.0}
 DEFAULT_LIMIT_S = 1200.0

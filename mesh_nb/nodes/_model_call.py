@@ -10,11 +10,12 @@ from contextlib import aclosing
 from typing import Any
 
 from ..core import tape
+from ..core.cache import Cache
 from ..core.context import ExecutionContext, Message
 from ..core.errors import ToolError
 from ..core.events import EventType, ExecutionEvent, canonical
 from ..core.journal import Journal
-from ..providers._call import RESTART, ModelCall, Provider
+from ..providers._call import RESTART, ModelCall, Provider, open_headers
 from ._budgeted import stream_of
 from ._taped import on_tape, request_of
 from ._tool_calls import ToolCall, work
@@ -168,7 +169,8 @@ def all_of(provider: Provider, call: ModelCall) -> bytes:
     outside = ("base_url", "api_key", "client", "timeout", "idle_timeout", "max_retries", "native", "tools")
     parts = {f.name: getattr(call, f.name) for f in dataclasses.fields(call) if f.name not in outside}
     tools = [(t.name, t.description, t.schema) for t in call.tools]
-    return canonical({**parts, "tools": tools, "provider": provider.vendor, "api": provider.api})
+    more = {"headers": open_headers(call), "provider": provider.vendor, "api": provider.api}
+    return canonical({**parts, "tools": tools, **more})
 
 
 def _source(
@@ -186,9 +188,17 @@ def _source(
     def live() -> AsyncGenerator[ExecutionEvent, None]:
         return stream_of(provider, call, context)
 
+    where = f"model {call.model!r}"
+    cache: Cache | None = context.cache if context is not None else None
+    source = live
+    if cache is not None:
+
+        def source() -> AsyncGenerator[ExecutionEvent, None]:
+            return on_tape(live, cache.key(asked, request), request, where, cache, run_id)
+
     if (on := tape.current()) is None:
-        return live()
-    return on_tape(live, on.key(asked, request), request, f"model {call.model!r}", on, run_id)
+        return source()
+    return on_tape(source, on.key(asked, request), request, where, on, run_id)
 
 
 async def _again(events: list[ExecutionEvent]) -> AsyncGenerator[ExecutionEvent, None]:

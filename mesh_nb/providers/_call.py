@@ -73,6 +73,21 @@ def secrets(call: ModelCall, key: str | None) -> tuple[str, ...]:
     return tuple(s for s in (key, *own, *held) if isinstance(s, str))
 
 
+def open_headers(call: ModelCall) -> dict[str, str]:
+    """Return those of a call's own headers that hold no key, by their names."""
+    return {name: value for name, value in call.headers.items() if not _SECRET.search(name)}
+
+
+def with_headers(client: Any, call: ModelCall) -> tuple[Any, dict[str, str] | None]:
+    """Return an SDK client that sends those of a call's headers that hold a key, and the other headers.
+
+    Anthropic's SDK logs the headers of a request, at DEBUG, but not those of its client.
+    """
+    rest = open_headers(call)
+    held = {name: value for name, value in call.headers.items() if name not in rest}
+    return (client.with_options(default_headers=held) if held else client), rest or None
+
+
 class Provider(Protocol):
     """A provider plug-in: the module-level `plugin` of `providers/x.py`.
 

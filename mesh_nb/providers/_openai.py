@@ -13,7 +13,7 @@ from ..core.errors import ConfigurationError, InputError
 from ..core.events import ExecutionEvent
 from . import _clients, _hosts
 from ._cache import with_cache_key
-from ._call import ModelCall, secrets
+from ._call import ModelCall, secrets, with_headers
 from ._failures import Target
 from ._fetch import TIMEOUT, Fetched, Stored, fetch
 from ._kinds import check_files
@@ -91,13 +91,14 @@ def send(
             client = call.client.with_options(max_retries=0)
         else:
             client = _clients.client("openai", base_url=target.endpoint, api_key=key)
+        client, headers = with_headers(client, call)
         # extra_body carries the request as it is: the typed parameters would be walked and transformed.
         request = functools.partial(
             create(client),
             model=call.model,
             stream=True,
             extra_body=body,
-            extra_headers=call.headers or None,
+            extra_headers=headers,
             timeout=_clients.timeout(read=call.idle_timeout),
             **needed,
         )

@@ -125,6 +125,8 @@ async def stream(call: ModelCall, exchange: Exchange) -> AsyncGenerator[Executio
     for event in closing:
         yield event
     if failure is not None:
+        # A traceback that shows variables must not show what the server said: that may be a key.
+        data = chunk = event = events = closing = decoder = None
         raise failure
 
 

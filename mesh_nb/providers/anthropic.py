@@ -17,7 +17,7 @@ from . import _clients, _hosts
 from ._anthropic_request import messages_body
 from ._anthropic_thinking import MAX_TOKENS
 from ._anthropic_translate import Translator
-from ._call import ModelCall, secrets
+from ._call import ModelCall, secrets, with_headers
 from ._failures import Target
 from ._fetch import TIMEOUT, Fetched, Stored, fetch
 from ._limits import limited
@@ -124,6 +124,7 @@ class Anthropic:
                 client = call.client.with_options(max_retries=0)
             else:
                 client = _clients.client("anthropic", base_url=target.endpoint, api_key=key)
+            client, headers = with_headers(client, call)
             # extra_body carries the request as it is: the typed parameters would be walked and transformed.
             request = functools.partial(
                 client.messages.with_streaming_response.create,
@@ -132,7 +133,7 @@ class Anthropic:
                 messages=[],
                 stream=True,
                 extra_body=rest,
-                extra_headers=call.headers or None,
+                extra_headers=headers,
                 timeout=_clients.timeout(read=call.idle_timeout),
             )
             return limited(target, request)

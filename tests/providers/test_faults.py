@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from http_servers import Exchange, Server
+from IPython.core.ultratb import VerboseTB
 from provider_streams import WRITTEN, framed
 from replayed import check_log, run_of, words
 from stream_breaks import ERROR
@@ -31,8 +32,10 @@ from mesh_nb.core.errors import (
     StreamTimeoutError,
 )
 from mesh_nb.core.events import encode
+from mesh_nb.providers import _clients
 
 KEY = "not-a-known-form-of-key-0123456789"
+HEADERS = {"X-Gateway-Token": f"team {KEY}", "X-Team": "red"}
 VENDORS = {"chat": "openai", "responses": "openai", "messages": "anthropic", "gemini": "gemini"}
 APIS = pytest.mark.parametrize("api", list(VENDORS))
 
@@ -274,6 +277,25 @@ def contents(directory: Path) -> list[bytes]:
     return [path.read_bytes() for path in directory.rglob("*") if path.is_file()]
 
 
+def _behind(error: BaseException) -> list[BaseException]:
+    """What an error was raised from, and while handling what."""
+    found: list[BaseException] = []
+    for other in (error.__cause__, error.__context__):
+        if other is not None:
+            found += [other, *_behind(other)]
+    return found
+
+
+def _tracebacks(error: BaseException) -> list[str]:
+    """An error's traceback as Python prints it, with the variables of its frames, and in %xmode Verbose."""
+    shown = VerboseTB(theme_name="nocolor").text(type(error), error, error.__traceback__)
+    told = ["".join(traceback.format_exception(error)), shown]
+    for link in (error, *_behind(error)):
+        whole = traceback.TracebackException.from_exception(link, capture_locals=True)
+        told.append("".join(whole.format()))
+    return [line for text in told for line in text.splitlines()]
+
+
 @APIS
 @pytest.mark.parametrize("fault", list(TELLING))
 async def test_the_key_is_nowhere(
@@ -287,7 +309,7 @@ async def test_the_key_is_nowhere(
         await TELLING[fault](x, api)
 
     with Server(answer) as server:
-        graph = graph_of(api, server.url, "m", extra={"user": "u"})
+        graph = graph_of(api, server.url, "m", extra={"user": "u"}, extra_headers=HEADERS)
         backend = mesh.FileBackend(tmp_path)
         execution = mesh.Executor(graph, backend).start("hi", run_id="r")
         raised: BaseException | None = None
@@ -300,12 +322,11 @@ async def test_the_key_is_nowhere(
     assert isinstance(raised, NodeExecutionError)
     cause = raised.cause
     assert isinstance(cause, ProviderError)
-    told += [
-        "".join(traceback.format_exception(e)) + repr(e) + str(e) + repr(vars(e)) for e in (raised, cause)
-    ]
-    told += [repr(vars(e)) for e in (cause.__cause__, cause.__context__) if e is not None]
+    for error in (raised, cause, *_behind(cause)):
+        told += [repr(error), str(error), repr(vars(error)), *_tracebacks(error)]
+    # The libraries below log what a server says as it says it.
     told += [record.getMessage() for record in caplog.records if record.name.startswith("mesh_nb")]
-    told += [*capfd.readouterr()]
+    told += [*capfd.readouterr(), repr(vars(_clients)["_homes"])]
     files = contents(tmp_path)
     assert files
     assert [line for line in told if KEY in line] == []
@@ -313,3 +334,28 @@ async def test_the_key_is_nowhere(
     assert cause.provider == VENDORS[api]
     if fault in ("401", "400", "429", "500", "a page"):
         assert str(cause.status) in (fault, "502")
+
+
+@APIS
+async def test_the_key_is_in_no_log_of_the_libraries_below(
+    api: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("", "openai", "anthropic", "httpx2", "httpcore2"):
+        caplog.set_level(logging.DEBUG, name)
+
+    async def answer(x: Exchange) -> None:
+        assert x.headers["x-gateway-token"] == f"team {KEY}"
+        assert x.headers["x-team"] == "red"
+        if x.number == 0:
+            await x.answer(b"{}", status=b"500 Oops")
+            return
+        await x.start(b"content-type: text/event-stream\r\n")
+        for chunk in WRITTEN[api].mixed(()):
+            await x.chunk(framed(chunk))
+        await x.send(b"0\r\n\r\n")
+
+    with Server(answer) as server:
+        graph = graph_of(api, server.url, "m", extra_headers=HEADERS, max_retries=1)
+        assert (await run_of(graph)).error is None
+    assert caplog.records
+    assert [line for line in caplog.messages if KEY in line] == []
