@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .backends.sqlite import SQLiteBackend
     from .core import prices
     from .core.budget import Budget
+    from .core.cache import Cache
     from .core.context import ExecutionContext
     from .core.errors import (
         CycleDetectedError,
@@ -63,6 +64,7 @@ _PUBLIC = {
     "Answer": "core.interrupts",
     "BaseNode": "core.node",
     "Budget": "core.budget",
+    "Cache": "core.cache",
     "Chat": "notebook.chat",
     "Comparison": "notebook.compare",
     "CompiledGraph": "core.graph",
@@ -119,6 +121,7 @@ __all__ = [
     "Answer",
     "BaseNode",
     "Budget",
+    "Cache",
     "Chat",
     "Comparison",
     "CompiledGraph",

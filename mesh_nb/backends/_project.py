@@ -18,6 +18,7 @@ runs/<run id>.jsonl   one run: JSON lines in UTF-8, written by one process, only
                       A line with nothing but seq stands for an event that was shown and not kept.
 blobs/<sha256>        contents named by content_ref (files above 32 kB) and request_ref (model requests).
 runs.sqlite           runs of SQLiteBackend(), all in one file.
+cache/                answers of models, by what was asked (`graph.run(..., cache=True)`).
 packed/*.parquet      copies of finished runs for fast reports, made by `mesh-nb log compact`; safe to delete.
 Read it with mesh_nb.Run.load(run_id), mesh_nb.runs() and mesh_nb.calls_df(); `mesh-nb log` exports it.
 """

@@ -45,6 +45,12 @@ class FileBackend:
         """The `.mesh` folder. Raises OSError when it depends on a working directory that is gone."""
         return mesh_folder(self._home)
 
+    def prepared(self, name: str) -> Path:
+        """Return the path of a folder in `.mesh`, which is made with its explaining files. Raises OSError."""
+        folder = self.folder
+        prepare(folder)
+        return folder / name
+
     def open(self, run_id: str, header: dict[str, Any]) -> RunLog:
         """Begin the log of a new run.
 

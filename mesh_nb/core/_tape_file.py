@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -81,12 +82,18 @@ def rewrite(path: Path, keep: Iterable[Take] | None, scrubber: Scrubber, drop: I
                 seen.remove(identity)
             else:
                 others.append(take)
-        lines = [_HEAD]
-        for take in [*(t for t in kept if id(t) not in gone), *others]:
-            lines += [b"", *_lines(path, take, scrubber)]
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        part.write_bytes(b"\n".join(lines) + b"\n")
-        part.replace(path)
+        write(path, [*(t for t in kept if id(t) not in gone), *others], scrubber)
+
+
+def write(path: Path, takes: Iterable[Take], scrubber: Scrubber) -> None:
+    """Put a tape in the place of what is there, in one step. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [_HEAD]
+    for take in takes:
+        lines += [b"", *_lines(path, take, scrubber)]
+    part = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+    part.write_bytes(b"\n".join(lines) + b"\n")
+    part.replace(path)
 
 
 def _identity(path: Path, take: Take, scrubber: Scrubber) -> bytes:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ._again import Again
 from ._views import Views
 from .budget import Budget, OnBudget, Unpriced
+from .cache import Cache
 from .edges import Branch, Choice, Edge, Retry
 from .node import BaseNode, Node
 from .scheduler import Plan
@@ -47,27 +48,26 @@ class Runnable(Again, Views):
         max_model_calls: int | None = None,
         unpriced: Unpriced = "refuse",
         on_budget: OnBudget = "stop",
+        cache: bool | str | Cache | None = None,
     ) -> Run:
         """Start a run and return it at once: await it for its end, iterate it for its events.
 
         Parameters
         ----------
         input : text, or a dict; the first node receives `{"input": text}` or the dict as it is.
-        session_id : runs of one session share chat history and state.
-        variables : values for `{{$vars.name}}`.
+        session_id : runs of one session share chat history and state. variables : for `{{$vars.name}}`.
         files : attachments, a list of paths, bytes, (name, bytes), PIL images, matplotlib figures or
             DataFrames (as CSV), at most 20 MB in all: neutral parts under `files` of the first nodes' input.
         backend : where the log goes; None logs to the project's `.mesh/` directory.
-        display : False shows nothing; None shows the run where a notebook can.
-        background : True keeps it running when the cell ends.
+        display : False shows nothing. background : True keeps it running when the cell ends.
         on_no_answer : what becomes of a question to a person that nobody answers: "wait" keeps the run open
             for `run.approve()`, `run.reject()` and `run.edit()`; "stop" ends it as interrupted, so that the
             answer resumes it; "deny" and "allow" answer it. None waits where there are buttons, else stops.
-        max_concurrency : how many nodes run at once, None for all that can.
-        timeout : seconds that the run may take, waiting for people included.
+        max_concurrency, timeout : how many nodes may run at once; seconds for the run, people's included.
         fail_fast : a node that fails cancels those that run beside it; False lets them come to their end.
         budget_usd, max_tokens, max_model_calls, unpriced, on_budget : what the run may spend, see `Budget`:
             a call that would cross a limit is not sent.
+        cache : True takes answers of the same calls from `.mesh/cache`, "7d" those that are no older.
 
         Raises GraphValidationError, InputError or ConfigurationError before anything is started.
         """
@@ -87,6 +87,7 @@ class Runnable(Again, Views):
             timeout=timeout,
             fail_fast=fail_fast,
             budget=Budget.of(budget_usd, max_tokens, max_model_calls, unpriced, on_budget),
+            cache=cache,
         )
 
     def run_sync(
@@ -108,6 +109,7 @@ class Runnable(Again, Views):
         max_model_calls: int | None = None,
         unpriced: Unpriced = "refuse",
         on_budget: OnBudget = "stop",
+        cache: bool | str | Cache | None = None,
     ) -> Run:
         """Run to the end on a private event loop and return the finished Run; parameters as for `run`.
 
@@ -132,6 +134,7 @@ class Runnable(Again, Views):
             timeout=timeout,
             fail_fast=fail_fast,
             budget=Budget.of(budget_usd, max_tokens, max_model_calls, unpriced, on_budget),
+            cache=cache,
         )
 
     def stream(self, input: Any, mode: str = "values", **options: Any) -> AsyncGenerator[Any, None]:

@@ -33,6 +33,7 @@ class ExecutionContext:
         compiled graphs that nodes run themselves, by node id and name, and the graph's reducers.
     budget : what the run may spend, None without limits.
     fail_fast : whether a node that fails cancels those that run beside it.
+    cache : where answers of models are kept, None for nowhere.
 
     One context may serve several runs at once: each run works on its own copy, and writes its state and
     history back when it completes.
@@ -58,6 +59,7 @@ class ExecutionContext:
     )
     budget: Budget | None = dataclasses.field(default=None, repr=False)
     fail_fast: bool = True
+    cache: Any = dataclasses.field(default=None, repr=False)
 
     def for_run(self, run_id: str, input: Any) -> ExecutionContext:
         """Return the private copy that one run works on."""
@@ -75,6 +77,7 @@ class ExecutionContext:
             self.desk,
             budget=self.budget,
             fail_fast=self.fail_fast,
+            cache=self.cache,
         )
 
     def with_iteration(self, iteration: dict[str, Any], visit: int | None = None) -> ExecutionContext:
@@ -101,6 +104,7 @@ class ExecutionContext:
             self.reducers,
             self.budget,
             self.fail_fast,
+            self.cache,
         )
 
     @property

@@ -9,6 +9,7 @@ from . import plugins
 from .attachments import files_of, with_files
 from .backend import Backend
 from .budget import Budget
+from .cache import cache_of
 from .compiled import CompiledGraph
 from .context import ExecutionContext
 from .errors import InputError, shown
@@ -48,6 +49,7 @@ class Executor:
         timeout: float | None = None,
         fail_fast: bool = True,
         budget: Budget | None = None,
+        cache: Any = None,
     ) -> AsyncGenerator[ExecutionEvent, None]:
         """Run the graph and yield its events as they happen.
 
@@ -64,6 +66,7 @@ class Executor:
         timeout : seconds that the run may take, its reader's included.
         fail_fast : a node that fails cancels those that run beside it; False lets them come to their end.
         budget : what the run may spend, a new `mesh_nb.Budget(usd=, max_tokens=, max_model_calls=)`.
+        cache : as for `graph.run`.
 
         Raises what a node's `check()` raises before anything is started, out of the
         iterator NodeExecutionError when a node fails and RunTimeoutError when the time is over. Leaving the
@@ -79,6 +82,7 @@ class Executor:
             timeout=timeout,
             fail_fast=fail_fast,
             budget=budget,
+            cache=cache,
         ).events()
         return self._modes.over(events) if self._modes else events
 
@@ -110,6 +114,7 @@ class Executor:
         timeout: float | None = None,
         fail_fast: bool = True,
         budget: Budget | None = None,
+        cache: Any = None,
     ) -> Execution:
         """Return an Execution, which begins when it is iterated; parameters and errors as for `execute`."""
         for check in self.graph.checks:
@@ -117,7 +122,7 @@ class Executor:
         if files is not None:
             input = with_files(input, files)
             self._check_files(input)
-        limit, seconds = check_concurrency(max_concurrency), check_timeout(timeout)
+        limit, seconds, kept = check_concurrency(max_concurrency), check_timeout(timeout), cache_of(cache)
         if not isinstance(cast("Any", fail_fast), bool):
             raise InputError(f"fail_fast= is True or False, not {shown(fail_fast)}.")
         execution = Execution(
@@ -129,6 +134,7 @@ class Executor:
             on_no_answer=check_policy(on_no_answer),
         )
         execution.context.budget, execution.context.fail_fast = budget, fail_fast
+        execution.context.cache = kept or None
         execution.limit_concurrency(limit)
         execution.timeout = seconds
         return execution

@@ -51,6 +51,7 @@ def start(
     timeout: float | None = None,
     fail_fast: bool = True,
     budget: Budget | None = None,
+    cache: Any = None,
 ) -> Run:
     """Start a run of a compiled graph and return it; parameters as for `graph.run`.
 
@@ -78,6 +79,7 @@ def start(
         timeout=timeout,
         fail_fast=fail_fast,
         budget=budget,
+        cache=cache,
     )
     run = Run(run_id, graph=graph, session_id=context.session_id)
     run._store = store
@@ -143,6 +145,7 @@ def run_sync(
     timeout: float | None = None,
     fail_fast: bool = True,
     budget: Budget | None = None,
+    cache: Any = None,
 ) -> Run:
     """Run a compiled graph to its end while this thread waits; parameters as for `graph.run`.
 
@@ -166,6 +169,7 @@ def run_sync(
         "timeout": timeout,
         "fail_fast": fail_fast,
         "budget": budget,
+        "cache": cache,
         # Nothing that a page sends is heard while this thread waits.
         "on_no_answer": "stop" if on_no_answer is None else on_no_answer,
     }

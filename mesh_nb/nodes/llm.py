@@ -13,6 +13,7 @@ from typing import Any
 from ..core import tape, templates
 from ..core._history import trimmed
 from ..core.attachments import FilePart, files_of, without_files
+from ..core.cache import Cache, cache_of
 from ..core.context import ExecutionContext, Message, as_text
 from ..core.errors import ConfigurationError, InputError, MeshError, UnknownNameError, shown
 from ..core.events import EventType, ExecutionEvent
@@ -68,6 +69,8 @@ class LLMNode(BaseNode):
     prompt_cache : "auto" has the provider keep what does not change from call to call: marks for Anthropic,
         a key for OpenAI; the others decide themselves.
     extra, extra_headers : further fields for the request's body, further headers; headers are not logged.
+    cache : True takes the answers of the same calls from `.mesh/cache`, "7d" those that are no older; a
+        `mesh_nb.Cache` says more. None does what the run's cache= says, False never.
 
     The node sends the session's chat history and its input, with the attachments that the input has under
     `files`; later questions of the session know these by name only. Its output is `{"content": text,
@@ -105,12 +108,12 @@ class LLMNode(BaseNode):
         prompt_cache: str | None = None,
         extra: dict[str, Any] | None = None,
         extra_headers: dict[str, str] | None = None,
+        cache: bool | str | Cache | None = None,
     ) -> None:
         _check_kinds(id, locals())
         super().__init__(id)
-        self.model, self.provider, self.api = model, provider, api
-        self.system_prompt, self.max_steps = system_prompt, max_steps
-        self.history_tokens = history_tokens
+        self.model, self.provider, self.api, self.system_prompt = model, provider, api, system_prompt
+        self.max_steps, self.history_tokens, self.cache = max_steps, history_tokens, cache_of(cache)
         self.templates = (system_prompt,) if system_prompt else ()
         self.output_type = None if output_type is None else read_type(id, output_type)
         own, named = _tools(id, tools)
@@ -167,6 +170,8 @@ class LLMNode(BaseNode):
     async def run(self, input: Any, context: ExecutionContext) -> AsyncIterator[ExecutionEvent]:
         """Ask the model; the last event is node_complete with the output."""
         provider, call = self.prepared(input, context)
+        if self.cache is not None:
+            context = dataclasses.replace(context, cache=self.cache or None)
         reader = None if self.output_type is None else Reader(self.output_type)
         async with aclosing(converse(provider, call, self.max_steps, reader, context)) as events:
             async for event in events:
