@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from ..core.backend import StoredRun
 from ..core.errors import InputError, RunNotFoundError
@@ -46,7 +46,7 @@ class MemoryBackend:
         """Begin the log of a new run. Raises InputError when the run already has one."""
         if run_id in self._logs:
             raise InputError(f"Run {run_id!r} already has a log; a run is logged once.")
-        log = self._logs[run_id] = MemoryLog({**header, "run_id": run_id})
+        log = self._logs[run_id] = MemoryLog({**_apart(header), "run_id": run_id})
         return log
 
     def reopen(self, run_id: str, header: dict[str, Any]) -> MemoryLog:
@@ -70,6 +70,15 @@ class MemoryBackend:
     def run_ids(self) -> Iterator[str]:
         """Yield the ids of all runs, newest first."""
         yield from reversed(list(self._logs))
+
+
+def _apart(value: Any, depth: int = 20) -> Any:
+    """Return dicts and lists as copies, so that what the caller does with its own changes no log."""
+    if depth and isinstance(value, dict):
+        return {k: _apart(v, depth - 1) for k, v in cast("dict[Any, Any]", value).items()}
+    if depth and isinstance(value, list):
+        return [_apart(v, depth - 1) for v in cast("list[Any]", value)]
+    return value
 
 
 plugin = MemoryBackend

@@ -220,7 +220,7 @@ async def _over_run(
 ) -> AsyncGenerator[Any, None]:
     from .runner import awake
 
-    run = graph.run(input, display=False, **options)
+    run = graph.run(input, **{"display": False, **options})
     try:
         with awake():
             async with aclosing(adapted(_all(run), mode)) as items:

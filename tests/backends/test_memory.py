@@ -35,3 +35,15 @@ def test_ids_and_errors() -> None:
         backend.open("first", {})
     with pytest.raises(RunNotFoundError, match="second"):
         backend.load("secnd")
+
+
+def test_what_a_run_began_with_is_not_the_callers_own() -> None:
+    begin = {"input": {"items": [1]}, "chat_history": [{"role": "user", "content": "a"}]}
+    backend = MemoryBackend()
+    backend.open("a", {"begin": begin})
+    begin["input"]["items"].append(2)  # type: ignore[call-overload]
+    begin["chat_history"].clear()  # type: ignore[attr-defined]
+    assert backend.load("a").header["begin"] == {
+        "input": {"items": [1]},
+        "chat_history": [{"role": "user", "content": "a"}],
+    }
