@@ -290,7 +290,11 @@ def record(
 
 def start(path: str | os.PathLike[str], mode: str = "once", **options: Any) -> Tape:
     """Put a tape on until `stop`; parameters as for `Tape`."""
-    tape = Tape(path, mode, **options)
+    return put_on(Tape(path, mode, **options))
+
+
+def put_on(tape: Tape) -> Tape:
+    """Put a tape on until `stop`, and return it."""
     _tapes.append(tape)
     return tape
 

@@ -88,10 +88,12 @@ async def result_of(
     work: Callable[[], Awaitable[Any]],
     run_id: str,
     said: Callable[[Exception], str] = told,
+    metadata: dict[str, Any] | None = None,
 ) -> Any:
     """Return what a tool returns, from the tape where it has that.
 
-    Parameters: arguments, as they were asked for; work, which calls the tool; said, an error in words.
+    Parameters: arguments, as they were asked for; work, which calls the tool; said, an error in words;
+    metadata, which is told when it comes from the tape.
     A result that is not the same after a way through JSON is not kept: the tool is called each time.
     Raises what `work` raises, ToolError as the recorded call did, TapeMissError for a call that a replay
     lacks.
@@ -105,6 +107,8 @@ async def result_of(
     if take is not None and not take.beats:
         return await work()
     if take is not None:
+        if metadata is not None:
+            metadata["replayed"] = True
         return await _result_again(take, tool, on)
     if on.mode == "none":
         raise on.miss(loads(asked), f"tool {tool.name!r}")

@@ -30,7 +30,7 @@ class ToolCall:
 
     approval : whether the provider would run it and asks for leave, whatever tools of ours are called.
     bad : whether there is no such tool, or its arguments do not fit.
-    recalled : whether the journal has what became of it.
+    recalled : whether the journal has what became of it. more : further metadata.
     """
 
     id: str
@@ -45,6 +45,7 @@ class ToolCall:
     error: str | None = None
     seconds: float = 0.0
     recalled: bool = False
+    more: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
 
     def read(self) -> None:
         """Parse the arguments; nothing at all means none. `problem` says why they cannot be used."""
@@ -85,6 +86,7 @@ class ToolCall:
             "arguments": self.arguments,
             "status": self.status,
             "duration_ms": round(self.seconds * 1000, 3),
+            **self.more,
         }
         if self.arguments is None:
             metadata["arguments_raw"] = self.raw
@@ -240,7 +242,7 @@ async def _execute(call: ToolCall, tool: Tool, context: ExecutionContext | None)
 
     try:
         run_id = "" if context is None else context.run_id
-        call.output = await result_of(tool, call.arguments or {}, work, run_id, _said)
+        call.output = await result_of(tool, call.arguments or {}, work, run_id, _said, call.more)
     except TapeError:
         raise
     except Exception as error:  # noqa: BLE001  whatever a tool raises is the model's to read

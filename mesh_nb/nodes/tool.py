@@ -103,7 +103,7 @@ class ToolNode(BaseNode):
                     async for event in events:
                         yield event
             else:
-                result.value = await self._taped(values, call["arguments"], context)
+                result.value = await self._taped(values, call, context)
         except Exception as error:
             text = _text_of(error)
             metadata = {**call, "status": "error", "duration_ms": _since(began)}
@@ -189,11 +189,14 @@ class ToolNode(BaseNode):
         target: Any = self.fn if inspect.isroutine(self.fn) else getattr(self.fn, "__call__", None)  # noqa: B004
         return inspect.isasyncgenfunction(target) or inspect.isgeneratorfunction(target)
 
-    async def _taped(self, values: dict[str, Any], arguments: Any, context: ExecutionContext) -> Any:
+    async def _taped(self, values: dict[str, Any], call: dict[str, Any], context: ExecutionContext) -> Any:
         """Call the function; of a Tool, take the result from the tape that is on, where it has one."""
         if self.tool is None:
             return await self._call(values)
-        return await result_of(self.tool, arguments, lambda: self._call(values), context.run_id, _text_of)
+        arguments = call["arguments"]
+        return await result_of(
+            self.tool, arguments, lambda: self._call(values), context.run_id, _text_of, call
+        )
 
     async def _call(self, values: dict[str, Any]) -> Any:
         if self.tool is None:

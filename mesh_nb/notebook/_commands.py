@@ -16,6 +16,7 @@ from ..core.run import Run, last_run, live_runs, runs
 from . import _settings
 from ._arguments import variable
 from ._cell import current_shell, notebook_file, notebook_name
+from ._record import record
 from .strip import strip
 
 
@@ -176,4 +177,5 @@ COMMANDS: dict[str, tuple[Callable[..., Any], int]] = {
     "graph": (_graph, 1),
     "config": (_config, 2),
     "strip": (_strip, 1),
+    "record": (record, 12),
 }

@@ -94,6 +94,8 @@ def test_the_result_of_a_tool_is_recorded_and_replayed(tmp_path: Path):
     assert weather.calls == ["Oslo"]
     assert again.text == first.text == "It is rain number 1."
     assert plain(again.events) == plain(first.events)
+    done = [next(e for e in r.events if e.type == "tool_call_complete") for r in (first, again)]
+    assert [e.metadata.get("replayed", False) for e in done] == [False, True]
     check_events(again.events)
 
 
