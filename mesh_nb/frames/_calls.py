@@ -20,6 +20,7 @@ RETRY = "data-retry"
 _AGAIN = (("reused", "reused"), ("replayed", "replay"), ("cached", "cache"))
 """Marks of a call that was not made, and the words for it: reused from the run that this one was forked from,
 replayed from a tape, taken from a cache."""
+_MARKS = frozenset(name for name, _ in _AGAIN)
 PRICES = ("current", "logged")
 
 
@@ -98,13 +99,14 @@ class Calls:
 
     def _answered(self, known: dict[str, Any]) -> None:
         """Say who answered; what was not asked anew cost nothing and used no tokens."""
+        known["answered_by"], known["spent"] = "model", known.get("usage")
+        if _MARKS.isdisjoint(known):
+            return
         by = next((word for name, word in _AGAIN if known.get(name)), "model")
-        known["answered_by"] = by
-        known["spent"] = known.get("usage") if by == "model" else {}
         if by == "reused" and known["price"]:
             known["original_cost_usd"] = known["price"]["usd"]
         if by != "model":
-            known["price"] = {"usd": 0.0, "source": by}
+            known["answered_by"], known["spent"], known["price"] = by, {}, {"usd": 0.0, "source": by}
 
     def _cost(self, known: dict[str, Any], started: float) -> dict[str, Any]:
         price = self._price(known, started)

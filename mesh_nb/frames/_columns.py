@@ -22,9 +22,11 @@ _ARROW: dict[str, pa.DataType] = {
     CATEGORY: pa.dictionary(pa.int32(), pa.string()),
     JSON: pa.string(),
 }
-BATCH = 20_000
-"""Rows that wait as Python values before they become Arrow arrays."""
+_WORDS = frozenset({TEXT, CATEGORY})
+BATCH = 2_000
+"""Rows that wait as Python values before they become Arrow arrays: more would keep the collector busy."""
 
+_SURE: dict[str, type] = {TEXT: str, CATEGORY: str}
 MAX_PROBLEMS = 20
 
 
@@ -42,15 +44,6 @@ class Column:
     unit: str
     doc: str
 
-    def of(self, record: Mapping[str, Any]) -> Any:
-        """Return the value of this column in a record, None when it is absent or not of the dtype."""
-        value: Any = record
-        for part in self.path.split("."):
-            if not isinstance(value, Mapping):
-                return None
-            value = value.get(part)
-        return fit(value, self.dtype)
-
 
 def fit(value: Any, dtype: str) -> Any:
     """Return a value as the dtype has it, None when it is of another kind: a log may hold anything."""
@@ -60,7 +53,7 @@ def fit(value: Any, dtype: str) -> Any:
         return as_json_text(value)
     if isinstance(value, bool):
         return None
-    if dtype in (TEXT, CATEGORY):
+    if dtype in _WORDS:
         return _clean(value if isinstance(value, str) else str(value))
     if not isinstance(value, (int, float)) or value != value:
         return None
@@ -91,12 +84,28 @@ class Table:
     def __init__(self, columns: Sequence[Column]) -> None:
         self.columns = columns
         self.problems: list[str] = []
+        self._plan: list[tuple[str, str, str, type | None]] = []
+        for column in columns:
+            name, _, inner = column.path.partition(".")
+            self._plan.append((name, inner, column.dtype, _SURE.get(column.dtype)))
         self._waiting: list[list[Any]] = []
         self._chunks: list[list[pa.Array]] = [[] for _ in columns]
 
     def values(self, record: Mapping[str, Any]) -> list[Any]:
-        """Return a record as a row: much smaller than the events it is made from."""
-        return [column.of(record) for column in self.columns]
+        """Return a record as a row: much smaller than the events it is made from.
+
+        A value that is absent or not of its column's dtype is None.
+        """
+        row: list[Any] = []
+        for name, inner, dtype, sure in self._plan:
+            value: Any = record.get(name)
+            if inner:
+                value = value.get(inner) if value.__class__ is dict else None
+            # Most values need no second look.
+            if value is not None and not (value.__class__ is sure and (sure is not str or value.isascii())):
+                value = fit(value, dtype)
+            row.append(value)
+        return row
 
     def add(self, row: list[Any]) -> None:
         """Take a row that `values` made."""

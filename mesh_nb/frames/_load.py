@@ -13,13 +13,16 @@ from typing import Any, Protocol, cast
 
 from ..core import plugins
 from ..core.errors import InputError, shown
-from ..core.events import ExecutionEvent, decode, loads
+from ..core.events import EventType, ExecutionEvent, loads
 from ._columns import Table
 from ._packed import Pack, packs
 from ._progress import watched
 
 BATCH = 5000
-"""Lines that are parsed at once."""
+"""Lines that are parsed at once where all are wanted."""
+FEW = 200
+"""The same where they are single ones of many."""
+KNOWN: dict[str, EventType] = {kind.value: kind for kind in EventType}
 
 
 HEADER = b'"schema"'
@@ -130,13 +133,7 @@ def batches(source: Any, *, since: Any = None) -> Iterator[tuple[Log, list[Any]]
 def _records(lines: Iterator[bytes], log: Log) -> Iterator[list[dict[str, Any]]]:
     bad = 0
     while batch := list(itertools.islice(lines, BATCH)):
-        try:
-            # One document is parsed faster than as many lines.
-            values: list[Any] = loads(b"[" + b",".join(batch) + b"]")
-            if len(values) != len(batch):
-                raise ValueError("a line that is two values")
-        except (ValueError, RecursionError):
-            values = [_value(line) for line in batch]
+        values = _parsed(batch)
         records = [value for value in values if _is_event(value)]
         for value in values if len(records) < len(values) else ():
             if not _is_event(value) and not (isinstance(value, dict) and take_header(value, log)):
@@ -319,16 +316,32 @@ def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
 
 def decoded(lines: Iterable[bytes], types: tuple[str, ...], log: Log) -> Iterator[ExecutionEvent]:
     """Yield the events of lines; headers and what is no event are noted in the log."""
-    bad, kinds = 0, frozenset(types)
-    for line in lines:
-        try:
-            event = _event(line, kinds, log)
-        except (ValueError, RecursionError):
-            bad += 1
-            continue
-        if event is not None:
-            yield event
+    bad, kinds, rest = 0, frozenset(types), iter(lines)
+    while batch := list(itertools.islice(rest, FEW)):
+        for record in _parsed(batch):
+            try:
+                if record.__class__ is not dict:
+                    raise ValueError("not an event")
+                if "type" in record:
+                    if not kinds or record["type"] in kinds:
+                        yield _event(record)
+                elif not take_header(record, log):
+                    raise ValueError("not an event")
+            except (ValueError, TypeError):
+                bad += 1
     note(log, bad)
+
+
+def _parsed(lines: list[bytes]) -> list[Any]:
+    """Return the values of lines, None for one that is no JSON."""
+    try:
+        # One document is parsed faster than as many lines.
+        values: list[Any] = loads(b"[" + b",".join(lines) + b"]")
+        if len(values) == len(lines):
+            return values
+    except (ValueError, RecursionError):
+        pass
+    return [_value(line) for line in lines if line.strip()]
 
 
 def note(log: Log, bad: int) -> None:
@@ -338,20 +351,29 @@ def note(log: Log, bad: int) -> None:
         log.problems.append(f"{log.run_id}: {what} left out.")
 
 
-def _event(line: bytes, kinds: frozenset[str], log: Log) -> ExecutionEvent | None:
-    """Return the event of a line, None for another line that belongs there. Raises ValueError for one that
-    does not, such as a torn one."""
-    if not line.strip():
-        return None
-    record: Any = loads(line)
-    if not isinstance(record, dict):
+def _event(record: dict[str, Any]) -> ExecutionEvent:
+    """Return the event of a record, with a number as time and seq, and text as names, whatever the line said.
+
+    Raises ValueError for one without a type, or whose metadata is no object.
+    """
+    get: Callable[[str], Any] = record.get
+    kind, metadata, node = record["type"], get("metadata") or {}, get("node_id") or ""
+    at: Any = get("timestamp")
+    seq: Any = get("seq")
+    run_id: Any = get("run_id")
+    if kind.__class__ is not str or metadata.__class__ is not dict:
         raise ValueError("not an event")
-    if take_header(cast("dict[str, Any]", record), log):
-        return None
-    if not isinstance(record.get("metadata") or {}, dict):
-        raise ValueError("not an event: its metadata is no object")
-    event = decode(cast("dict[str, Any]", record))
-    return sound(event) if not kinds or event.type in kinds else None
+    return ExecutionEvent(
+        cast("EventType", KNOWN.get(kind, kind)),
+        node if node.__class__ is str else str(node),
+        get("content"),
+        get("output"),
+        metadata,
+        at if at.__class__ is float or at.__class__ is int else 0.0,
+        get("error"),
+        run_id=run_id if run_id.__class__ is str else "",
+        seq=seq if seq.__class__ is int else -1,
+    )
 
 
 def take_header(record: dict[str, Any], log: Log) -> bool:
@@ -363,19 +385,3 @@ def take_header(record: dict[str, Any], log: Log) -> bool:
         log.headers.setdefault(str(record.get("run_id") or log.run_id), record)
         return True
     return "seq" in record
-
-
-def sound(event: ExecutionEvent) -> ExecutionEvent:
-    """Return the event with a number as time and seq, and text as names, whatever the line said."""
-    at, seq, run_id, node = (
-        cast("Any", v) for v in (event.timestamp, event.seq, event.run_id, event.node_id)
-    )
-    if isinstance(at, bool) or not isinstance(at, (int, float)):
-        event.timestamp = 0.0
-    if isinstance(seq, bool) or not isinstance(seq, int):
-        event.seq = -1
-    if not isinstance(run_id, str):
-        event.run_id = ""
-    if not isinstance(node, str):
-        event.node_id = str(node)
-    return event

@@ -171,10 +171,11 @@ def _cell_names(costs: Frame, cells: Frame) -> list[str]:
 
 def added_up(costs: Frame, by: Sequence[str]) -> Frame:
     """Return one row for each group, the dearest first; a sum of which nothing is known is NA."""
-    groups = costs.groupby(list(by), observed=True, dropna=False, sort=True)
+    marked = costs.assign(unpriced_calls=costs.cost_usd.isna().astype("int64"))
+    groups = marked.groupby(list(by), observed=True, dropna=False, sort=True)
     df = groups[list(SUMS)].sum(min_count=1)
     df.insert(0, "calls", groups.size())
-    df["unpriced_calls"] = groups.cost_usd.apply(lambda cost: int(cost.isna().sum()))
+    df["unpriced_calls"] = groups.unpriced_calls.sum()
     df = df.astype({"calls": "int64[pyarrow]", "unpriced_calls": "int64[pyarrow]"}).reset_index()
     return df.sort_values("cost_usd", ascending=False, kind="stable", na_position="last", ignore_index=True)
 
