@@ -140,14 +140,14 @@ def frame(path):
     import dataclasses
     from pathlib import Path
 
-    from mesh_nb.frames import _load, calls
-    from mesh_nb.frames._columns import build
+    from mesh_nb.frames import _calls, calls
+    from mesh_nb.frames._columns import Table
+    from mesh_nb.frames._load import fill
 
     columns = [dataclasses.replace(c, path="model") if c.name == "model" else c for c in calls.COLUMNS]
-    records = []
-    for run_id, events in _load.parts(Path(path), "execution_start", "model_call_start", "response_metadata"):
-        records += calls._calls(run_id, events)
-    return build(records, columns)
+    table = Table(columns)
+    fill(table, Path(path), _calls.TYPES, lambda run_id: calls._Fold(run_id, "logged", table))
+    return table.frame()
 
 
 def cost_report(df):
