@@ -1,7 +1,8 @@
 """Random graphs against a reference model: what runs, with what input, after what, and what comes out.
 
 A graph is drawn as a program (rows, diamonds, choices, loops, graphs inside graphs). The model interprets the
-program; the engine runs the graph that is built from it. Nothing of the model knows about scheduling.
+program; the engine runs the graph that is built from it, to its end, to a failure, or until it is left or
+cancelled. Nothing of the model knows about scheduling.
 """
 
 from __future__ import annotations
@@ -42,6 +43,14 @@ class Model:
 
     inputs: dict[str, list[Value]] = dataclasses.field(default_factory=lambda: defaultdict(list))
     after: dict[Done, set[Done]] = dataclasses.field(default_factory=dict[Done, set[Done]])
+
+    def following(self, done: Done) -> set[Done]:
+        """Every visit that has this one before it, directly or not."""
+        found, size = {done}, 0
+        while len(found) > size:
+            size = len(found)
+            found |= {visit for visit, before in self.after.items() if before & found}
+        return found - {done}
 
     def visit(self, node_id: str, value: Value, before: set[Done]) -> tuple[Value, set[Done]]:
         done = node_id, len(self.inputs[node_id])
@@ -152,9 +161,8 @@ class Inner:
 
     def interpret(self, model: Model, value: Value, before: set[Done], path: str) -> Any:
         _, begun = model.visit(path + self.entry, value, before)
-        # The node is complete when what is inside it is; only what is inside is ordered after its start.
-        value, ends = self.block.interpret(model, value, set(), f"{path}{self.entry}.")
-        model.after.update({begun_one: model.after[begun_one] | before for begun_one in begun})
+        # The node is complete when what is inside it is; that runs after all that the node runs after.
+        value, ends = self.block.interpret(model, value, before, f"{path}{self.entry}.")
         return value, begun | ends
 
 
@@ -225,15 +233,29 @@ class Run:
 
         return Streaming if sum(name.encode()) % 3 == 0 else Node
 
-    async def execute(self, stop: int | None = None) -> None:
+    def graph(self) -> StateGraph:
         graph = StateGraph().set_entry_point(self.program.entry)
         # A node in a graph inside is named by the path to it, as the engine names it.
         self.program.build(graph, self.make)
-        async with aclosing(Executor(graph).execute({"content": "question"})) as events:
+        return graph
+
+    async def execute(self, stop: int | None = None, **options: Any) -> None:
+        events = Executor(self.graph()).execute({"content": "question"}, **options)
+        async with aclosing(events):
             async for event in events:
                 self.events.append(event)
                 if len(self.events) == stop:
                     return
+
+    async def cancelled(self, steps: int) -> None:
+        """Run, and cancel the run after so many steps of the event loop."""
+        run = self.graph().run({"content": "question"}, backend=mesh_nb.MemoryBackend(), display=False)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        run.cancel()
+        await asyncio.wait([asyncio.ensure_future(run._feed.closed())])
+        self.events = run.events
+        assert run.status in ("cancelled", "completed")
 
     def check(self, model: Model, *, whole: bool) -> None:
         """Compare what has happened with what must."""
@@ -268,12 +290,12 @@ MANY = settings(
 
 
 @MANY
-@given(blocks())
-def test_runs_agree_with_the_model(drawn: Any) -> None:
+@given(blocks(), st.sampled_from([None, 1, 2]))
+def test_runs_agree_with_the_model(drawn: Any, limit: int | None) -> None:
     program = named(drawn)
     model, output = modelled(program)
     run = Run(program)
-    asyncio.run(run.execute())
+    asyncio.run(run.execute(max_concurrency=limit))
     run.check(model, whole=True)
     assert run.events[-1].output == output
 
@@ -292,9 +314,32 @@ def test_runs_that_fail_agree_up_to_the_failure(drawn: Any, data: Any) -> None:
     assert isinstance(caught.value.cause, Failure)
     run.check(model, whole=False)
     assert [e.node_id for e in run.events if e.type == "node_error"] == [run.fails[0]]
-    after = {v for v, before in model.after.items() if run.fails in before}
     counted = Counter(e.node_id for e in run.events if e.type == "node_start")
-    assert all(counted[name] <= number for name, number in after)
+    assert all(counted[name] <= number for name, number in model.following(run.fails))
+
+
+@MANY
+@given(blocks(), st.sampled_from([None, 1, 2]), st.data())
+def test_runs_without_fail_fast_do_everything_that_does_not_follow_the_failure(
+    drawn: Any, limit: int | None, data: Any
+) -> None:
+    program = named(drawn)
+    model, _ = modelled(program)
+    visits = sorted(v for v in model.after if not v[0].endswith("_again") and not is_graph(program, v[0]))
+    fails = data.draw(st.sampled_from(visits))
+    run = Run(program, fails)
+    with pytest.raises(NodeExecutionError) as caught:
+        asyncio.run(run.execute(fail_fast=False, max_concurrency=limit))
+    assert caught.value.node_id == fails[0]
+    run.check(model, whole=False)
+    assert [e.node_id for e in run.events if e.type == "node_error"] == [fails[0]]
+    done = Counter(e.node_id for e in run.events if e.type == "node_complete")
+    lost = model.following(fails) | {fails}
+    wanted = Counter(name for name, number in model.after if (name, number) not in lost)
+    around = {name for name in done | wanted if is_graph(program, name)}
+    assert {n: c for n, c in done.items() if n not in around} == {
+        n: c for n, c in wanted.items() if n not in around
+    }
 
 
 @MANY
@@ -305,6 +350,18 @@ def test_runs_that_are_left_agree_up_to_there_and_leave_nothing_running(drawn: A
     run = Run(program)
     asyncio.run(run.execute(stop))
     run.check(model, whole=False)
+
+
+@MANY
+@given(blocks(), st.integers(0, 60))
+def test_runs_that_are_cancelled_agree_up_to_there_and_leave_nothing_running(drawn: Any, steps: int) -> None:
+    program = named(drawn)
+    model, output = modelled(program)
+    run = Run(program)
+    asyncio.run(run.cancelled(steps))
+    whole = run.events[-1].type == "execution_complete"
+    run.check(model, whole=whole)
+    assert run.events[-1].output == (output if whole else None)
 
 
 def is_graph(block: Any, path: str) -> bool:
