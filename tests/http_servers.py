@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime
+import importlib.util
 import ipaddress
 import socket
 import ssl
@@ -196,9 +197,11 @@ class RawServer(_Threaded):
     """A server that leaves each connection to `serve(reader, writer)`."""
 
     def __init__(
-        self, serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+        self,
+        serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        super().__init__(None)
+        super().__init__(tls)
         self._serve = serve
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -245,9 +248,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 def certificate(directory: Path) -> tuple[ssl.SSLContext, Path]:
     """Make a self-signed certificate for localhost; return the server's context and the certificate file."""
     cert, key = directory / "cert.pem", directory / "key.pem"
-    try:
-        import cryptography  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("cryptography") is None:
         command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
         command += ["-subj", "/CN=localhost", "-addext"]
         names = ["subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]

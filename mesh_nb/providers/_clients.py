@@ -6,7 +6,8 @@
 
 Our clients never use an SDK's default HTTP client: dropped without closing, it makes other connections of the
 same loop go deaf. Ours have `HTTPTransport` under them, which neither does that nor suffers from it; behind a
-proxy, `ProxiedTransport`. They are closed when their loop shuts down. Do not close them.
+proxy, and for HTTP/2 (MESH_HTTP=http2), `ProxiedTransport`. They are closed when their loop shuts down. Do
+not close them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import collections
 import contextlib
 import hashlib
 import importlib
+import importlib.util
 import os
 import secrets
 import sys
@@ -195,10 +197,19 @@ def _http_client(proxy: str | None) -> httpx2.AsyncClient:
     from ._transport import HTTPTransport
 
     # MESH_HTTP=httpx2 is the way back to httpx2's own transport, should ours fail somewhere.
-    plain = os.environ.get("MESH_HTTP") == "httpx2"
+    chosen = os.environ.get("MESH_HTTP") or "own"
+    if chosen not in ("own", "httpx2", "http2"):
+        raise ConfigurationError(f"MESH_HTTP={chosen!r} is unknown; it is 'own', 'httpx2' or 'http2'.")
+    http2 = chosen == "http2"
+    if http2 and importlib.util.find_spec("h2") is None:
+        raise ConfigurationError("MESH_HTTP=http2 needs the package h2: pip install 'mesh_nb[http2]'.")
+    if proxy:
+        mounts = {"all://": ProxiedTransport(proxy_from(proxy, "proxy"), http2=http2)}
+    else:
+        mounts = environment_mounts(http2=http2)
     return httpx2.AsyncClient(
-        transport=ProxiedTransport() if plain else HTTPTransport(),
-        mounts={"all://": ProxiedTransport(proxy_from(proxy, "proxy"))} if proxy else environment_mounts(),
+        transport=HTTPTransport() if chosen == "own" else ProxiedTransport(http2=http2),
+        mounts=mounts,
         follow_redirects=True,
         timeout=httpx2.Timeout(600.0, connect=10.0),
     )
@@ -207,7 +218,7 @@ def _http_client(proxy: str | None) -> httpx2.AsyncClient:
 def _fingerprint(*named: str | None) -> bytes:
     """Return what tells clients apart, as a digest: no key is kept where a debugger would show it."""
     wanted = ("OPENAI_", "ANTHROPIC_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-    wanted += ("SSL_CERT_", "MESH_HTTP")
+    wanted += ("SSL_CERT_", "MESH_CLIENT_", "MESH_HTTP")
     settings = sorted(item for item in os.environ.items() if item[0].upper().startswith(wanted))
     text = repr((named, settings)).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(text, key=_pepper, digest_size=16).digest()

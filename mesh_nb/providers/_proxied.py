@@ -1,4 +1,4 @@
-"""HTTP through a proxy: httpx2's own transport, with the bytes moved by connections that repair themselves.
+"""HTTP through a proxy, and HTTP/2: httpx2's own transport, on connections that repair themselves.
 
 httpx2 keeps its pool, CONNECT, SOCKS, TLS and errors; only its network backend is ours, so that a lost reader
 (`_sockets.py`) is repaired here too. The backend goes in by one private name; where a later httpx2 has it no
@@ -165,12 +165,19 @@ class ProxiedTransport(httpx2.AsyncBaseTransport):
     Parameters
     ----------
     proxy : where to send everything, as `httpx2.Proxy`; None sends directly.
-    verify : an ssl.SSLContext to check servers, and a proxy reached over TLS, with; None is the system's
-        trust store, or what SSL_CERT_FILE or SSL_CERT_DIR name.
+    verify : an ssl.SSLContext to check servers, and a proxy reached over TLS, with; None is that of
+        `system_tls`.
+    http2 : speak HTTP/2 with servers that offer it, over TLS; needs the package h2.
     """
 
-    def __init__(self, proxy: httpx2.Proxy | None = None, *, verify: ssl.SSLContext | None = None) -> None:
-        self._proxy, self._verify = proxy, verify
+    def __init__(
+        self,
+        proxy: httpx2.Proxy | None = None,
+        *,
+        verify: ssl.SSLContext | None = None,
+        http2: bool = False,
+    ) -> None:
+        self._proxy, self._verify, self._http2 = proxy, verify, http2
         self._inner: httpx2.AsyncHTTPTransport | None = None
         self._backend = RepairingBackend()
         self._closed = False
@@ -187,7 +194,7 @@ class ProxiedTransport(httpx2.AsyncBaseTransport):
         """Send a request through the proxy; return its response as soon as the headers have come."""
         if self._inner is None:
             try:
-                context = self._verify or await system_tls()
+                context = self._verify or await system_tls(http2=self._http2)
             except OSError as error:
                 raise httpx2.ConnectError(describe(error)) from error
             if self._closed:
@@ -200,7 +207,11 @@ class ProxiedTransport(httpx2.AsyncBaseTransport):
         if proxy is not None and proxy.url.scheme == "https" and proxy.ssl_context is None:
             proxy = httpx2.Proxy(proxy.url, ssl_context=context, auth=proxy.auth, headers=proxy.headers)
         inner = httpx2.AsyncHTTPTransport(
-            verify=context, proxy=proxy, limits=KEEPALIVE, socket_options=keepalive_options()
+            verify=context,
+            http2=self._http2,
+            proxy=proxy,
+            limits=KEEPALIVE,
+            socket_options=keepalive_options(),
         )
         pool: Any = getattr(inner, "_pool", None)
         if hasattr(pool, "_network_backend"):
@@ -234,9 +245,12 @@ def proxy_from(url: str, setting: str) -> httpx2.Proxy:
     return proxy
 
 
-def environment_mounts(verify: ssl.SSLContext | None = None) -> dict[str, httpx2.AsyncBaseTransport | None]:
+def environment_mounts(
+    verify: ssl.SSLContext | None = None, *, http2: bool = False
+) -> dict[str, httpx2.AsyncBaseTransport | None]:
     """Return the `mounts=` of an httpx2 client for HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.
 
+    Parameters: as of ProxiedTransport.
     None as a value means directly. The rules of NO_PROXY are curl's (CURLOPT_NOPROXY), as in httpx2. Raises
     ConfigurationError for a value that is not the URL of a proxy.
     """
@@ -245,7 +259,9 @@ def environment_mounts(verify: ssl.SSLContext | None = None) -> dict[str, httpx2
     if "*" in bypass:
         return {}
     mounts: dict[str, httpx2.AsyncBaseTransport | None] = {
-        f"{scheme}://": ProxiedTransport(proxy_from(found[scheme], f"{scheme.upper()}_PROXY"), verify=verify)
+        f"{scheme}://": ProxiedTransport(
+            proxy_from(found[scheme], f"{scheme.upper()}_PROXY"), verify=verify, http2=http2
+        )
         for scheme in ("http", "https", "all")
         if found.get(scheme)
     }

@@ -260,37 +260,51 @@ async def start_tls(wire: Wire, context: ssl.SSLContext, server_hostname: str) -
         wire.transport = upgraded
 
 
-_contexts: dict[tuple[str | None, str | None], ssl.SSLContext] = {}
+_TRUST = ("SSL_CERT_FILE", "SSL_CERT_DIR", "MESH_CLIENT_CERT", "MESH_CLIENT_KEY")
+_contexts: dict[tuple[bool | str | None, ...], ssl.SSLContext] = {}
 _contexts_lock = threading.Lock()
 
 
-async def system_tls() -> ssl.SSLContext:
+async def system_tls(*, http2: bool = False) -> ssl.SSLContext:
     """Return the context that trusts what the system trusts, or what SSL_CERT_FILE or SSL_CERT_DIR name.
 
-    Built once, in a thread: reading the certificates takes tens of milliseconds. Raises OSError, which names
-    the variable, when its file cannot be read.
+    It shows servers the certificate of MESH_CLIENT_CERT, a file in PEM, whose key is there too or in
+    MESH_CLIENT_KEY. Built once, in a thread: reading the certificates takes tens of milliseconds. Raises
+    OSError, which names the variable, when its file cannot be read.
+
+    Parameters: http2, whether the context is for a pool that speaks HTTP/2, which says so in the context.
     """
-    found = _contexts.get(_trust())
-    return found if found is not None else await asyncio.to_thread(_build_context)
+    found = _contexts.get((http2, *_trust()))
+    return found if found is not None else await asyncio.to_thread(_build_context, http2)
 
 
-def _trust() -> tuple[str | None, str | None]:
-    return os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+def _trust() -> tuple[str | None, ...]:
+    return tuple(os.environ.get(name) or None for name in _TRUST)
 
 
-def _build_context() -> ssl.SSLContext:
+def _build_context(http2: bool) -> ssl.SSLContext:
     import httpx2
 
     with _contexts_lock:
-        key = _trust()
+        key = (http2, *_trust())
         if key not in _contexts:
+            cert_file, cert_dir, own, own_key = _trust()
             try:
                 context = httpx2.create_ssl_context()
             except OSError as error:
-                name = "SSL_CERT_FILE" if key[0] else "SSL_CERT_DIR"
+                name = "SSL_CERT_FILE" if cert_file else "SSL_CERT_DIR"
                 raise OSError(
-                    f"the certificates of {name}={key[0] or key[1]!r} cannot be read: {error}"
-                ) from error
+                    f"the certificates of {name}={cert_file or cert_dir!r} cannot be read: {error}"
+                ) from None
+            if own:
+                try:
+                    # An empty password, or OpenSSL would ask for one at the terminal.
+                    context.load_cert_chain(own, own_key, password="")
+                except OSError as error:
+                    named = f"MESH_CLIENT_CERT={own!r}" + (
+                        f", MESH_CLIENT_KEY={own_key!r}" if own_key else ""
+                    )
+                    raise OSError(f"the client certificate of {named} cannot be read: {error}") from None
             context.set_alpn_protocols(["http/1.1"])
             _contexts[key] = context
         return _contexts[key]
