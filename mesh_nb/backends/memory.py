@@ -36,6 +36,8 @@ class MemoryLog:
 class MemoryBackend:
     """A store of runs that lives and dies with this object: the default of `Executor(graph)`."""
 
+    transient = True
+
     def __init__(self) -> None:
         self._logs: dict[str, MemoryLog] = {}
 

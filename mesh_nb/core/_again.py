@@ -59,3 +59,76 @@ class Again:
             background=background,
             on_no_answer=on_no_answer,
         )
+
+    def fork(
+        self,
+        run_id: str,
+        *,
+        at: str | int,
+        patch: dict[str, Any] | None = None,
+        variables: dict[str, Any] | None = None,
+        budget: Budget | None = None,
+        backend: Any = None,
+        display: bool | None = None,
+        background: bool = False,
+        on_no_answer: Policy | None = None,
+    ) -> Run:
+        """Start a new run that is as another was at some place, and goes its own way from there.
+
+        What completed before that place is taken over, without a call being made; everything after it is run
+        again. The run that it leaves stays as it is.
+
+        Parameters
+        ----------
+        at : a node id, for the moment before the node first started; or a seq, for what completed before it.
+        patch : outputs in the place of those that nodes had before `at`, by node id; "START" is the input.
+        variables, backend, display, background, on_no_answer : as for `resume`.
+        budget : what the new run may spend.
+
+        Raises RunNotFoundError, UnknownNameError for a node that did not run or complete, InputError.
+        """
+        from ._earlier import fork
+
+        return fork(
+            self.compile(),
+            run_id,
+            at,
+            patch,
+            variables=variables,
+            backend=backend,
+            display=display,
+            background=background,
+            on_no_answer=on_no_answer,
+            budget=budget,
+        )
+
+    def rerun(
+        self,
+        run_id: str,
+        *,
+        variables: dict[str, Any] | None = None,
+        budget: Budget | None = None,
+        backend: Any = None,
+        display: bool | None = None,
+        background: bool = False,
+        on_no_answer: Policy | None = None,
+    ) -> Run:
+        """Execute again what a run executed: a new run with its input, variables, state and history, in which
+        every call is made, and paid for, anew. `resume` goes on with a run instead.
+
+        Parameters and errors as for `fork`.
+        """
+        from ._earlier import fork
+
+        return fork(
+            self.compile(),
+            run_id,
+            None,
+            None,
+            variables=variables,
+            backend=backend,
+            display=display,
+            background=background,
+            on_no_answer=on_no_answer,
+            budget=budget,
+        )

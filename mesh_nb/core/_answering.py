@@ -72,6 +72,26 @@ class Answering:
         """Go on with this run where it ended, in a new Run with the same id; see `graph.resume`."""
         return self._resume_with({})
 
+    def fork(self, *, at: str | int, patch: dict[str, Any] | None = None) -> Run:
+        """Start a new run that goes its own way from a place in this one; see `graph.fork`."""
+        return self._graph_of("fork").fork(self.id, at=at, patch=patch, backend=self._store)
+
+    def rerun(self) -> Run:
+        """Execute again what this run executed, in a new run; see `graph.rerun`."""
+        return self._graph_of("rerun").rerun(self.id, backend=self._store)
+
+    @property
+    def reused(self) -> list[str]:
+        """The nodes whose results were taken from an earlier run, in order.
+
+        With `reuse=` a node is taken when its options, its model, its templates' values and its input are
+        what they were. A function counts by its code, what it closes over, and the functions and plain values
+        of its own module that it names; one that may read the state, or every output, by those too. Objects
+        of other libraries, such as agents, are never what they were, and people are asked anew.
+        """
+        events = cast("list[ExecutionEvent]", self.events)
+        return list(dict.fromkeys(e.node_id for e in events if "reused" in e.metadata))
+
     def _answer(self, interrupt_id: str | None, answer: Answer) -> Run:
         if self._desk is not None and not self.done:
             self._desk.answer(interrupt_id, answer)
@@ -86,11 +106,13 @@ class Answering:
         self._fold.now().go_on()
 
     def _resume_with(self, answers: dict[str, Answer]) -> Run:
-        from .runner import resume
+        hint = " answers={id: mesh_nb.Answer('approved')} answers its questions."
+        return self._graph_of("resume", hint).resume(self.id, answers=answers, backend=self._store)
 
+    def _graph_of(self, verb: str, hint: str = "") -> Any:
         if self.graph is None:
             raise InputError(
-                f"Run {self.id} was read from the log, which holds no code: call graph.resume({self.id!r})"
-                " with its graph. answers={id: mesh_nb.Answer('approved')} answers its questions."
+                f"Run {self.id} was read from the log, which holds no code: call"
+                f" graph.{verb}({self.id!r}, ...) with its graph.{hint}"
             )
-        return resume(self.graph.compile(), self.id, answers=answers, backend=self._store)
+        return self.graph

@@ -48,7 +48,13 @@ class Recorder:
         """One sentence when events could not be kept, else None."""
         return None if self._log is None else self._log.problem
 
-    def open(self, backend: Backend, context: ExecutionContext, past: Past | None = None) -> None:
+    def open(
+        self,
+        backend: Backend,
+        context: ExecutionContext,
+        past: Past | None = None,
+        definitions: Callable[[], dict[str, str]] | None = None,
+    ) -> None:
         """Open the log of the context's run, or the next part of it after its past. Raises InputError the
         second time, and for a run that another process resumes."""
         if self._log is not None:
@@ -56,7 +62,10 @@ class Recorder:
         self.header.update({name: getattr(context, name) for name in ("graph_id", "session_id", "trace_id")})
         self.header.update(origin())
         if past is None:
-            self._log = backend.open(self._run_id, {**self.header, "begin": _begin(context)})
+            begin = _begin(context)
+            if definitions is not None and not getattr(backend, "transient", False):
+                begin["definitions"] = definitions()
+            self._log = backend.open(self._run_id, {**self.header, "begin": begin})
         else:
             self._log = backend.reopen(self._run_id, self.header)
             self._go_on(past.events)

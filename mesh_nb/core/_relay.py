@@ -38,7 +38,13 @@ class Relay(Recorder):
         """None: what cannot be kept is said by the run around it."""
         return None
 
-    def open(self, backend: Backend, context: ExecutionContext, past: Past | None = None) -> None:
+    def open(
+        self,
+        backend: Backend,
+        context: ExecutionContext,
+        past: Past | None = None,
+        definitions: Callable[[], dict[str, str]] | None = None,
+    ) -> None:
         """Do nothing: the run around it has the log."""
 
     def close(self) -> None:

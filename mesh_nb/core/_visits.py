@@ -21,6 +21,7 @@ from .events import DELTAS, EventType, ExecutionEvent
 from .interrupts import Desk, Policy
 from .journal import Journal, Replayed
 from .node import NodeResult
+from .reuse import Reuse
 from .scheduler import Scheduler
 
 # Looking up a member of an enum costs as much as a call.
@@ -66,6 +67,8 @@ class Visits:
         self._failed: tuple[Visit, BaseException] | None = None
         self._suspended = False
         self._journals: dict[tuple[int, int], Journal] = {}
+        self._reuse: Reuse | None = None
+        self._direct = graph.direct
 
     def _fail(self, visit: Visit, error: BaseException) -> list[ExecutionEvent]:
         """Take note of what ended a node, and return the events that say so unless the run ends with it."""
@@ -96,6 +99,10 @@ class Visits:
         context = self._context_of(visit.number)
         if self._journals and (journal := self._journals.get((index, visit.number))) is not None:
             context = dataclasses.replace(context, journal=journal)
+        if self._reuse is not None:
+            kept = self._reuse.find(visit.node_id, visit.number, visit.input, context)
+            if kept is not None:
+                return self._reuse.events(kept)
         if index in graph.pauses:
             opened = functools.partial(self._open, index, context)
             return gated(visit.node_id, opened, visit.input, context, graph.pauses[index])
@@ -136,7 +143,7 @@ class Visits:
         elif kind in _OURS or kind == EventType.NODE_START:
             raise MeshError(f"it yielded {kind}, which only the executor records.")
         elif kind == EventType.STATE_UPDATE:
-            event.output = self.context.update_state(event.output or {}, event.metadata.get("removed", ()))
+            self._change_state(event)
         elif kind == EventType.RESPONSE_METADATA:
             self._recorder.totals.add(event.metadata)
         elif kind == EventType.INTERRUPT:
@@ -162,6 +169,13 @@ class Visits:
                 self.desk.register(recorded)
         return (recorded,)
 
+    def _change_state(self, event: ExecutionEvent) -> None:
+        """Do what a state_update says; where a reducer put values together, `update` is what it was given."""
+        context, given = self.context, event.output or {}
+        event.output = context.update_state(given, event.metadata.get("removed", ()))
+        if context.reducers and (reduced := {k: v for k, v in given.items() if k in context.reducers}):
+            event.metadata = {**event.metadata, "update": reduced}
+
     def _updated(self, visit: Visit, result: NodeResult) -> ExecutionEvent:
         """Record what a node's result does to the state."""
         (recorded,) = self._accept(visit, result.update(visit.node_id))
@@ -175,7 +189,7 @@ class Visits:
             if item.__class__ is not Ended:
                 return self._accept(visit, item)
             error = item.error
-            if error is None and visit.index in self.graph.direct:
+            if error is None and visit.index in self._direct:
                 output, updated = item.last, list[ExecutionEvent]()
                 if output.__class__ is NodeResult:
                     output, updated = output.output, [self._updated(visit, output)]

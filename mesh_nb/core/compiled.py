@@ -49,6 +49,7 @@ class Runnable(Again, Views):
         unpriced: Unpriced = "refuse",
         on_budget: OnBudget = "stop",
         cache: bool | str | Cache | None = None,
+        reuse: bool | str | Run = False,
     ) -> Run:
         """Start a run and return it at once: await it for its end, iterate it for its events.
 
@@ -57,17 +58,15 @@ class Runnable(Again, Views):
         input : text, or a dict; the first node receives `{"input": text}` or the dict as it is.
         session_id : runs of one session share chat history and state. variables : for `{{$vars.name}}`.
         files : attachments, a list of paths, bytes, (name, bytes), PIL images, matplotlib figures or
-            DataFrames (as CSV), at most 20 MB in all: neutral parts under `files` of the first nodes' input.
-        backend : where the log goes; None logs to the project's `.mesh/` directory.
-        display : False shows nothing. background : True keeps it running when the cell ends.
-        on_no_answer : what becomes of a question to a person that nobody answers: "wait" keeps the run open
-            for `run.approve()`, `run.reject()` and `run.edit()`; "stop" ends it as interrupted, so that the
-            answer resumes it; "deny" and "allow" answer it. None waits where there are buttons, else stops.
+            DataFrames, at most 20 MB in all: neutral parts under `files` of the first nodes' input.
+        backend, display : where the log goes, None for the project's `.mesh/`; False shows nothing.
+        background, on_no_answer : True keeps it running when the cell ends; questions that nobody answers
+            "wait" or "stop" (an answer resumes), or get "deny", "allow". None waits where there are buttons.
         max_concurrency, timeout : how many nodes may run at once; seconds for the run, people's included.
         fail_fast : a node that fails cancels those that run beside it; False lets them come to their end.
-        budget_usd, max_tokens, max_model_calls, unpriced, on_budget : what the run may spend, see `Budget`:
-            a call that would cross a limit is not sent.
+        budget_usd, max_tokens, max_model_calls, unpriced, on_budget : what it may spend, see `Budget`.
         cache : True takes answers of the same calls from `.mesh/cache`, "7d" those that are no older.
+        reuse : True takes what has not changed from this graph's newest run; a run, from that one.
 
         Raises GraphValidationError, InputError or ConfigurationError before anything is started.
         """
@@ -88,6 +87,7 @@ class Runnable(Again, Views):
             fail_fast=fail_fast,
             budget=Budget.of(budget_usd, max_tokens, max_model_calls, unpriced, on_budget),
             cache=cache,
+            reuse=reuse,
         )
 
     def run_sync(
@@ -110,6 +110,7 @@ class Runnable(Again, Views):
         unpriced: Unpriced = "refuse",
         on_budget: OnBudget = "stop",
         cache: bool | str | Cache | None = None,
+        reuse: bool | str | Run = False,
     ) -> Run:
         """Run to the end on a private event loop and return the finished Run; parameters as for `run`.
 
@@ -135,6 +136,7 @@ class Runnable(Again, Views):
             fail_fast=fail_fast,
             budget=Budget.of(budget_usd, max_tokens, max_model_calls, unpriced, on_budget),
             cache=cache,
+            reuse=reuse,
         )
 
     def stream(self, input: Any, mode: str = "values", **options: Any) -> AsyncGenerator[Any, None]:
@@ -203,6 +205,7 @@ class CompiledGraph(Runnable):
             and n not in self.pauses
         }
         self.checks = [c for c in map(_check_of, nodes.values()) if c is not None]
+        self._defined: tuple[Any, dict[str, str]] | None = None
         self.checks += [c for graphs in self.inner.values() for g in graphs.values() for c in g.checks]
 
     def compile(self) -> CompiledGraph:
@@ -226,6 +229,21 @@ class CompiledGraph(Runnable):
         )
         graph.awaited, graph.reducers = self.awaited, self.reducers
         return graph
+
+    @property
+    def definitions(self) -> dict[str, str]:
+        """What each node is, as a hash; what a run keeps of it for one that reuses its results."""
+        from ._definition import around, definition
+
+        now = around()
+        if self._defined is None or self._defined[0] != now:
+            aggregators, index = self.aggregators, self.index
+            hashes = {
+                i: definition(node, self.inner.get(i, {}), aggregators.get(index[i]))
+                for i, node in self.nodes.items()
+            }
+            self._defined = now, hashes
+        return self._defined[1]
 
     @functools.cached_property
     def outline(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from .events import DELTAS, EventType, ExecutionEvent
 from .interrupts import Policy
 from .node import NodeResult
 from .resume import Past, StateChanges, misfit, replays, way_back
+from .reuse import Reuse
 from .scheduler import START
 
 _LEFT = (GeneratorExit, asyncio.CancelledError, KeyboardInterrupt)
@@ -92,6 +93,11 @@ class Execution(Visits):
         """What the log begins with; empty before the run."""
         return self._recorder.header
 
+    def take_from(self, reuse: Reuse) -> None:
+        """Take from an earlier run what may be taken; before the run begins."""
+        self._reuse, self._direct = reuse, {}
+        self._recorder.header["taken_from"] = reuse.note()
+
     def limit_concurrency(self, limit: int | None) -> None:
         """Let at most so many nodes run at once, None for all that can; before the run begins."""
         self._scheduler.limit = limit
@@ -99,8 +105,8 @@ class Execution(Visits):
     # Nothing here may refer to the generator: that cycle would keep a stream open after a break.
     async def recorded(self) -> AsyncGenerator[ExecutionEvent, None]:
         """Run without regard to the timeout, and yield every event after it was recorded."""
-        self._recorder.open(self._backend, self.context, self._past)
-        direct, choices, plan = self.graph.direct, self.graph.choices, self.graph.plan
+        self._recorder.open(self._backend, self.context, self._past, lambda: self.graph.definitions)
+        direct, choices, plan = self._direct, self.graph.choices, self.graph.plan
         take, make, ids, loops = self._scheduler.take, self._recorder.make, plan.ids, plan.loops
         try:
             yield self._record(self._start_event(), "START")
@@ -171,7 +177,7 @@ class Execution(Visits):
 
     def _launch(self, channel: Channel[Visit], batch: list[tuple[int, Any, int]]) -> list[ExecutionEvent]:
         """Start nodes at once, each with a task, and return their node_start events."""
-        ids, direct, started = self.graph.plan.ids, self.graph.direct, list[ExecutionEvent]()
+        ids, direct, started = self.graph.plan.ids, self._direct, list[ExecutionEvent]()
         make = self._recorder.make
         batch.reverse()
         while batch:  # Each is freed as it becomes a visit: of many at once, fewer objects for gc to walk.
@@ -221,10 +227,10 @@ class Execution(Visits):
         """Ask the edges of a node that has ended well; if they fail, so does the node."""
         if item.__class__ is not Ended or item.error is not None or visit.index not in self.graph.choices:
             return
-        if visit.index not in self.graph.direct:
+        if visit.index not in self._direct:
             visit.done = visit.done or item.last
         try:
-            if visit.index in self.graph.direct:
+            if visit.index in self._direct:
                 last = item.last
                 await self._decide(visit, last.output if last.__class__ is NodeResult else last)
             elif visit.done:
@@ -258,18 +264,17 @@ class Execution(Visits):
         states = StateChanges(graph)
         for event in past.events:
             index = graph.index.get(event.node_id)
-            if event.type == EventType.STATE_UPDATE:
-                states.feed(event)
-            elif event.type is _NODE_COMPLETE and index is not None:
+            states.feed(event)
+            if event.type is _NODE_COMPLETE and index is not None:
                 number = event.metadata.get("visit", 0)
                 if not scheduler.is_active(index, number):
                     self._failure = Visit(START, "START", None, 0), misfit(event)
                     return []
                 visit = Visit(index, event.node_id, None, number)
                 visit.way = way_back(graph, index, event.metadata.get("route"))
-                states.apply(event, self.context.state)
                 self._complete(visit, event)
                 scheduler.take()
+        states.apply(self.context)
         visits, scheduler.limit = scheduler.rewind(), limit
         self._journals = past.journals(graph, visits)
         self._recorder.again(((graph.plan.ids[n], number) for n, number in self._journals), past.times)

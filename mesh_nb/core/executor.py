@@ -19,6 +19,7 @@ from .graph import StateGraph
 from .interrupts import Answer, Policy, check_policy, check_timeout
 from .modes import EventModes, StreamMode, adapted, stream_mode
 from .resume import budget_of, context_of, past_of
+from .reuse import again
 from .run import new_run_id
 from .scheduler import START, check_concurrency
 
@@ -170,12 +171,13 @@ class Executor:
         policy = check_policy(on_no_answer)
         for check in self.graph.checks:
             check()
-        past = past_of(self.backend.load(run_id), self.graph, answers)
+        stored = self.backend.load(run_id)
+        past = past_of(stored, self.graph, answers)
         context = context_of(past, variables)
         context.budget = budget or budget_of(past)
         if context.budget is not None:
             context.budget.recall(past.events)
-        return Execution(
+        execution = Execution(
             self.graph,
             self.backend,
             past.begin["input"],
@@ -185,6 +187,9 @@ class Executor:
             past=past,
             caller=caller,
         )
+        if (reuse := again(stored.header.get("taken_from"), self.backend, self.graph)) is not None:
+            execution.take_from(reuse)
+        return execution
 
     def _check_files(self, input: Any) -> None:
         """Let the nodes that the run begins with refuse its attachments, before anything is sent."""

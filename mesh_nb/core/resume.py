@@ -93,7 +93,14 @@ def past_of(stored: StoredRun, graph: CompiledGraph, answers: dict[str, Answer] 
 def context_of(past: Past, variables: dict[str, Any] | None = None) -> ExecutionContext:
     """Return the context that a run began with. Raises InputError for a variable that the log does not keep
     and `variables` lacks."""
-    given, begin = dict(variables or {}), past.begin
+    context = context_of_begin(past.begin, variables)
+    context.graph_id, context.session_id = past.graph_id, past.session_id
+    return context
+
+
+def context_of_begin(begin: Begin, variables: dict[str, Any] | None = None) -> ExecutionContext:
+    """Return a context with the variables, state and history of a beginning. Raises as `context_of`."""
+    given = dict(variables or {})
     for name in begin.get("withheld") or ():
         if name not in given:
             raise InputError(
@@ -101,11 +108,9 @@ def context_of(past: Past, variables: dict[str, Any] | None = None) -> Execution
                 f" variables={{{name!r}: ...}}."
             )
     return ExecutionContext(
-        past.graph_id,
-        past.session_id,
-        list(begin.get("chat_history") or ()),
-        {**(begin.get("variables") or {}), **given},
-        dict(begin.get("state") or {}),
+        chat_history=list(begin.get("chat_history") or ()),
+        variables={**(begin.get("variables") or {}), **given},
+        state=dict(begin.get("state") or {}),
     )
 
 
@@ -155,24 +160,51 @@ class StateChanges:
     """The state_update events of visits that completed; what an unfinished visit changed it changes again."""
 
     def __init__(self, graph: CompiledGraph) -> None:
-        self._graph = graph
+        self._index, self._hosts = graph.index, _hosts(graph)
         self._waiting: dict[str, list[ExecutionEvent]] = {}
+        self._kept: list[ExecutionEvent] = []
 
-    def feed(self, event: ExecutionEvent) -> None:
-        """Take in a state_update."""
-        node_id = event.node_id
-        if node_id not in self._graph.index:
-            node_id = node_id.partition(".")[0]
-            if getattr(self._graph.nodes.get(node_id), "isolated", False):
-                return  # The state of a graph inside a node, which is not that of the run.
-        self._waiting.setdefault(node_id, []).append(event)
+    def host(self, node_id: str) -> str:
+        """Return the node of the graph that a node is, or is inside of."""
+        if node_id in self._index:
+            return node_id
+        first = node_id.partition(".")[0]
+        return self._hosts.get(first, first)
 
-    def apply(self, done: ExecutionEvent, state: dict[str, Any]) -> None:
-        """Change the state as the node of this node_complete did."""
-        for event in self._waiting.pop(done.node_id, ()):
-            state.update(event.output or {})
-            for name in event.metadata.get("removed", ()):
-                state.pop(name, None)
+    def feed(self, event: ExecutionEvent) -> list[ExecutionEvent]:
+        """Take in an event of the log; return the updates of the visit that it completes."""
+        kind = event.type
+        if kind == EventType.STATE_UPDATE:
+            if not event.metadata.get("isolated"):
+                self._waiting.setdefault(self.host(event.node_id), []).append(event)
+        elif self._waiting and event.node_id in self._index:
+            if kind == EventType.NODE_START:
+                self._waiting.pop(event.node_id, None)  # It was broken off, and begins again.
+            elif kind == EventType.NODE_COMPLETE:
+                kept = self._waiting.pop(event.node_id, [])
+                self._kept += kept
+                return kept
+        return []
+
+    def apply(self, context: ExecutionContext) -> None:
+        """Change the state as the visits that completed did, in the order in which they did."""
+        for event in sorted(self._kept, key=lambda event: event.seq):
+            context.update_state(raw_update(event), event.metadata.get("removed", ()))
+
+
+def raw_update(event: ExecutionEvent) -> dict[str, Any]:
+    """Return what a state_update gave to the reducers; its output is what they made of it."""
+    return {**(event.output or {}), **(event.metadata.get("update") or {})}
+
+
+def _hosts(graph: CompiledGraph) -> dict[str, str]:
+    """Return the node of a graph that runs each node which it has adopted."""
+    found: dict[str, str] = {}
+    for host, graphs in graph.inner.items():
+        for name, inner in graphs.items():
+            if name:
+                found |= dict.fromkeys([name, *_hosts(inner)], host)
+    return found
 
 
 def way_back(graph: CompiledGraph, index: int, route: Any) -> Way | None:

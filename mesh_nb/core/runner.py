@@ -18,12 +18,14 @@ from collections.abc import Generator
 from typing import Any
 
 from . import plugins
+from ._earlier import earlier
 from .budget import Budget
 from .context import ExecutionContext
 from .errors import InputError, MeshInterrupted, shown
 from .executor import Executor
 from .interrupts import Policy, check_policy
 from .resume import session_of
+from .reuse import Reuse
 from .run import Run, _live, new_run_id, remember
 
 TICK = 0.1
@@ -52,6 +54,7 @@ def start(
     fail_fast: bool = True,
     budget: Budget | None = None,
     cache: Any = None,
+    reuse: Any = None,
 ) -> Run:
     """Start a run of a compiled graph and return it; parameters as for `graph.run`.
 
@@ -81,6 +84,10 @@ def start(
         budget=budget,
         cache=cache,
     )
+    if reuse is not None and reuse is not False:
+        found = earlier(graph, store, reuse)
+        if found is not None:
+            execution.take_from(Reuse(found, graph))
     run = Run(run_id, graph=graph, session_id=context.session_id)
     run._store = store
     return _started(run, execution, loop, display)
@@ -146,6 +153,7 @@ def run_sync(
     fail_fast: bool = True,
     budget: Budget | None = None,
     cache: Any = None,
+    reuse: Any = None,
 ) -> Run:
     """Run a compiled graph to its end while this thread waits; parameters as for `graph.run`.
 
@@ -170,6 +178,7 @@ def run_sync(
         "fail_fast": fail_fast,
         "budget": budget,
         "cache": cache,
+        "reuse": reuse,
         # Nothing that a page sends is heard while this thread waits.
         "on_no_answer": "stop" if on_no_answer is None else on_no_answer,
     }
