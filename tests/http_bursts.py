@@ -9,11 +9,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import socket
 from collections.abc import Callable
 from typing import Any
 
 import httpx2
 from http_servers import GIVE_UP, Exchange, Server
+
+from mesh_nb.core.errors import ProviderError
+from mesh_nb.providers import openai_chat
+from mesh_nb.providers._call import ModelCall
 
 STREAMS = 50
 TOKENS = 8
@@ -96,6 +101,87 @@ async def bursts(
         await client.aclose()
         gc.collect()
         await asyncio.sleep(0.05)
+    return found
+
+
+async def resets(x: Exchange) -> None:
+    """Begin an answer, and break the connection."""
+    await x.start(b"content-type: text/event-stream\r\n")
+    for i in range(2):
+        await x.chunk(b'data: {"choices":[{"index":0,"delta":{"content":"%d "}}]}\n\n' % i)
+        await asyncio.sleep(0.005)
+    x.reset()
+
+
+async def drips(x: Exchange) -> None:
+    """Send nothing but comments, for ever."""
+    await x.start(b"content-type: text/event-stream\r\n")
+    while True:
+        await x.chunk(b":\n")
+        await asyncio.sleep(0.02)
+
+
+async def never(x: Exchange) -> None:
+    """Take the request, and say nothing."""
+    await x.client_gone()
+
+
+HARD: dict[str, tuple[Callable[[Exchange], Any] | None, str]] = {
+    "refused": (None, "could not be reached"),
+    "resets": (resets, "The connection broke before the answer was complete"),
+    "drips": (drips, "The call took longer than its timeout of 0.5 s"),
+    "never answers": (never, "Nothing arrived for 0.4 s"),
+}
+"""Servers that fail, by name: how they answer, and what a call of theirs says."""
+
+
+async def ends(url: str) -> str:
+    """Make a call through the product and return how it ended."""
+    call = ModelCall(
+        "m",
+        [{"role": "user", "content": "hi"}],
+        base_url=url,
+        api_key="k",
+        max_retries=0,
+        timeout=0.5 if "/drips" in url else None,
+        idle_timeout=0.4,
+    )
+    try:
+        async for _ in openai_chat.plugin.stream(call):
+            pass
+    except ProviderError as error:
+        return str(error)
+    return "whole"
+
+
+async def hard_bursts(count: int, name: str, other: Server) -> dict[str, int]:
+    """Run hostile bursts of calls to a server that fails; return how many ended otherwise than they should,
+    never, or were sent more than once."""
+    handler, says = HARD[name]
+    found = {"otherwise": 0, "stalled": 0, "sent again": 0}
+    with socket.socket() as held, Server(handler or never) as server:
+        held.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{held.getsockname()[1]}" if handler is None else f"{server.url}/{name}"
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(count):
+                await litter(other.url)
+                await asyncio.sleep(0.02)
+                gc.collect()
+                before = len(server.requests)
+                tasks = [asyncio.create_task(ends(url)) for _ in range(STREAMS)]
+                done, late = await asyncio.wait(tasks, timeout=GIVE_UP)
+                found["stalled"] += len(late)
+                found["otherwise"] += sum(says not in task.result() for task in done)
+                found["sent again"] += max(len(server.requests) - before - STREAMS, 0)
+                for task in late:
+                    task.cancel()
+                await asyncio.gather(*late, return_exceptions=True)
+        finally:
+            gc.enable()
+            gc.collect()
+            await asyncio.sleep(0.05)
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from http_bursts import answer, bursts
+from http_bursts import HARD, answer, bursts, hard_bursts
 from http_servers import Proxy, Server, certificate
 
 from mesh_nb.providers import _clients, _sockets
@@ -70,3 +70,11 @@ async def test_hostile_bursts_through_the_proxy_of_the_environment(
         monkeypatch.setenv("SSL_CERT_FILE", str(cert))
         await survive(4, None, context)
         assert len(proxy.targets) == 200
+
+
+@pytest.mark.parametrize("name", list(HARD))
+async def test_hostile_bursts_of_calls_to_a_server_that_fails(name: str) -> None:
+    with Server(answer) as other:
+        found = await hard_bursts(2, name, other)
+    assert found == {"otherwise": 0, "stalled": 0, "sent again": 0}
+    await _clients.aclose_all()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from http_bursts import answer, bursts
+from http_bursts import HARD, answer, bursts, hard_bursts
 from http_servers import Proxy, Server, certificate
 
 from mesh_nb.providers import _clients
@@ -47,3 +47,12 @@ async def test_a_hundred_hostile_bursts(way: str, tmp_path: Path, monkeypatch: p
     print(way, found)
     assert found.pop("repaired") > 0, "the bursts were not hostile"
     assert found == {"stalled": 0, "short": 0, "sent again": 0}
+
+
+@pytest.mark.parametrize("name", list(HARD))
+async def test_a_hundred_hostile_bursts_to_a_server_that_fails(name: str) -> None:
+    with Server(answer) as other:
+        found = await hard_bursts(100, name, other)
+    print(name, found)
+    assert found == {"otherwise": 0, "stalled": 0, "sent again": 0}
+    await _clients.aclose_all()
