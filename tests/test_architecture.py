@@ -63,6 +63,7 @@ HOMES: dict[str, dict[str, str]] = {
     "nest_asyncio": {"core/runner.py": IN_FUNCTIONS},
     "starlette": {"streaming/_response.py": ANYWHERE, "streaming/": IN_FUNCTIONS},
     "fastapi": {},
+    "pytest": {"pytest_plugin.py": ANYWHERE},
 }
 HEAVY = [
     *("openai", "anthropic", "httpx2", "httptools", "pandas", "pyarrow", "numpy", "pydantic", "IPython"),
