@@ -15,6 +15,7 @@ export default defineConfig({
   oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
   define: { __HUB__: JSON.stringify("test") },
   test: {
+    globalSetup: "tests/recordings.setup.ts",
     environment: "jsdom",
     testTimeout: 60_000,
     include: ["tests/**/*.test.{ts,tsx}"], environmentOptions: { jsdom: { pretendToBeVisual: true } } },

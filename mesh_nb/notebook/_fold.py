@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..core.events import EventType, ExecutionEvent, dumps
+from ..core.events import EventType, ExecutionEvent, dumps, loads
 from ._coalesce import coalesce
 from ._view import (
+    AGAIN,
     CLOSE_MARK,
     OPEN_MARK,
     PROGRESS,
@@ -39,6 +40,8 @@ def fold(events: Iterable[ExecutionEvent]) -> Folded:
         for block in section.blocks:
             if isinstance(block, Text):
                 _place_marks(block)
+            elif isinstance(block, ToolCall) and block.arguments is None:
+                block.arguments = _whole_object(block.raw)
     state.view.sources = sorted(state.found.values(), key=lambda c: c.number or len(state.found) + 1)
     return state.view
 
@@ -72,6 +75,7 @@ class _Fold:
         call = self.calls[key]
         call.name = event.metadata.get("tool_name") or call.name
         call.executed_by = event.metadata.get("executed_by") or call.executed_by
+        call.again = _again(event) or call.again
         return call
 
 
@@ -82,7 +86,9 @@ def _text(state: _Fold, event: ExecutionEvent) -> None:
     block = state.open.get(key)
     # Text of no named block goes on only while nothing else of its node came between.
     if not isinstance(block, Text) or (key[3] is None and state.section(event).blocks[-1] is not block):
-        block = state.open[key] = Text(refusal=refusal)
+        section = state.section(event)
+        block = state.open[key] = Text(refusal=refusal, marks=section.marks)
+        section.marks = []
         state.add(event, block)
     block.text += _clean(event.content)
 
@@ -134,7 +140,8 @@ def _tool_complete(state: _Fold, event: ExecutionEvent) -> None:
 
 
 def _source(state: _Fold, event: ExecutionEvent) -> None:
-    text = next((b for b in reversed(state.section(event).blocks) if isinstance(b, Text)), None)
+    section = state.section(event)
+    text = next((b for b in reversed(section.blocks) if isinstance(b, Text)), None)
     for source in event.metadata.get("sources") or []:
         url, title = str(source.get("url") or ""), _clean(source.get("title"))
         name = url or title
@@ -149,6 +156,8 @@ def _source(state: _Fold, event: ExecutionEvent) -> None:
             found.number = state.cited
         if text is not None:
             text.marks.append((_end(text.text, source), found.number))
+        else:
+            section.marks.append((-1, found.number))
 
 
 def _end(text: str, source: dict[str, Any]) -> int:
@@ -167,7 +176,8 @@ def _file(state: _Fold, event: ExecutionEvent) -> None:
     if size is None and isinstance(content, str):
         size = len(content) * 3 // 4 - content[-2:].count("=")
     mime = str(m.get("mime_type") or "application/octet-stream")
-    state.add(event, File(_clean(m.get("name")) or "file", mime, content, size))
+    holder = (_clean(m.get("provider")) or "the provider") if m.get("file_id") else ""
+    state.add(event, File(_clean(m.get("name")) or "file", mime, content, size, holder))
 
 
 def _response(state: _Fold, event: ExecutionEvent) -> None:
@@ -181,8 +191,15 @@ def _response(state: _Fold, event: ExecutionEvent) -> None:
     for name, count in (m.get("usage") or {}).items():
         if isinstance(count, int):
             view.usage[name] = view.usage.get(name, 0) + count
-    if m.get("cost_usd") is not None:
-        view.cost_usd = (view.cost_usd or 0.0) + m["cost_usd"]
+    cost, again = m.get("cost_usd"), _again(event)
+    if again:
+        view.again[again] = view.again.get(again, 0) + 1
+        had = m.get("original_cost_usd", cost)
+        cost = 0.0
+        if isinstance(had, (int, float)) and had > 0:
+            view.saved_usd = (view.saved_usd or 0.0) + had
+    if cost is not None:
+        view.cost_usd = (view.cost_usd or 0.0) + cost
     if view.time_to_first_token_ms is None:
         view.time_to_first_token_ms = m.get("time_to_first_token_ms")
     for block in state.section(event).blocks:
@@ -244,7 +261,24 @@ def _answered(state: _Fold, event: ExecutionEvent) -> None:
         ask.reason, ask.output = _clean(m.get("reason")), event.output
 
 
+def _node_start(state: _Fold, event: ExecutionEvent) -> None:
+    section = state.section(event)
+    section.again = _again(event) or section.again
+
+
+def _node_complete(state: _Fold, event: ExecutionEvent) -> None:
+    _node_start(state, event)
+    _close(state.section(event), "not_executed")
+
+
+def _close(section: Section, status: str) -> None:
+    for block in section.blocks:
+        if isinstance(block, ToolCall) and block.status == "running":
+            block.status = status
+
+
 def _node_error(state: _Fold, event: ExecutionEvent) -> None:
+    _close(state.section(event), "cancelled")
     state.add(event, Note(_clean(event.error) or "failed", failure=True))
 
 
@@ -262,14 +296,22 @@ def _start(state: _Fold, event: ExecutionEvent) -> None:
 
 def _complete(state: _Fold, event: ExecutionEvent) -> None:
     state.view.status = event.metadata.get("status") or "completed"
+    _close_all(state)
     state.view.output = event.output
     state.view.duration_ms = event.metadata.get("duration_ms")
 
 
 def _error(state: _Fold, event: ExecutionEvent) -> None:
     state.view.status = event.metadata.get("status") or "failed"
+    _close_all(state)
     state.view.error = _clean(event.error) or None
     state.view.duration_ms = event.metadata.get("duration_ms")
+
+
+def _close_all(state: _Fold) -> None:
+    if state.view.status != "interrupted":
+        for section in state.view.sections:
+            _close(section, "cancelled")
 
 
 _HANDLERS = {
@@ -288,7 +330,8 @@ _HANDLERS = {
     EventType.MODEL_CALL_START: _model_call,
     EventType.INTERRUPT: _asked,
     EventType.INTERRUPT_RESOLVED: _answered,
-    EventType.NODE_START: _Fold.section,
+    EventType.NODE_START: _node_start,
+    EventType.NODE_COMPLETE: _node_complete,
     EventType.NODE_ERROR: _node_error,
     EventType.NODE_RETRY: _node_retry,
     EventType.EXECUTION_START: _start,
@@ -314,9 +357,30 @@ def _offset(text: str, end: int, unit: str) -> int:
     return min(max(end, 0), len(text))
 
 
+def _again(event: ExecutionEvent) -> str:
+    return next((word for word in AGAIN if event.metadata.get(word)), "")
+
+
+def _whole_object(raw: str) -> Any:
+    """Return arguments once their JSON is complete; only the whole of an object ends as one."""
+    if not raw.endswith("}") or len(raw) > 20_000:
+        return None
+    try:
+        return loads(raw)
+    except ValueError:
+        return None
+
+
+def _placed(text: str, at: int) -> int:
+    """Return where a mark stands: not past the end, nor at the beginning of a line that it does not end."""
+    head = text if at < 0 else text[:at]
+    bare = head.rstrip()
+    return len(bare) if "\n" in head[len(bare) :] or not text[len(head) :].strip() else len(head)
+
+
 def _place_marks(block: Text) -> None:
     text = block.text
-    marks = {(len(text) if at < 0 else at, number) for at, number in block.marks}
+    marks = {(_placed(text, at), number) for at, number in block.marks}
     for at, number in sorted(marks, reverse=True):
         text = f"{text[:at]}{OPEN_MARK}{number}{CLOSE_MARK}{text[at:]}"
     block.text = text

@@ -11,6 +11,7 @@ import base64
 import binascii
 import html
 import itertools
+import re
 from typing import Any
 
 from . import _looks, _words
@@ -36,7 +37,9 @@ IMAGE_CAP = 1_000_000
 """Bytes of one image that static output embeds."""
 
 RASTER = {"image/png", "image/jpeg", "image/gif", "image/webp"}
-ROWS = 50
+ROWS, COLUMNS = 50, 12
+_TYPES = ("mime_type", "mimeType", "media_type")
+_ADDRESS = re.compile(r"data:([a-z]+/[a-z]+);base64,")
 _MAGIC = {"iVBORw0KGgo": "image/png", "/9j/": "image/jpeg", "R0lGOD": "image/gif", "UklGR": "image/webp"}
 
 
@@ -45,7 +48,7 @@ def render(view: Folded) -> str:
     parts = [f'<div class="mesh-run"{_looks.of("run")}>', _header(view), *_sections(view)]
     output = _words.leftover_output(view)
     if output:
-        parts.append(to_html(output) if view.output and _is_prose(view.output) else _pre(output))
+        parts.append(to_html(output) if _is_prose(view.output) else _value(_words.unwrapped(view.output)))
     if view.sources:
         parts.append(_sources(view.sources))
     title, text = _words.ending(view)
@@ -69,7 +72,10 @@ def _sections(view: Folded) -> list[str]:
         key = section.node_id, section.visit
         inner = _blocks(section, view)
         if section.discarded:
-            inner = inner or "<p>Nothing had arrived.</p>"
+            # What another attempt replaced holds what was replaced in it.
+            inner = (
+                inner if section.answer else replaced.pop(key, "") + inner
+            ) or "<p>Nothing had arrived.</p>"
             reason = f" {html.escape(_words.shorten(section.reason, 200))}" if section.reason else ""
             what = "The answer began again" if section.answer else "Tried again"
             fold = f"<details><summary>{what}{reason}</summary>\n{inner}</details>"
@@ -131,13 +137,13 @@ def _summary(title: str, rest: str, *tags: str) -> str:
 def _tool(call: ToolCall) -> str:
     given = call.arguments if call.arguments is not None else call.raw or None
     rest = "" if given is None else _words.brief(given)
-    by = "by the provider" if call.executed_by == "provider" else ""
+    by = "by the provider" if call.executed_by == "provider" else call.again
     body: list[str] = []
     if given is not None:
-        shown = _words.cut(call.raw) if call.arguments is None else _words.json_text(call.arguments)
+        shown = _words.cut(call.raw) if call.arguments is None else _words.as_text(call.arguments)
         body.append(_caption("Arguments") + _pre(shown))
     if call.output is not None:
-        body.append(_caption("Result") + _value(call.output))
+        body.append(_caption("Result") + _value(_words.unwrapped(call.output)))
     if call.error:
         body.append(f"{_caption('Error')}<p>{_lines(call.error)}</p>")
     state = _words.tool_state(call)
@@ -184,31 +190,53 @@ def _inset(inner: str) -> str:
 
 def _value(value: Any) -> str:
     """Return a result as an image, a table or text."""
-    mime = next((m for start, m in _MAGIC.items() if isinstance(value, str) and value.startswith(start)), "")
-    data = _image_data(File("", mime, value, None)) if mime and len(value) > 64 else None
-    if data is not None:
-        return f'<p><img src="data:{mime};base64,{data}" alt="Result of the tool"></p>'
-    return _table(value) or _pre(_words.value_text(value))
+    image = _image_of(value)
+    if image is not None:
+        return f'<p><img src="{image}" alt="Result of the tool"></p>'
+    return table(_words.records(value)) or _pre(_words.as_text(value))
 
 
-def _table(value: Any) -> str:
-    """Return records of equal keys and plain values as a table, else an empty string."""
-    if not isinstance(value, list) or not 1 <= len(value) <= ROWS:
+def _image_of(value: Any) -> str | None:
+    """Return the image in a result as a data address; it comes as base64, as one, or as type and data."""
+    mime, content = "", value
+    if isinstance(value, dict):
+        known: dict[str, Any] = value
+        mime = next((v for k in _TYPES if isinstance(v := known.get(k), str)), "")
+        content = known.get("data") or known.get("content")
+    elif isinstance(value, str) and (found := _ADDRESS.match(value[:40])):
+        mime, content = found[1], value[found.end() :]
+    elif isinstance(value, str) and len(value) > 64:
+        mime = next((m for start, m in _MAGIC.items() if value.startswith(start)), "")
+    if not isinstance(content, str) or mime.lower() not in RASTER:
+        return None
+    data = _image_data(File("", mime, content, None))
+    return None if data is None else f"data:{mime.lower()};base64,{data}"
+
+
+def table(rows: list[dict[str, Any]] | None, total: int | None = None) -> str:
+    """Return records as a table with what it leaves out, an empty string for none.
+
+    Parameters: rows; total, how many there are when these are only the first.
+    """
+    if not rows:
         return ""
-    rows: list[Any] = value
-    if not all(isinstance(r, dict) and r and r.keys() == rows[0].keys() for r in rows):
-        return ""
-    cells = [v for r in rows for v in r.values()]
-    if any(isinstance(v, (dict, list)) or len(str(v)) > 200 for v in cells):
-        return ""
-    head = "".join(f"<th>{html.escape(str(k))}</th>" for k in rows[0])
-    body = "".join(f"<tr>{''.join(_cell(v) for v in r.values())}</tr>" for r in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    names = list(dict.fromkeys(k for r in rows[:ROWS] for k in r))
+    head = "".join(f"<th>{html.escape(str(k))}</th>" for k in names[:COLUMNS])
+    body = "".join(f"<tr>{''.join(_cell(r.get(k)) for k in names[:COLUMNS])}</tr>" for r in rows[:ROWS])
+    more = [
+        _words.count(n, f"more {thing}")
+        for n, thing in (((total or len(rows)) - ROWS, "row"), (len(names) - COLUMNS, "column"))
+        if n > 0
+    ]
+    note = f"<p><small>{', '.join(more)}</small></p>" if more else ""
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
 
 
 def _cell(value: Any) -> str:
-    side = ' align="right"' if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
-    return f"<td{side}>{'' if value is None else html.escape(str(value))}</td>"
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    shown = value if isinstance(value, str) else "" if value is None else _words.json_text(value)
+    side = ' align="right"' if number else ""
+    return f"<td{side}>{html.escape(shown)}</td>"
 
 
 def _file(file: File) -> str:

@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 from markdown_it.rules_core import StateCore
 from markdown_it.rules_inline import StateInline
 
+from ._links import blocks, safe
 from ._view import CLOSE_MARK, OPEN_MARK, Citation
 
 LARGE = 200_000
@@ -21,7 +22,7 @@ LARGE = 200_000
 
 TAGS = {
     *("a", "p", "br", "hr", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li"),
-    *("h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td", "span"),
+    *("h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td", "span", "img"),
 }
 ATTRIBUTES = {
     "a": {"href", "title"},
@@ -30,11 +31,14 @@ ATTRIBUTES = {
     "th": {"align"},
     "td": {"align"},
     "span": {"class"},
+    "img": {"src", "alt"},
 }
-SCHEMES = {"http", "https", "mailto"}
+SCHEMES = {"http", "https", "mailto", "data"}
+RASTER_DATA = re.compile(
+    r"data:image/(?:png|jpe?g|gif|webp|avif|bmp);base64,[a-zA-Z0-9+/=]*\Z", re.IGNORECASE
+)
 
 _MARK = re.compile(f"{OPEN_MARK}(\\d+){CLOSE_MARK}")
-_HTTP = re.compile(r"https?://", re.IGNORECASE)
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _TASK = re.compile(r"\[([ xX])\]\s+")
 _BOXES = {" ": "\u2610", "x": "\u2611"}
@@ -49,11 +53,22 @@ _FORMULAS = (
 _TICKS = re.compile(r"`+")
 
 
+class _Markdown(MarkdownIt):
+    def validateLink(self, url: str) -> bool:
+        """Take every address for one: `_links` says which become links, and shows the others."""
+        return True
+
+    def normalizeLink(self, url: str) -> str:
+        """Leave an address as it is: a citation mark in it would be encoded beyond recognition."""
+        return url
+
+
 @functools.cache
 def _parser() -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    parser = _Markdown("commonmark", {"html": False}).enable(["table", "strikethrough"])
     parser.inline.ruler.before("escape", "formula", _formula)
     parser.core.ruler.push("tasks and columns", _tasks_and_columns)
+    parser.core.ruler.push("links", _links)
     parser.add_render_rule("image", _image_as_link)
     parser.add_render_rule("text", _text)
     parser.add_render_rule("formula", _as_it_is)
@@ -90,6 +105,10 @@ def _tasks_and_columns(state: StateCore) -> None:
             first.content = f"{_BOXES[task[1].lower()]} {first.content[task.end() :]}"
 
 
+def _links(state: StateCore) -> None:
+    state.tokens = blocks(state.tokens)
+
+
 def _text(self: Any, tokens: Sequence[Any], idx: int, options: Any, env: Any) -> str:
     # Jupyter takes what stands between two dollars for a formula, and would set prices as one.
     return html.escape(tokens[idx].content).replace("$", _DOLLAR)
@@ -103,13 +122,18 @@ def _image_as_link(self: Any, tokens: Sequence[Any], idx: int, options: Any, env
     # A remote image tells its host who reads the notebook.
     token = tokens[idx]
     url = str(token.attrs.get("src") or "")
+    if RASTER_DATA.match(url):
+        return f'<img src="{html.escape(url)}" alt="{html.escape(token.content)}">'
+    if not (safe(url) or "").lower().startswith("http"):
+        return html.escape(token.content or url[:200])
     return link(url, f"image: {token.content or url}")
 
 
 def link(url: str, label: str) -> str:
-    """Return an http link, or the label and a short address as text for any other scheme."""
-    if _HTTP.match(url):
-        return f'<a href="{html.escape(url)}" rel="noopener noreferrer">{html.escape(label)}</a>'
+    """Return a link to an address that a link may have, else the label and a short address as text."""
+    known_url = safe(url)
+    if known_url:
+        return f'<a href="{html.escape(known_url)}" rel="noopener noreferrer">{html.escape(label)}</a>'
     known = label == url or not url or len(url) > 200
     return html.escape(label if known else f"{label} ({url})")
 
@@ -132,16 +156,24 @@ def clean(markup: str) -> str:
         url_schemes=SCHEMES,
         link_rel="noopener noreferrer",
         generic_attribute_prefixes=set(),
+        attribute_filter=_allowed,
     )
+
+
+def _allowed(tag: str, attribute: str, value: str) -> str | None:
+    if attribute == "src":
+        return value if RASTER_DATA.match(value) else None
+    return value if attribute != "href" or safe(value) else None
 
 
 def _reference(sources: dict[int, Citation]) -> Callable[[re.Match[str]], str]:
     def replace(match: re.Match[str]) -> str:
         source = sources.get(int(match[1]))
         label = f"[{match[1]}]"
-        if source is None or not _HTTP.match(source.url):
+        url = source and safe(source.url)
+        if not url:
             return label
-        return f'<a href="{html.escape(source.url)}" rel="noopener noreferrer">{label}</a>'
+        return f'<a href="{html.escape(url)}" rel="noopener noreferrer">{label}</a>'
 
     return replace
 

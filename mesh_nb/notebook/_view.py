@@ -11,6 +11,9 @@ OPEN_MARK, CLOSE_MARK = "\ue000", "\ue001"
 """Around a citation's number inside text; stripped from what models say, so they cannot be forged."""
 
 
+AGAIN = ("reused", "replayed", "cached")
+"""Marks of what was not done anew: reused from another run, replayed from a tape, taken from a cache."""
+
 PROGRESS, RETRY, RESTART = "data-progress", "data-retry", "data-restart"
 STEPS = "data-rlm"
 """The steps of a recursive model: one list, whatever their types, which begin with this and a dash."""
@@ -45,16 +48,18 @@ class ToolCall:
     error: str | None = None
     status: str = "running"
     executed_by: str = "client"
+    again: str = ""
 
 
 @dataclasses.dataclass(slots=True)
 class File:
-    """One attachment; content is base64, or None when it is not here."""
+    """One attachment; content is base64, None when it is not here; holder is the provider that keeps it."""
 
     name: str
     mime_type: str
     content: str | None
     size: int | None
+    holder: str = ""
 
 
 @dataclasses.dataclass(slots=True)
@@ -103,6 +108,10 @@ class Section:
     """Whether only the answer of one model call was discarded."""
     call: int = 0
     """Where the blocks of its last model call begin."""
+    marks: list[tuple[int, int]] = dataclasses.field(default_factory=list[tuple[int, int]])
+    """Citations that came before any text."""
+    again: str = ""
+    """What its node was spared: "reused" when it did not run anew."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -129,6 +138,10 @@ class Folded:
     model_calls: int = 0
     tool_calls: int = 0
     cost_usd: float | None = None
+    again: dict[str, int] = dataclasses.field(default_factory=dict[str, int])
+    """Model calls that were not made anew, by why: replayed, reused or cached."""
+    saved_usd: float | None = None
+    """What those had cost, or would have."""
     duration_ms: float | None = None
     started: float | None = None
     time_to_first_token_ms: float | None = None

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from ..core.events import dumps
-from ._view import OPEN_MARK, PROGRESS, RETRY, STEPS, Ask, Data, File, Folded, Section, ToolCall
+from ._view import AGAIN, OPEN_MARK, PROGRESS, RETRY, STEPS, Ask, Data, File, Folded, Section, ToolCall
 
 CUT = 8_000
 """Characters of one tool result that static output shows."""
@@ -15,6 +15,8 @@ NAMED = 30
 """Nodes of a run that are named even when they have nothing to show."""
 
 LINE = 80
+CELL = 200
+"""Characters of a value that still reads well in a table."""
 WRAPPERS = ("content", "output", "result", "text")
 
 TOOL_STATUS = {
@@ -45,10 +47,31 @@ def tool_state(call: ToolCall) -> str:
 
 def value_text(value: Any) -> str:
     """Return a result as text: a string, or the one string in a wrapper, as it is; anything else as JSON."""
-    if isinstance(value, dict) and len(value) == 1:
-        key, inner = next(iter(value.items()))
-        value = inner if key in WRAPPERS and isinstance(inner, str) else value
+    return as_text(unwrapped(value))
+
+
+def as_text(value: Any) -> str:
+    """Return a string as it is and anything else as JSON, cut where it is long."""
     return cut(value) if isinstance(value, str) else json_text(value)
+
+
+def unwrapped(value: Any) -> Any:
+    """Return the one string in a wrapper, and any other value as it is."""
+    if not isinstance(value, dict) or len(value) != 1:
+        return value
+    key, inner = next(iter(value.items()))
+    return inner if key in WRAPPERS and isinstance(inner, str) else value
+
+
+def records(value: Any) -> list[dict[str, Any]] | None:
+    """Return a value that reads best as a table: records of plain values, none long; else None."""
+    if not isinstance(value, list) or not value:
+        return None
+    rows: list[Any] = value
+    if not all(isinstance(r, dict) and r for r in rows):
+        return None
+    cells = [v for r in rows for v in r.values()]
+    return None if any(isinstance(v, (dict, list)) or len(str(v)) > CELL for v in cells) else rows
 
 
 def json_text(value: Any) -> str:
@@ -97,7 +120,8 @@ def size_text(size: int | None) -> str:
 
 def file_line(file: File) -> str:
     """Return a file as name, type and size."""
-    return f"{file.name} ({file.mime_type}, {size_text(file.size)})"
+    kept = f"kept by {file.holder}" if file.holder and file.size is None else size_text(file.size)
+    return f"{file.name} ({file.mime_type}, {kept})"
 
 
 def count(number: int, thing: str) -> str:
@@ -109,7 +133,8 @@ def heading(view: Folded, section: Section) -> str:
     """Return the name of a section's node, empty when the run has only one."""
     if sum(not s.discarded for s in view.sections) < 2:
         return ""
-    return f"{section.node_id}, visit {section.visit + 1}" if section.visit else section.node_id
+    visit = f", visit {section.visit + 1}" if section.visit else ""
+    return f"{section.node_id}{visit}{f' · {section.again}' if section.again else ''}"
 
 
 def named(view: Folded) -> list[Section]:
@@ -155,7 +180,7 @@ def progress(payload: Any) -> str:
     return f"{label} {f'{done / top:.0%}' if top in (1, 100) else f'{done:g} of {top:g}'}"
 
 
-def again(data: Data) -> str:
+def asked_again(data: Data) -> str:
     """Return that a request was sent again, and why; how long it waited differs from run to run."""
     last = data.payloads[-1]
     reason = last.get("reason") if isinstance(last, dict) else None
@@ -194,7 +219,7 @@ def data_line(data: Data) -> str:
             f"{n}. {': '.join(p for p in step(*s) if p)}" for n, s in enumerate(data.payloads, 1)
         )
     if data.data_type == RETRY:
-        return again(data)
+        return asked_again(data)
     if data.data_type == PROGRESS:
         return progress(data.payloads[-1])
     return f"{data.data_type.removeprefix('data-')}: {brief(data.payloads[-1])}"
@@ -219,10 +244,33 @@ def calls_title(calls: list[ToolCall]) -> tuple[str, str, str]:
     return count(len(calls), "tool call"), names, f"{failed} failed" if failed else ""
 
 
+def again(view: Folded) -> str:
+    """Return which model calls were not made anew, and what that saved: `2 of 3 calls replayed`."""
+    shown = [s for s in view.sections if not s.discarded]
+    if not view.again and shown and all(s.again for s in shown):
+        return shown[0].again
+    parts = [
+        word if (n := view.again[word]) == view.model_calls else f"{n} of {view.model_calls} calls {word}"
+        for word in AGAIN
+        if word in view.again
+    ]
+    if view.saved_usd:
+        parts.append(f"would have cost {dollars(view.saved_usd)}")
+    return ", ".join(parts)
+
+
+def dollars(usd: float) -> str:
+    """Return an amount for people, as the live view writes it."""
+    if 0 < usd < 0.0001:
+        return "<$0.0001"
+    return f"${usd:.{2 if usd == 0 or usd >= 1 else 4 if usd < 0.01 else 3}f}"
+
+
 def usage_line(view: Folded) -> str:
     """Return models, calls and tokens; times and money differ from run to run and are metadata instead."""
+    spared = again(view)
     if not view.model_calls and not view.tool_calls:
-        return ""
+        return spared
     parts = [", ".join(view.models)] if view.models else []
     if view.model_calls > 1:
         parts.append(f"{view.model_calls} model calls")
@@ -233,6 +281,7 @@ def usage_line(view: Folded) -> str:
         parts.append(f"{asked:,} tokens in")
     if answered is not None:
         parts.append(f"{answered:,} tokens out")
+    parts += [spared] * bool(spared)
     return " · ".join(parts)
 
 

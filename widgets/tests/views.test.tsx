@@ -113,7 +113,7 @@ describe("reasoning", () => {
 
   it("says when the provider keeps it", () => {
     const s = new Stage().play(...START, ["reasoning_start", "llm", { metadata: { block_id: "r", kind: "redacted" } }], END_THINK);
-    expect(s.find("p.reasoning")!.textContent).toContain("the provider keeps this reasoning to itself");
+    expect(s.find("p.reasoning")!.textContent).toContain("The provider keeps this reasoning to itself");
   });
 
   it("has one rule", () => {

@@ -36,6 +36,19 @@ export function cost(run: RunState): string | null {
   return dollars(run.cost) + (run.unpriced ? ` + ${count(run.unpriced, "unpriced call")}` : "");
 }
 
+/** Which model calls were not made anew, and what that saved. */
+export function again(run: RunState): string {
+  const calls = run.calls.filter((c) => c.done);
+  const [first] = run.nodes;
+  if (first?.again && !calls.some((c) => c.again) && run.nodes.every((n) => n.again)) return first.again;
+  const parts = (["reused", "replayed", "cached"] as const).flatMap((word) => {
+    const n = calls.filter((c) => c.again === word).length;
+    return n ? [n === calls.length ? word : `${n} of ${calls.length} calls ${word}`] : [];
+  });
+  if (run.saved > 0) parts.push(`would have cost ${dollars(run.saved)}`);
+  return parts.join(", ");
+}
+
 export function tokens(run: RunState): number | null {
   const { total_tokens, prompt_tokens, completion_tokens } = run.usage;
   if (total_tokens !== undefined) return total_tokens;
@@ -68,12 +81,16 @@ export function brief(value: unknown, limit = 90): string {
   return line.length > limit ? `${line.slice(0, limit - 1)}…` : line;
 }
 
+/** Characters of JSON that stay on one line; as in mesh_nb/notebook/_words.py. */
+const LINE = 80;
+
 /** A value as text: JSON with what fits a line kept on one line. */
 export function pretty(value: unknown, indent = ""): string {
   if (typeof value === "string" && !indent) return value;
   const flat = JSON.stringify(value) ?? "";
   if (value === null || typeof value !== "object") return flat;
-  if (flat.length <= 72) return spaced(value);
+  const line = flat.length <= LINE ? spaced(value) : flat;
+  if (line.length <= LINE) return line;
   if (flat.length > 100_000) return JSON.stringify(value, null, 2);
   const deeper = `${indent}  `;
   const list = Array.isArray(value);

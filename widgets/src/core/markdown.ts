@@ -20,7 +20,7 @@ export function escape(text: string): string {
 
 /** The address if it is one that a link may have, without citation marks; else null. */
 export function safeLink(href: string): string | null {
-  const url = href.replace(MARK, "").trim();
+  const url = href.replace(MARK, "").trim().replace(/ /g, "%20");
   return /^(?:https?:\/\/|mailto:)[^\s]+$/i.test(url) ? url : null;
 }
 
@@ -40,8 +40,9 @@ const marked = grammar.use({
     link({ href, title, tokens, raw }) {
       const label = this.parser.parseInline(tokens);
       const url = safeLink(href);
-      if (!url) return raw.startsWith("[") ? `${label} <code>${escape(href)}</code>` : escape(raw);
-      return `<a href="${escape(url)}"${title ? ` title="${escape(title)}"` : ""}>${label}</a>`;
+      const marks = /^\[/.test(raw) ? (href.match(MARK) ?? []).join("") : "";
+      if (!url) return raw.startsWith("[") ? `${label} <code>${escape(href.replace(MARK, ""))}</code>${marks}` : escape(raw);
+      return `<a href="${escape(url)}"${title ? ` title="${escape(title)}"` : ""}>${label}</a>${marks}`;
     },
     image({ href, text }) {
       if (safeImage(href)) return `<img src="${escape(href)}" alt="${escape(text)}">`;
@@ -106,7 +107,10 @@ function withMarks(block: Block, marks: readonly Mark[]): string {
   let text = block.raw;
   for (const { at, number } of [...marks].sort((a, b) => (b.at ?? 0) - (a.at ?? 0) || b.number - a.number)) {
     const body = text.trimEnd().length;
-    const i = Math.min(Math.max((at ?? Infinity) - block.start, 0), Math.max(body, 0));
+    const end = Math.min(Math.max((at ?? Infinity) - block.start, 0), Math.max(body, 0));
+    // Not at the beginning of a line that it does not end: there it could stand before a list's marker.
+    const bare = text.slice(0, end).trimEnd().length;
+    const i = text.slice(bare, end).includes("\n") ? bare : end;
     text = text.slice(0, i) + OPEN + number + CLOSE + text.slice(i);
   }
   return text;

@@ -19,16 +19,26 @@ import { cleaned, place, type Mark } from "./cite";
 import { custom, retry } from "./custom";
 import { enter, leave, outlineOf } from "./flow";
 import type {
+  Again,
   FilePart,
   NodeState,
   NodeStatus,
   Part,
+  Preview,
   ReasoningPart,
   RunState,
   StepPart,
   TextPart,
   ToolPart,
 } from "./state";
+
+/** Marks of what was not done anew. */
+interface Marks {
+  reused?: unknown;
+  replayed?: unknown;
+  cached?: unknown;
+}
+const againOf = (m: unknown): Again => (["reused", "replayed", "cached"] as const).find((word) => (m as Marks)[word]) ?? "";
 
 type Handler = (run: RunState, event: ExecutionEvent<never>) => void;
 const typed = <M>(handler: (run: RunState, event: ExecutionEvent<M>) => void): Handler => handler as Handler;
@@ -45,6 +55,7 @@ export function nodeOf(run: RunState, event: ExecutionEvent<unknown>): NodeState
       visit,
       attempt,
       status: "running",
+      again: "",
       parts: [],
       error: null,
       startedAt: event.timestamp,
@@ -142,6 +153,7 @@ function tool(run: RunState, event: ExecutionEvent<ToolCallMetadata>): void {
       error: null,
       status: "writing",
       provider: m.executed_by === "provider",
+      again: "",
       startedAt: event.timestamp,
       durationMs: null,
     });
@@ -149,6 +161,7 @@ function tool(run: RunState, event: ExecutionEvent<ToolCallMetadata>): void {
   }
   part.rev++;
   part.name = m.tool_name ?? part.name;
+  part.again = againOf(m) || part.again;
   if (m.executed_by) part.provider = m.executed_by === "provider";
   if (m.arguments !== undefined && m.arguments !== null) {
     part.args = m.arguments;
@@ -204,7 +217,7 @@ function cite(run: RunState, text: string | undefined, marks: Mark[], one: Sourc
   if (!marks.some((m) => m.at === at && m.number === found.number)) marks.push({ at, number: found.number });
 }
 
-function file(run: RunState, event: ExecutionEvent<FileMetadata & { content_omitted?: boolean }>): void {
+function file(run: RunState, event: ExecutionEvent<FileMetadata & { content_omitted?: boolean; preview?: Preview }>): void {
   const m = event.metadata;
   const content = typeof m.content === "string" ? m.content : null;
   add<FilePart>(nodeOf(run, event), {
@@ -215,6 +228,8 @@ function file(run: RunState, event: ExecutionEvent<FileMetadata & { content_omit
     content,
     omitted: m.content_omitted === true,
     size: m.size ?? (content === null ? null : Math.floor((content.length * 3) / 4) - padding(content)),
+    holder: m.file_id ? cleaned(m.provider) || "the provider" : "",
+    preview: m.preview && Array.isArray(m.preview.rows) ? m.preview : null,
   });
 }
 
@@ -232,6 +247,8 @@ function callStart(run: RunState, event: ExecutionEvent<ModelCallStartMetadata>)
     usage: {},
     usageStatus: "unknown",
     cost: null,
+    again: "",
+    original: null,
     finish: null,
     firstTokenMs: null,
     durationMs: null,
@@ -239,7 +256,7 @@ function callStart(run: RunState, event: ExecutionEvent<ModelCallStartMetadata>)
   });
 }
 
-function response(run: RunState, event: ExecutionEvent<ResponseMetadata>): void {
+function response(run: RunState, event: ExecutionEvent<ResponseMetadata & { original_cost_usd?: number }>): void {
   const node = nodeOf(run, event);
   const m = event.metadata;
   let call = run.calls.findLast((c) => !c.done && (m.call_id ? c.id === m.call_id : c.nodeId === node.id));
@@ -255,9 +272,15 @@ function response(run: RunState, event: ExecutionEvent<ResponseMetadata>): void 
   call.finish = m.finish_reason ?? null;
   call.firstTokenMs = m.time_to_first_token_ms ?? null;
   call.durationMs = m.duration_ms ?? null;
-  if (typeof m.cost_usd === "number") {
-    call.cost = m.cost_usd;
-    run.cost = (run.cost ?? 0) + m.cost_usd;
+  call.again = againOf(m);
+  if (call.again) {
+    call.original = m.original_cost_usd ?? m.cost_usd ?? null;
+    run.saved += Math.max(0, call.original ?? 0);
+  }
+  const cost = call.again ? 0 : m.cost_usd;
+  if (typeof cost === "number") {
+    call.cost = cost;
+    run.cost = (run.cost ?? 0) + cost;
   } else run.unpriced++;
   for (const [name, count] of Object.entries(call.usage) as [keyof Usage, unknown][])
     if (typeof count === "number") run.usage[name] = (run.usage[name] ?? 0) + count;
@@ -290,6 +313,7 @@ function end(run: RunState, event: ExecutionEvent<ExecutionEndMetadata>): void {
   const m = event.metadata;
   run.status = m.status ?? (event.type === "execution_error" ? "failed" : "completed");
   run.error = event.error ? cleaned(event.error) : null;
+  run.output = event.output;
   run.durationMs =
     m.duration_ms ?? (run.startedAt === null ? null : Math.max(0, (event.timestamp - run.startedAt) * 1000));
   if (run.cost === null && !run.calls.length && typeof m.cost_usd === "number") run.cost = m.cost_usd;
@@ -308,9 +332,14 @@ const HANDLERS: Record<string, Handler> = {
   }),
   execution_complete: typed(end),
   execution_error: typed(end),
-  node_start: typed((run, event) => void nodeOf(run, event)),
+  node_start: typed((run, event) => {
+    const node = nodeOf(run, event);
+    node.again = againOf(event.metadata) || node.again;
+  }),
   node_complete: typed((run, event) => {
-    close(nodeOf(run, event), "completed", event.timestamp);
+    const node = nodeOf(run, event);
+    node.again = againOf(event.metadata) || node.again;
+    close(node, "completed", event.timestamp);
     leave(run.flow, event.node_id);
   }),
   node_error: typed((run, event) => {

@@ -21,6 +21,13 @@ export interface ReasoningPart extends Base {
   startedAt: number;
   endedAt: number | null;
 }
+/** Why something was not done anew: taken from another run, a tape or a cache. */
+export type Again = "" | "reused" | "replayed" | "cached";
+/** The beginning of a table in a file. */
+export interface Preview {
+  rows: Record<string, unknown>[];
+  total: number;
+}
 export type ToolStatus = "writing" | "running" | "ok" | "error" | "denied" | "cancelled" | "not_executed";
 export interface ToolPart extends Base {
   type: "tool";
@@ -31,6 +38,7 @@ export interface ToolPart extends Base {
   error: string | null;
   status: ToolStatus;
   provider: boolean;
+  again: Again;
   startedAt: number;
   durationMs: number | null;
 }
@@ -43,6 +51,9 @@ export interface FilePart extends Base {
   /** The kernel has the content and sends it when asked. */
   omitted: boolean;
   size: number | null;
+  /** The provider that keeps it, where it is not here. */
+  holder: string;
+  preview: Preview | null;
 }
 export interface CustomPart extends Base {
   type: "custom";
@@ -98,6 +109,7 @@ export interface NodeState extends Base {
   visit: number;
   attempt: number;
   status: NodeStatus;
+  again: Again;
   parts: Part[];
   error: string | null;
   startedAt: number;
@@ -122,6 +134,9 @@ export interface CallState {
   usage: Usage;
   usageStatus: string;
   cost: number | null;
+  again: Again;
+  /** What it had cost, or would have, where it was not made anew. */
+  original: number | null;
   finish: string | null;
   firstTokenMs: number | null;
   durationMs: number | null;
@@ -153,6 +168,7 @@ export interface RunState extends Base {
   startedAt: number | null;
   durationMs: number | null;
   error: string | null;
+  output: unknown;
   nodes: NodeState[];
   byKey: Map<string, NodeState>;
   calls: CallState[];
@@ -160,6 +176,8 @@ export interface RunState extends Base {
   /** Sum of the known costs; null when no call had one. */
   cost: number | null;
   unpriced: number;
+  /** What calls that were not made anew would have cost. */
+  saved: number;
   sources: Map<string, Citation>;
   cited: number;
   /** Part of the stream is missing until a snapshot comes. */
@@ -178,12 +196,14 @@ export function newRun(id: string): RunState {
     startedAt: null,
     durationMs: null,
     error: null,
+    output: undefined,
     nodes: [],
     byKey: new Map(),
     calls: [],
     usage: {},
     cost: null,
     unpriced: 0,
+    saved: 0,
     sources: new Map(),
     cited: 0,
     incomplete: false,

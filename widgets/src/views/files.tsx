@@ -48,7 +48,7 @@ export const FileView = pure(({ feed, part }: { feed: Feed; part: FilePart; rev:
         <span class="name" title={part.name}>
           {part.name}
         </span>
-        <span class="figure">{[part.mime, part.size === null ? "" : bytes(part.size)].filter(Boolean).join(" · ")}</span>
+        <span class="figure">{`${part.mime} · ${part.holder && part.size === null ? `kept by ${part.holder}` : part.size === null ? "size unknown" : bytes(part.size)}`}</span>
         {image && !here && part.omitted && (
           <button type="button" class="quiet" disabled={wish !== null} aria-label={`Show ${part.name}`} onClick={() => get("show")}>
             {wish ? "Loading…" : "Show"}
@@ -60,7 +60,7 @@ export const FileView = pure(({ feed, part }: { feed: Feed; part: FilePart; rev:
             <span>Download</span>
           </button>
         ) : (
-          <span class="figure">in the run's log</span>
+          !part.holder && <span class="figure">not here</span>
         )}
       </figcaption>
     </figure>

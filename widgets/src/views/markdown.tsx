@@ -201,6 +201,7 @@ function placeChips(nodes: DocumentFragment): Set<number> {
   const found: Text[] = [];
   for (let node = walker.nextNode(); node; node = walker.nextNode())
     if (node.nodeValue!.includes("\ue000")) found.push(node as Text);
+  const last = new Map<Element, Element>();
   for (const node of found) {
     const inside = node.parentElement?.closest("a, code");
     const pieces = node.nodeValue!.split(MARK);
@@ -209,8 +210,12 @@ function placeChips(nodes: DocumentFragment): Set<number> {
       if (i % 2 === 0) content.push(piece);
       else {
         placed.add(Number(piece));
-        if (inside) (inside.closest("pre") ?? inside).after(chip(Number(piece)));
-        else content.push(chip(Number(piece)));
+        if (inside) {
+          const anchor = inside.closest("pre") ?? inside;
+          const made = chip(Number(piece));
+          (last.get(anchor) ?? anchor).after(made);
+          last.set(anchor, made);
+        } else content.push(chip(Number(piece)));
       }
     }
     node.replaceWith(...content);

@@ -8,7 +8,7 @@ import { NodeProblem, Retry } from "./errors";
 import { FileView } from "./files";
 import { Icon, type IconName } from "./icons";
 import { Markdown } from "./markdown";
-import { pure } from "./parts";
+import { Badge, pure } from "./parts";
 import { Reasoning } from "./reasoning";
 import { Tools } from "./tools";
 
@@ -34,7 +34,8 @@ export const NodeView = pure(({ feed, run, node, named }: Props) => (
         <Icon name={isWaiting(node) ? "pause" : ICONS[node.status]} />
         <span class="name">{node.id}</span>
         {node.visit > 0 && <span class="figure">visit {node.visit + 1}</span>}
-        {node.endedAt !== null && node.endedAt - node.startedAt >= 0.0005 && <span class="figure">{duration((node.endedAt - node.startedAt) * 1000)}</span>}
+        {node.again && <Badge word={node.again} />}
+        {!node.again && node.endedAt !== null && node.endedAt - node.startedAt >= 0.0005 && <span class="figure">{duration((node.endedAt - node.startedAt) * 1000)}</span>}
       </p>
     )}
     <Parts feed={feed} node={node} parts={node.parts} />

@@ -17,6 +17,19 @@ export function pure<P extends object>(draw: FunctionComponent<P>): FunctionComp
   } as unknown as FunctionComponent<P>;
 }
 
+const AGAIN: Record<string, string> = {
+  reused: "Taken from another run: nothing was run or paid again",
+  replayed: "Played from a tape: no model was asked",
+  cached: "Taken from a cache: no model was asked",
+};
+
+/** Says that something was not done anew. */
+export const Badge = ({ word }: { word: string }) => (
+  <span class="tag again" title={AGAIN[word]}>
+    {word}
+  </span>
+);
+
 interface FoldProps {
   feed: Feed;
   /** Names the choice of the reader in this run. */

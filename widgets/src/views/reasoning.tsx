@@ -34,7 +34,7 @@ export const Reasoning = pure(({ id, feed, part, stranded }: Props) => {
       <p class="reasoning label">
         <Icon name="think" />
         {label}
-        <span class="figure">{part.kind === "redacted" ? "the provider keeps this reasoning to itself" : ""}</span>
+        <span class="figure">{part.kind === "redacted" ? "The provider keeps this reasoning to itself." : ""}</span>
       </p>
     );
   const choice = feed.choices.get(id);

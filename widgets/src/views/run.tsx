@@ -2,15 +2,18 @@ import { useEffect, useLayoutEffect, useReducer, useRef, useState } from "preact
 import type { Feed } from "../core/feed";
 import { count, cost, duration, tokens, words } from "../core/format";
 import { questions } from "../core/ask";
+import { safeImage } from "../core/markdown";
 import { answer, type NodeState, type RunState, type RunStatus } from "../core/state";
 import { Problem } from "./errors";
 import { Graph } from "./graph";
 import { Icon, type IconName } from "./icons";
+import { Markdown } from "./markdown";
 import { NodeView } from "./node";
 import { CopyButton } from "./parts";
 import { Card, SourceList } from "./sources";
 import { Timeline } from "./timeline";
 import { UsageButton, UsageTable } from "./usage";
+import { unwrapped, Value } from "./value";
 
 const STATES: Record<RunStatus, [IconName, string]> = {
   pending: ["spinner", "Starting"],
@@ -54,6 +57,7 @@ export function RunView({ feed }: { feed: Feed }) {
       <div class="transcript" role="log" aria-live="off" aria-busy={live}>
         <Nodes feed={feed} run={run} />
       </div>
+      {!live && feed.only === null && <Output run={run} />}
       <SourceList feed={feed} run={run} />
       <Problem run={run} />
       <Timeline feed={feed} run={run} live={live} rev={run.rev} />
@@ -78,6 +82,19 @@ function Nodes({ feed, run }: { feed: Feed; run: RunState }) {
         <NodeView key={node.key} feed={feed} node={node} rev={node.rev} named={several} run={run} />
       ))}
     </>
+  );
+}
+
+/** What the run returned, when nothing of the transcript says it: a graph of functions. */
+function Output({ run }: { run: RunState }) {
+  const { output } = run;
+  if (output === undefined || output === null || answer(run) || run.nodes.some((n) => n.parts.some((p) => p.type === "tool"))) return null;
+  const content = typeof output === "object" && !Array.isArray(output) ? (output as { content?: unknown }).content : output;
+  if (content === "") return null;
+  return (
+    <div class="output">
+      {typeof content === "string" ? <Markdown text={content} done rev={0} /> : <Value value={unwrapped(output)} image={safeImage} />}
+    </div>
   );
 }
 

@@ -4,7 +4,7 @@ import { safeImage } from "../core/markdown";
 import type { ToolPart, ToolStatus } from "../core/state";
 import { Icon, type IconName } from "./icons";
 import { CopyButton, Fold, pure } from "./parts";
-import { Value } from "./value";
+import { unwrapped, Value } from "./value";
 
 const STATES: Record<ToolStatus, [IconName, string]> = {
   writing: ["spinner", "writing arguments"],
@@ -67,6 +67,7 @@ const Tool = pure(({ id, feed, part }: { id: string; feed: Feed; part: ToolPart;
           <span class="title">{part.name || "tool"}</span>
           <span class="args">{has ? brief(args) : ""}</span>
           {part.provider && <span class="tag">by the provider</span>}
+          {!part.provider && part.again && <span class="tag again">{part.again}</span>}
           {state && <span class={part.status === "error" ? "tag bad" : "tag"}>{state}</span>}
           {part.durationMs !== null && <span class="figure">{duration(part.durationMs)}</span>}
         </>
@@ -93,7 +94,7 @@ const Tool = pure(({ id, feed, part }: { id: string; feed: Feed; part: ToolPart;
               Copy
             </CopyButton>
           </div>
-          <Value value={part.output} image={safeImage} />
+          <Value value={unwrapped(part.output)} image={safeImage} />
         </div>
       )}
       {part.error !== null && (

@@ -1,11 +1,12 @@
-import { cost, count, dollars, duration, tokens } from "../core/format";
+import { again, cost, count, dollars, duration, tokens } from "../core/format";
 import type { CallState, RunState } from "../core/state";
 
 export function UsageButton({ run, open, toggle }: { run: RunState; open: boolean; toggle(): void }) {
   const used = tokens(run);
   const money = cost(run);
-  if (used === null && money === null) return null;
-  const label = [used === null ? null : count(used, "token"), money].filter(Boolean).join(" · ");
+  const spared = again(run);
+  if (used === null && money === null) return spared ? <span class="figure">{spared}</span> : null;
+  const label = [used === null ? null : count(used, "token"), money, spared].filter(Boolean).join(" · ");
   return (
     <button type="button" class="figure usage" aria-expanded={open} title="Tokens and cost of each model call" onClick={toggle}>
       {label}
@@ -18,6 +19,11 @@ const number = (n: number | undefined) => (n === undefined ? "" : n.toLocaleStri
 function rate({ usage, durationMs, firstTokenMs }: CallState): string {
   const ms = (durationMs ?? 0) - (firstTokenMs ?? 0);
   return usage.completion_tokens && ms > 0 ? `${Math.round((usage.completion_tokens / ms) * 1000)} tokens/s` : "";
+}
+
+function price({ cost: usd, again: word, original }: CallState): string {
+  if (!word) return usd === null ? "unpriced" : dollars(usd);
+  return original === null ? `$0.00, ${word}` : `$0.00, ${word} (${dollars(original)})`;
 }
 
 const CALLS = 50;
@@ -48,7 +54,7 @@ export function UsageTable({ run }: { run: RunState; rev: number }) {
               {cached && <td class="number">{number(call.usage.cached_tokens)}</td>}
               <td class="number">{number(call.usage.completion_tokens)}</td>
               {reasoning && <td class="number">{number(call.usage.reasoning_tokens)}</td>}
-              <td class="number">{call.cost === null ? "unpriced" : dollars(call.cost)}</td>
+              <td class="number">{price(call)}</td>
               <td class="number">{call.firstTokenMs === null ? "" : duration(call.firstTokenMs)}</td>
               <td class="number">{call.durationMs === null ? "" : duration(call.durationMs)}</td>
               <td class="number">{rate(call)}</td>

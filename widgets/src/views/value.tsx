@@ -10,20 +10,38 @@ const COLUMNS = 12;
 
 type Row = Record<string, unknown>;
 
-/** A list of flat records, which reads best as a table. */
+const WRAPPERS = new Set(["content", "output", "result", "text"]);
+/** Characters of a value that still reads well in a table. */
+const CELL = 200;
+
+/** The one string in a wrapper, and any other value as it is. */
+export function unwrapped(value: unknown): unknown {
+  if (value === null || typeof value !== "object" || Array.isArray(value)) return value;
+  const [entry, ...more] = Object.entries(value);
+  return entry && !more.length && WRAPPERS.has(entry[0]) && typeof entry[1] === "string" ? entry[1] : value;
+}
+
+/** Records of plain values, none long: what reads best as a table. */
 export function records(value: unknown): Row[] | null {
-  if (!Array.isArray(value) || value.length < 2) return null;
+  if (!Array.isArray(value) || !value.length) return null;
   const flat = (row: unknown): row is Row =>
     row !== null &&
     typeof row === "object" &&
     !Array.isArray(row) &&
-    Object.values(row).every((v) => v === null || typeof v !== "object");
+    Object.keys(row).length > 0 &&
+    Object.values(row).every((v) => v === null || (typeof v !== "object" && String(v).length <= CELL));
   return value.every(flat) ? (value as Row[]) : null;
 }
 
+const MAGIC: Record<string, string> = { iVBORw0KGgo: "image/png", "/9j/": "image/jpeg", R0lGOD: "image/gif", UklGR: "image/webp" };
+
 /** The image in a value as a data address, when there is one. */
 export function imageOf(value: unknown): string | null {
-  if (typeof value === "string") return value.startsWith("data:image/") ? value : null;
+  if (typeof value === "string") {
+    if (value.startsWith("data:image/")) return value;
+    const mime = value.length > 64 && Object.entries(MAGIC).find(([start]) => value.startsWith(start))?.[1];
+    return mime ? `data:${mime};base64,${value}` : null;
+  }
   if (value === null || typeof value !== "object") return null;
   const v = value as Row;
   const mime = v["mime_type"] ?? v["mimeType"] ?? v["media_type"];
@@ -38,7 +56,7 @@ export function Value({ value, image }: { value: unknown; image?: (src: string) 
   const src = image && imageOf(value);
   if (src && image(src)) return <img class="result" src={src} alt="Result of the tool" />;
   const rows = records(value);
-  if (rows) return <Table rows={rows} />;
+  if (rows) return <Table rows={rows} total={rows.length} />;
   const text = pretty(value);
   const cut = !all && text.length > SHOWN;
   const shown = cut ? text.slice(0, SHOWN) : text;
@@ -59,11 +77,11 @@ export function Value({ value, image }: { value: unknown; image?: (src: string) 
   );
 }
 
-function Table({ rows }: { rows: Row[] }) {
+export function Table({ rows, total }: { rows: Row[]; total: number }) {
   const columns = [...new Set(rows.slice(0, ROWS).flatMap(Object.keys))];
   const shown = columns.slice(0, COLUMNS);
   const more = [
-    rows.length > ROWS ? count(rows.length - ROWS, "more row") : "",
+    total > ROWS ? count(total - ROWS, "more row") : "",
     columns.length > COLUMNS ? count(columns.length - COLUMNS, "more column") : "",
   ].filter(Boolean);
   return (
@@ -83,7 +101,7 @@ function Table({ rows }: { rows: Row[] }) {
             <tr key={i}>
               {shown.map((name) => (
                 <td key={name} class={typeof row[name] === "number" ? "number" : undefined}>
-                  {row[name] === undefined || row[name] === null ? "" : brief(row[name], 200)}
+                  {row[name] === undefined || row[name] === null ? "" : brief(row[name], CELL)}
                 </td>
               ))}
             </tr>
