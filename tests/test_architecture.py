@@ -57,7 +57,7 @@ HOMES: dict[str, dict[str, str]] = {
     "comm": {"notebook/": ANYWHERE},
     "markdown_it": {"notebook/": ANYWHERE},
     "nh3": {"notebook/": ANYWHERE},
-    "orjson": {"core/events.py": ANYWHERE, "providers/_wire.py": ANYWHERE, "providers/_stream.py": ANYWHERE},
+    "orjson": {"core/_json.py": ANYWHERE, "providers/_wire.py": ANYWHERE, "providers/_stream.py": ANYWHERE},
     "pydantic": {"core/tools.py": IN_FUNCTIONS, "nodes/_structured.py": IN_FUNCTIONS},
     "genai_prices": {"core/prices.py": IN_FUNCTIONS},
     "nest_asyncio": {"core/runner.py": IN_FUNCTIONS},

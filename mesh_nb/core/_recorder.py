@@ -13,6 +13,7 @@ from ._visit import Visit
 from .backend import Backend, RunLog
 from .balance import Balance, Reason
 from .context import ExecutionContext
+from .edges import Way
 from .errors import InputError
 from .events import EventType, ExecutionEvent
 from .origin import origin
@@ -42,6 +43,8 @@ class Recorder:
         self._last = 0.0
         self._began = 0.0
         self._again: dict[tuple[str, int], int] = {}
+        self._number = 0
+        self._marks: dict[str, Any] = {}
 
     @property
     def problem(self) -> str | None:
@@ -112,21 +115,33 @@ class Recorder:
         event.__class__ = ExecutionEvent
         return self.record(event, event.node_id)
 
-    def make(self, kind: EventType, visit: Visit, at: float, output: Any = None) -> ExecutionEvent:
+    def make(
+        self,
+        kind: EventType,
+        node_id: str,
+        number: int,
+        at: float,
+        output: Any = None,
+        way: Way | None = None,
+    ) -> ExecutionEvent:
         """Make an event of the executor's own, at a time in seconds since the epoch, and record it: in one
         step, for it happens twice for each node."""
         if at < self._last:
             at = self._last
         self._last = at
-        metadata: dict[str, Any] = {"visit": visit.number} if visit.number else {}
-        if self._again and kind is _NODE_START and (visit.node_id, visit.number) in self._again:
-            metadata["resumed"] = self._again.pop((visit.node_id, visit.number))
-        if visit.way is not None:
-            metadata["route"] = visit.way.route
-        event = ExecutionEvent(kind, visit.node_id, None, output, metadata, at)
-        event.run_id = self._run_id
-        event.seq = self._seq
-        self._seq += 1
+        if not number:
+            metadata: dict[str, Any] = {}
+        elif number == self._number:
+            metadata = self._marks
+        else:
+            self._number, self._marks = number, (metadata := {"visit": number})
+        if self._again and kind is _NODE_START and (node_id, number) in self._again:
+            metadata = {**metadata, "resumed": self._again.pop((node_id, number))}
+        if way is not None:
+            metadata = {**metadata, "route": way.route}
+        seq = self._seq
+        self._seq = seq + 1
+        event = ExecutionEvent(kind, node_id, None, output, metadata, at, None, self._run_id, seq)
         self._append(event)
         return event
 

@@ -10,6 +10,7 @@ from ._visit import Visit
 from .backend import Backend
 from .balance import Reason
 from .context import ExecutionContext
+from .edges import Way
 from .events import EventType, ExecutionEvent
 from .resume import Past
 
@@ -64,10 +65,18 @@ class Relay(Recorder):
         event.metadata = self._mark(event.metadata, event.metadata.get("visit", 0), 0)
         return event
 
-    def make(self, kind: EventType, visit: Visit, at: float, output: Any = None) -> ExecutionEvent:
+    def make(
+        self,
+        kind: EventType,
+        node_id: str,
+        number: int,
+        at: float,
+        output: Any = None,
+        way: Way | None = None,
+    ) -> ExecutionEvent:
         """Make an event of the executor's own."""
-        metadata: dict[str, Any] = {} if visit.way is None else {"route": visit.way.route}
-        return self.record(ExecutionEvent(kind, "", None, output, metadata, at), visit.node_id, visit)
+        metadata = self._mark({} if way is None else {"route": way.route}, number, 0)
+        return self.record(ExecutionEvent(kind, "", None, output, metadata, at), node_id)
 
     def close_blocks(self, reason: Reason, visit: Visit | None = None) -> list[ExecutionEvent]:
         """Return the events that close what a visit, or the whole inner run, has left open."""

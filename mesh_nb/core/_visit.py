@@ -5,23 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from ._ending import error_text
 from ._timeouts import limited
 from .channel import close
 from .context import ExecutionContext
-from .edges import Retry
+from .edges import Retry, Way
 from .errors import BudgetExceededError, MeshError, RejectedError, Unanswered
 from .events import EventType, ExecutionEvent
-
-
-class Way(NamedTuple):
-    """Where a node that chose goes: by node id; and by index, or by the loop edge that it takes."""
-
-    route: list[str]
-    targets: list[int] | None = None
-    loop: int | None = None
 
 
 class Visit:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
+from types import CoroutineType
 from typing import Any
 
 from ._ending import node_failure
@@ -12,10 +13,11 @@ from ._gate import gated
 from ._recorder import Recorder
 from ._relay import InnerEvent
 from ._timeouts import limited
-from ._visit import Visit, Way, open_node, retrying
+from ._visit import Visit, open_node, retrying
 from .channel import Ended
 from .compiled import CompiledGraph
 from .context import ExecutionContext
+from .edges import Choice, Way
 from .errors import InnerFailure, MeshError, Unanswered
 from .events import DELTAS, EventType, ExecutionEvent
 from .interrupts import Desk, Policy
@@ -193,7 +195,9 @@ class Visits:
                 output, updated = item.last, list[ExecutionEvent]()
                 if output.__class__ is NodeResult:
                     output, updated = output.output, [self._updated(visit, output)]
-                done = self._recorder.make(_NODE_COMPLETE, visit, item.at, output)
+                done = self._recorder.make(
+                    _NODE_COMPLETE, visit.node_id, visit.number, item.at, output, visit.way
+                )
                 return (*updated, self._complete(visit, done))
             visit.done = visit.done or item.last
             if error is None:
@@ -204,24 +208,49 @@ class Visits:
             return self._fail(visit, error)
         return self._node_error(visit, error)
 
-    async def _decide(self, visit: Visit, output: Any) -> None:
-        """Ask the edges of a node that chooses where it goes; node_complete says so as `route`."""
-        visit.output, plan = output, self.graph.plan
-        choice = self.graph.choices[visit.index]
-        for loop, edge in choice.loops:
-            back = edge.goes_back(self.context.state, output, self._scheduler.taken(loop))
-            if back is True or (back is not False and await back):
-                visit.way = Way([plan.ids[plan.loops[loop][1]]], None, loop)
-                return
-        if not choice.branches:
-            return
-        index, targets = self.graph.index, list(choice.always)
+    async def _choose_way(self, visit: Visit, choice: Choice, output: Any) -> None:
+        """Decide where a visit goes."""
+        visit.output = output
         named = visit.done.metadata.get("route") if visit.done else None
+        way = self._decide(choice, output, named)
+        visit.way = await way if way.__class__ is CoroutineType else way
+
+    def _decide(self, choice: Choice, output: Any, named: Any) -> Any:
+        """Ask the edges of a node that chooses where it goes; node_complete says so as `route`.
+
+        Parameters: named, the keys that the node's own node_complete names.
+        Returns a Way, None for everywhere; a coroutine of that when there is more to ask than loop edges
+        that know at once.
+        """
+        state, taken = self.context.state, self._scheduler.taken
+        for number, (loop, edge) in enumerate(choice.loops):
+            back = edge.goes_back(state, output, taken(loop))
+            if back is True:
+                return choice.back[number]
+            if back is not False:
+                return self._ask_edges(choice, output, named, back, number)
+        return self._ask_branches(choice, output, named) if choice.branches else None
+
+    async def _ask_edges(
+        self, choice: Choice, output: Any, named: Any, back: Awaitable[Any], number: int
+    ) -> Way | None:
+        """Wait for what a loop edge says, and go on with those after it."""
+        if await back:
+            return choice.back[number]
+        for at in range(number + 1, len(choice.loops)):
+            loop, edge = choice.loops[at]
+            said = edge.goes_back(self.context.state, output, self._scheduler.taken(loop))
+            if said is True or (said is not False and await said):
+                return choice.back[at]
+        return await self._ask_branches(choice, output, named) if choice.branches else None
+
+    async def _ask_branches(self, choice: Choice, output: Any, named: Any) -> Way:
+        index, ids, targets = self.graph.index, self.graph.plan.ids, list(choice.always)
         for branch in choice.branches:
             for node_id in await branch.choose_from(output, named):
                 if node_id != "END" and index[node_id] not in targets:
                     targets.append(index[node_id])
-        visit.way = Way([plan.ids[t] for t in targets], targets)
+        return Way([ids[t] for t in targets], targets)
 
     def _completed(self, visit: Visit) -> list[ExecutionEvent]:
         """Close what a node has left open, and record its node_complete. Raises MeshError without one."""

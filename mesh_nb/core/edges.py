@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import UnknownNameError
 
@@ -89,17 +89,29 @@ class Retry:
     jitter: bool = False
 
 
+class Way(NamedTuple):
+    """Where a node that chose goes: by node id; and by index, or by the loop edge that it takes."""
+
+    route: list[str]
+    targets: list[int] | None = None
+    loop: int | None = None
+
+
 @dataclasses.dataclass(slots=True)
 class Choice:
     """What a node with branches or loop edges decides when it completes, by index.
 
     Parameters: always, targets of its plain edges; branches; loops, its loop edges in order, each with its
-    index in the plan.
+    index in the plan; back, for each of these the way of taking it.
     """
 
     always: tuple[int, ...]
     branches: tuple[Branch, ...]
     loops: tuple[tuple[int, Edge], ...]
+    back: tuple[Way, ...] = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        self.back = tuple(Way([edge.target], None, loop) for loop, edge in self.loops)
 
 
 def positional(fn: Callable[..., Any]) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from contextlib import aclosing, asynccontextmanager
+from types import CoroutineType
 from typing import Any
 
 from ._ending import error_text, final_output, status_of, write_back
@@ -106,55 +108,52 @@ class Execution(Visits):
     async def recorded(self) -> AsyncGenerator[ExecutionEvent, None]:
         """Run without regard to the timeout, and yield every event after it was recorded."""
         self._recorder.open(self._backend, self.context, self._past, lambda: self.graph.definitions)
-        direct, choices, plan = self._direct, self.graph.choices, self.graph.plan
-        take, make, ids, loops = self._scheduler.take, self._recorder.make, plan.ids, plan.loops
+        direct, choices, ids = self._direct, self.graph.choices, self.graph.plan.ids
+        loops, context, outputs = self.graph.plan.loops, self.context, self.context.outputs
+        make, now, follow = self._recorder.make, time.time, self._scheduler.follow
         try:
             yield self._record(self._start_event(), "START")
             for recorded in self._handing(await self._make_ready()):
                 yield recorded
-            while self._failure is None and (batch := take()):
+            while self._failure is None and (batch := self._take()):
                 if len(batch) > 1:
-                    channel = Channel[Visit](_is_last)
-                    try:
+                    async with self._together() as channel:
                         events = self._launch(channel, batch)
                         while events:
                             for recorded in self._handing(events):
                                 yield recorded
                             events = await self._next(channel)
-                    finally:
-                        await self._leave(channel)
                     continue
-                (index, value, number), ending = batch[0], list[ExecutionEvent]()
-                visit = Visit(index, ids[index], value, number)
-                yield make(_NODE_START, visit, time.time())
-                source: Any = None
-                try:
-                    if call := direct.get(index):
-                        output = await call(value, self._context_of(number) if loops else self.context)
+                alone: tuple[int, Any, int] | None = batch[0]
+                while alone is not None:
+                    index, value, number = alone
+                    node_id = ids[index]
+                    yield make(_NODE_START, node_id, number, now())
+                    if (call := direct.get(index)) is None:
+                        async with aclosing(self._stream(Visit(index, node_id, value, number))) as stream:
+                            async for recorded in stream:
+                                yield recorded
+                        break
+                    if loops and number != context.iteration.get("index"):
+                        context = self._context_of(number)
+                    try:
+                        output, way = await call(value, context), None
                         if output.__class__ is NodeResult:
-                            yield self._updated(visit, output)
+                            yield self._updated(Visit(index, node_id, value, number), output)
                             output = output.output
-                        if index in choices:
-                            await self._decide(visit, output)
-                        yield self._complete(visit, make(_NODE_COMPLETE, visit, time.time(), output))
-                    else:
-                        source = self._source(visit)
-                        async for event in source:
-                            if event.__class__ is ExecutionEvent and event.type in DELTAS and not visit.done:
-                                yield self._record(event, visit.node_id, visit)
-                            else:
-                                for recorded in self._handing(self._accept(visit, event)):
-                                    yield recorded
-                        source = None
-                        ending = await self._finished(visit)
-                except Exception as error:  # noqa: BLE001  a node may raise anything: the run fails by it
-                    ending = self._fail(visit, error)
-                finally:
-                    if source is not None:
-                        await close(source)
-                if ending:
-                    for recorded in self._handing(ending):
-                        yield recorded
+                        if (choice := choices.get(index)) is not None:
+                            way = self._decide(choice, output, None)
+                            if way.__class__ is CoroutineType:
+                                way = await way
+                    except Exception as error:  # noqa: BLE001  a node may raise anything: the run fails by it
+                        failed = Visit(index, node_id, value, number)
+                        for recorded in self._handing(self._fail(failed, error)):
+                            yield recorded
+                        break
+                    done = make(_NODE_COMPLETE, node_id, number, now(), output, way)
+                    outputs[node_id] = output
+                    alone = follow(index, output, way)
+                    yield done
             for recorded in self._handing(self._end()):
                 yield recorded
             self._raise_failure()
@@ -164,11 +163,27 @@ class Execution(Visits):
         finally:
             self._recorder.close()
 
-    async def _finished(self, visit: Visit) -> list[ExecutionEvent]:
-        """Ask the edges of a node that has ended well, and return its last events."""
-        if visit.index in self.graph.choices and visit.done:
-            await self._decide(visit, visit.done.output)
-        return self._completed(visit)
+    async def _stream(self, visit: Visit) -> AsyncGenerator[ExecutionEvent, None]:
+        """Run a node that yields its events, alone."""
+        source: Any = None
+        try:
+            source = self._source(visit)
+            async for event in source:
+                if event.__class__ is ExecutionEvent and event.type in DELTAS and not visit.done:
+                    yield self._record(event, visit.node_id, visit)
+                else:
+                    for recorded in self._handing(self._accept(visit, event)):
+                        yield recorded
+            source = None
+            if visit.done is not None and (choice := self.graph.choices.get(visit.index)) is not None:
+                await self._choose_way(visit, choice, visit.done.output)
+            ending = self._completed(visit)
+        except Exception as error:  # noqa: BLE001  a node may raise anything: the run fails by it
+            ending = self._fail(visit, error)
+        finally:
+            await close(source)
+        for recorded in self._handing(ending):
+            yield recorded
 
     def _raise_failure(self) -> None:
         if failed := self._failure or self._failed:
@@ -183,7 +198,7 @@ class Execution(Visits):
         while batch:  # Each is freed as it becomes a visit: of many at once, fewer objects for gc to walk.
             index, value, number = batch.pop()
             visit = Visit(index, ids[index], value, number)
-            started.append(make(_NODE_START, visit, time.time()))
+            started.append(make(_NODE_START, visit.node_id, number, time.time()))
             if call := direct.get(index):
                 channel.call(visit, call, value, self._context_of(number), visit.node_id)
             else:
@@ -216,25 +231,38 @@ class Execution(Visits):
                 recorded += self._received(visit, item)
         return recorded
 
-    async def _leave(self, channel: Channel[Visit]) -> None:
-        """Close the active nodes; what they had sent goes to the tail."""
-        await channel.aclose()
-        if sent := [pair for pair in channel.drain() if not isinstance(pair[1], Ended)]:
-            self.tail += self._rest
-            self.tail += [event for visit, item in sent for event in self._received(visit, item)]
+    @asynccontextmanager
+    async def _together(self) -> AsyncGenerator[Channel[Visit], None]:
+        """Hold nodes that run at once; in the end close those that are active: what they had sent goes to the
+        tail."""
+        channel = Channel[Visit](_is_last)
+        try:
+            yield channel
+        finally:
+            await channel.aclose()
+            if sent := [pair for pair in channel.drain() if not isinstance(pair[1], Ended)]:
+                self.tail += self._rest
+                self.tail += [event for visit, item in sent for event in self._received(visit, item)]
+
+    def _take(self) -> list[tuple[int, Any, int]]:
+        """Take what is ready."""
+        if self._scheduler.skipped:
+            self._empty_skipped()
+        return self._scheduler.take()
 
     async def _choose(self, visit: Visit, item: Any) -> None:
         """Ask the edges of a node that has ended well; if they fail, so does the node."""
-        if item.__class__ is not Ended or item.error is not None or visit.index not in self.graph.choices:
+        choice = self.graph.choices.get(visit.index)
+        if item.__class__ is not Ended or item.error is not None or choice is None:
             return
         if visit.index not in self._direct:
             visit.done = visit.done or item.last
         try:
             if visit.index in self._direct:
                 last = item.last
-                await self._decide(visit, last.output if last.__class__ is NodeResult else last)
+                await self._choose_way(visit, choice, last.output if last.__class__ is NodeResult else last)
             elif visit.done:
-                await self._decide(visit, visit.done.output)
+                await self._choose_way(visit, choice, visit.done.output)
         except Exception as error:  # noqa: BLE001  a routing function may raise anything
             item.error = error
 
@@ -242,9 +270,9 @@ class Execution(Visits):
         value = self.context.input
         first: dict[str, Any] = value if isinstance(value, dict) else {"input": value}
         visit = Visit(START, "START", None, 0)
-        if START in self.graph.choices:
+        if (choice := self.graph.choices.get(START)) is not None:
             try:
-                await self._decide(visit, first)
+                await self._choose_way(visit, choice, first)
             except Exception as error:  # noqa: BLE001  a routing function may raise anything
                 self._failure = visit, error
                 return

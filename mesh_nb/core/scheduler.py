@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from .edges import Way
 from .errors import GraphValidationError, InputError, shown
 
 PENDING, READY, ACTIVE, DONE, SKIPPED, LOOPED = range(6)
@@ -35,11 +36,19 @@ class Plan:
     loops: tuple[tuple[int, int], ...] = ()
     loops_of: dict[int, tuple[int, ...]] = dataclasses.field(default_factory=dict[int, tuple[int, ...]])
     only: tuple[int, ...] = dataclasses.field(init=False)
+    body: tuple[int, ...] = dataclasses.field(init=False, default=())
     _below: dict[int, frozenset[int]] = dataclasses.field(default_factory=dict[int, frozenset[int]])
 
     def __post_init__(self) -> None:
-        """Find, for each node, the one node that it leads to when that has no other parent, else START."""
+        """Find, for each node, the one node that it leads to when that has no other parent, else START; and
+        the nodes of the only loop, when it is a chain of such."""
         self.only = tuple(t[0] if len(t) == 1 and self.parents[t[0]] == 1 else START for t in self.targets)
+        if len(self.loops) == 1:
+            source, target = self.loops[0]
+            body = [target]
+            while body[-1] != source and (after := self.only[body[-1]]):
+                body.append(after)
+            self.body = tuple(body) if body[-1] == source else ()
 
     def below(self, node: int) -> frozenset[int]:
         """Return a node and everything that its edges, other than loop edges, lead to."""
@@ -150,6 +159,35 @@ class Scheduler:
             self._settle(node, output, targets)
         if self._returning:
             self._go_back()
+
+    def follow(self, node: int, output: Any, way: Way | None = None) -> tuple[int, Any, int] | None:
+        """Settle a node as `complete` does, and take what is ready when that is one node and can be told at
+        once; else return None. Parameters: way, where the node chose to go, None for everywhere."""
+        plan, status, active = self.plan, self._status, self._active
+        if len(active) > 1 or self._ready or self._returning or self._waiting:
+            after = START
+        elif way is None:
+            after = plan.only[node]
+        else:
+            after = plan.body[0] if plan.body and way.loop is not None else START
+        if not after:
+            self.complete(node, output, way and way.targets, way and way.loop)
+            return None
+        del active[node]
+        if way is None:
+            status[node] = DONE
+        else:
+            self._taken[0] += 1
+            for inside in plan.body:
+                status[inside] = PENDING
+                self._need[inside] = 1
+                self._routes.pop(inside, None)
+        self._need[after] = 0
+        status[after] = ACTIVE
+        active[after] = output
+        visit = self._runs[after]
+        self._runs[after] = visit + 1
+        return after, output, visit
 
     def leaves(self) -> dict[str, Any]:
         """Return the outputs of the nodes that ran and delivered to no other, by node id, in graph order."""
