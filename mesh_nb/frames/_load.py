@@ -18,10 +18,8 @@ from ._columns import Table
 from ._packed import Pack, packs
 from ._progress import watched
 
-BATCH = 5000
-"""Lines that are parsed at once where all are wanted."""
-FEW = 200
-"""The same where they are single ones of many."""
+BATCH = 200
+"""Lines that are parsed at once: with more, what is made of them no longer fits the processor's cache."""
 KNOWN: dict[str, EventType] = {kind.value: kind for kind in EventType}
 
 
@@ -115,7 +113,7 @@ def logs(source: Any, *types: str, since: Any = None) -> Iterator[Log]:
 
 
 def batches(source: Any, *, since: Any = None) -> Iterator[tuple[Log, list[Any]]]:
-    """Yield all events of each log of a source, some thousands at a time: as events where a run has them in
+    """Yield all events of each log of a source, some hundreds at a time: as events where a run has them in
     memory, else as the records that its lines are, each with a type. An empty batch ends a log.
 
     Parameters and errors as for `logs`.
@@ -134,7 +132,7 @@ def _records(lines: Iterator[bytes], log: Log) -> Iterator[list[dict[str, Any]]]
     bad = 0
     while batch := list(itertools.islice(lines, BATCH)):
         values = _parsed(batch)
-        records = [value for value in values if _is_event(value)]
+        records = values if all(map(_is_event, values)) else [value for value in values if _is_event(value)]
         for value in values if len(records) < len(values) else ():
             if not _is_event(value) and not (isinstance(value, dict) and take_header(value, log)):
                 bad += 1
@@ -144,11 +142,10 @@ def _records(lines: Iterator[bytes], log: Log) -> Iterator[list[dict[str, Any]]]
 
 
 def _is_event(value: Any) -> bool:
-    return (
-        value.__class__ is dict
-        and value.get("type").__class__ is str
-        and (value.get("metadata") or {}).__class__ is dict
-    )
+    if value.__class__ is not dict or value.get("type").__class__ is not str:
+        return False
+    metadata = value.get("metadata")
+    return metadata.__class__ is dict or not metadata
 
 
 def _value(line: bytes) -> Any:
@@ -293,12 +290,12 @@ def _read(backend: Any, run: str | list[Path], name: str, types: tuple[str, ...]
     # A quote inside a JSON string is escaped, so these bytes are only ever a whole key or value.
     needles = [HEADER, *(b'"%b"' % kind.encode() for kind in types)] if types else []
     found = [run] if isinstance(run, str) else run
-    lines: Iterator[bytes] = (line for one in found for line in backend.lines(one, *needles))
+    lines: Iterator[bytes] = itertools.chain.from_iterable(backend.lines(one, *needles) for one in found)
     # An unknown run id is told when the frame is asked for, not as an empty frame.
     first = next(lines, None)
     log = Log(name, iter(()), status=lambda: _state(backend, run))
     if first is not None:
-        log.lines = _chain(first, lines)
+        log.lines = itertools.chain((first,), lines)
         log.events = decoded(log.lines, types, log)
     return log
 
@@ -309,15 +306,10 @@ def _state(backend: Any, run: str | list[Path]) -> str:
     return "running" if backend.summary(run).live else "interrupted"
 
 
-def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest
-
-
 def decoded(lines: Iterable[bytes], types: tuple[str, ...], log: Log) -> Iterator[ExecutionEvent]:
     """Yield the events of lines; headers and what is no event are noted in the log."""
     bad, kinds, rest = 0, frozenset(types), iter(lines)
-    while batch := list(itertools.islice(rest, FEW)):
+    while batch := list(itertools.islice(rest, BATCH)):
         for record in _parsed(batch):
             try:
                 if record.__class__ is not dict:

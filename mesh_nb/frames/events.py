@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ..core.events import ExecutionEvent
-from ._columns import CATEGORY, INTEGER, JSON, TEXT, TIME, Column, Table, as_json_text
+from ._columns import BATCH, CATEGORY, INTEGER, JSON, TEXT, TIME, Column, Table, as_json_text
 from ._load import batches
 
 COLUMNS = (
@@ -36,13 +36,18 @@ def events_df(source: Any = None, *, since: Any = None) -> pd.DataFrame:
     path or a time.
     """
     table = Table(COLUMNS)
+    waiting: list[list[Any]] = [[] for _ in COLUMNS]
     for log, found in batches(source, since=since):
-        if not found:
-            table.problems += log.problems
-        elif isinstance(found[0], ExecutionEvent):
-            table.block(_of_events(log.run_id, found))
+        if found:
+            make = _of_events if isinstance(found[0], ExecutionEvent) else _of_records
+            for column, values in zip(waiting, make(log.run_id, found), strict=True):
+                column += values
         else:
-            table.block(_of_records(log.run_id, found))
+            table.problems += log.problems
+        if len(waiting[0]) >= BATCH:
+            table.block(waiting)
+            waiting = [[] for _ in COLUMNS]
+    table.block(waiting)
     return table.frame()
 
 
@@ -54,8 +59,8 @@ def _of_records(run_id: str, found: Sequence[dict[str, Any]]) -> list[list[Any]]
         [record["type"] for record in found],
         [record.get("node_id") for record in found],
         [record.get("timestamp") for record in found],
-        [_text(record.get("content")) for record in found],
-        [as_json_text(record.get("output")) for record in found],
+        [v if (v := record.get("content")).__class__ is str else _text(v) for record in found],
+        [None if (v := record.get("output")) is None else as_json_text(v) for record in found],
         [record.get("error") for record in found],
         *_of_metadata(metadata),
     ]
@@ -76,23 +81,28 @@ def _of_events(run_id: str, found: Sequence[ExecutionEvent]) -> list[list[Any]]:
 
 
 def _of_metadata(metadata: list[dict[str, Any]]) -> list[list[Any]]:
-    columns: list[list[Any]] = [
-        [known.get(name) for known in metadata] for name in ("model_id", "tool_name", "attempt", "visit")
-    ]
-    return [*columns, _texts(metadata)]
+    """Return the columns that come from metadata, its JSON text last.
 
-
-def _texts(metadata: list[dict[str, Any]]) -> list[str | None]:
-    """Return metadata as JSON text; the deltas of a block share theirs, one after the other."""
+    The deltas of a block have the same, one after the other: it is looked at once.
+    """
+    models: list[Any] = []
+    tools: list[Any] = []
+    attempts: list[Any] = []
+    visits: list[Any] = []
     texts: list[str | None] = []
     last: Any = None
-    text: str | None = None
+    model = tool = attempt = visit = text = None
     for known in metadata:
         if known is not last and known != last:
+            last, get = known, known.get
+            model, tool, attempt, visit = get("model_id"), get("tool_name"), get("attempt"), get("visit")
             text = as_json_text(known) if known else None
-        last = known
+        models.append(model)
+        tools.append(tool)
+        attempts.append(attempt)
+        visits.append(visit)
         texts.append(text)
-    return texts
+    return [models, tools, attempts, visits, texts]
 
 
 def _text(value: Any) -> str | None:
