@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from ..core.errors import AuthenticationError, IncompleteStreamError, MeshError, ProviderError, RateLimitError
+from ..providers._failures import without_keys
 
 _KEY = re.compile(r"\b(sk|key|gsk|xai|pk)-[\w*.-]{4,}", re.IGNORECASE)
 _TRANSPORTS = frozenset({"openai", "anthropic", "httpx", "httpx2", "httpcore", "httpcore2"})
@@ -25,7 +26,7 @@ def from_status(text: str, status: int, *, provider: str, model: str) -> Provide
     elif status == 404:
         hint = "Check the model name and the base URL that the agent was made with."
     retryable = status in (408, 409, 429) or status >= 500
-    message = _KEY.sub("***", text)
+    message = _hidden(text)
     return kind(message, provider=provider, model=model, status=status, hint=hint, retryable=retryable)
 
 
@@ -37,7 +38,7 @@ def from_text(text: str, *, agent: object, provider: str, model: str) -> MeshErr
     named = _NAMED.match(text)
     if named:
         return lost(named[1], provider=provider, model=model)
-    return MeshError(f"The agent {type(agent).__name__} reported an error: {_KEY.sub('***', text).strip()}")
+    return MeshError(f"The agent {type(agent).__name__} reported an error: {_hidden(text).strip()}")
 
 
 def from_exception(error: Exception, *, provider: str, model: str) -> Exception:
@@ -53,6 +54,10 @@ def from_exception(error: Exception, *, provider: str, model: str) -> Exception:
     return error
 
 
+def _hidden(text: str) -> str:
+    return _KEY.sub("***", without_keys(text))
+
+
 def _said(body: Any) -> str:
     """Return the message in the body of an HTTP failure: OpenAI's as its SDK hands it on, or Anthropic's."""
     if not isinstance(body, dict):
@@ -64,7 +69,7 @@ def _said(body: Any) -> str:
 
 def lost(text: str, *, provider: str, model: str) -> ProviderError:
     """Return the error for a model call that no HTTP status ended: no connection, a dropped one."""
-    return ProviderError(_KEY.sub("***", text), provider=provider, model=model, retryable=True)
+    return ProviderError(_hidden(text), provider=provider, model=model, retryable=True)
 
 
 def incomplete(*, provider: str, model: str) -> IncompleteStreamError:

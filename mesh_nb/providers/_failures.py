@@ -7,6 +7,7 @@ another major version share these names, and no SDK needs to be imported for it.
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from email.utils import parsedate_to_datetime
 from time import time
@@ -25,6 +26,9 @@ from ._text import clean
 
 _RETRYABLE = frozenset({408, 409, 429})
 _KEY_LIKE = re.compile(r"\b(?:(?:sk|pk|gsk|xai|pplx|hf)[-_]|AIza)[A-Za-z0-9_*.\-]{6,}")
+_KEY_NAME = re.compile(
+    r"_(?:API_KEY|AUTH_TOKEN|ACCESS_KEY|ACCESS_TOKEN)$|^HF_TOKEN$|^AWS_.*(?:SECRET|TOKEN)", re.I
+)
 _MESSAGE_LIMIT = 600
 _MAX_DEPTH = 50
 
@@ -60,7 +64,7 @@ class Target:
             for secret in self.secrets:
                 if len(secret) > 3:
                     value = value.replace(secret, "***")
-            return _KEY_LIKE.sub("***", value)
+            return without_keys(value)
         if not isinstance(value, (dict, list)):
             return value
         if depth == _MAX_DEPTH:
@@ -74,6 +78,14 @@ class Target:
         """Return the text without keys, cut to a readable length."""
         text = clean(self.hide(text)).strip()
         return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"
+
+
+def without_keys(text: str) -> str:
+    """Return text without what looks like a key, and without the keys of the environment."""
+    for name, value in os.environ.items():
+        if len(value) > 7 and _KEY_NAME.search(name):
+            text = text.replace(value, "***")
+    return _KEY_LIKE.sub("***", text)
 
 
 def explain(error: Exception, target: Target, *, reading: bool = False, late: bool = False) -> Exception:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
+import traceback
 from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
@@ -20,6 +22,7 @@ from agent_doubles import (
     text_of,
     types,
 )
+from http_servers import Exchange, Server
 from support import until
 
 from mesh_nb.core import plugins
@@ -111,6 +114,24 @@ async def test_an_http_failure_names_provider_and_status(replay: Any, name: str)
     assert isinstance(error, AuthenticationError)
     assert (error.provider, error.status) == ("openai", 401)
     assert_grammar(events)
+
+
+@each
+async def test_no_key_is_in_what_is_told_of_a_refusal(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "a-key-of-no-known-form-0123456789"
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+
+    async def refuse(x: Exchange) -> None:
+        body = {"error": {"message": f"Bad {key} and sk-test-0000", "type": "t", "code": key}}
+        await x.answer(json.dumps(body).encode(), b"content-type: application/json\r\n", b"400 No")
+
+    with Server(refuse) as server:
+        async with REAL[name](f"{server.url}/v1", "m") as agent:
+            events, error = await events_and_error(agent)
+    assert isinstance(error, ProviderError)
+    assert "HTTP 400" in str(error)
+    told = [*map(repr, events), repr(error), repr(vars(error)), *traceback.format_exception(error)]
+    assert not [line for line in told if key in line or "sk-test-0000" in line]
 
 
 @each
