@@ -18,8 +18,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 ADAPTER = ROOT / "tests" / "benchmarks" / "mesh_nb_adapter.py"
-FRAMES = ROOT / "tests" / "benchmarks" / "frames.py"
-SCRIPTS = ("import", "streaming", "graph", "concurrency", "paced", "durability", "frames")
+OWN = {name: ROOT / "tests" / "benchmarks" / f"{name}.py" for name in ("frames", "replay")}
+"""Scripts of several commands, not one of the harness."""
+SCRIPTS = ("import", "streaming", "graph", "concurrency", "paced", "durability", "frames", "replay")
 TARGETS: dict[tuple[str, str], dict[str, float]] = {
     ("import", "mesh_nb"): {"x_stdlib": 1.3},
     ("streaming", "chat"): {"cpu_x": 0.20, "ttft_add_ms": 1.0},
@@ -31,6 +32,8 @@ TARGETS: dict[tuple[str, str], dict[str, float]] = {
     ("graph", "fanout"): {"cpu_x": 2.0, "growth": 1.2},
     ("concurrency", "sleep3"): {"cpu_x": 2.0, "wall_x": 1.5, "kb_run": 5.0},
     ("durability", "token"): {"wall_x": 0.5},
+    ("replay", "at once"): {"cpu_x": 0.1},
+    ("call key", ""): {"ms": 1.0},
     ("frames", "report, fresh"): {"cpu_x": 0.30, "peak_mb": 30.0},
     ("frames", "report, compacted"): {"cpu_x": 0.15},
     ("frames", "events_df"): {"cpu_x": 1.0, "peak_x": 4.0},
@@ -44,8 +47,8 @@ SIZES = ("tokens", "n", "runs", "concurrent")
 def measure(bench: Path, script: str, options: list[str]) -> list[dict[str, Any]]:
     """Run one script of the harness for mesh_nb and return its records."""
     command = [sys.executable, str(bench / f"bench_{script}.py"), "--peers", "mesh_nb", *options]
-    if script == "frames":  # several commands, not one; its events are those of bench_frames.py
-        command = [sys.executable, str(FRAMES), "--bench", str(bench), *options]
+    if script in OWN:
+        command = [sys.executable, str(OWN[script]), "--bench", str(bench), *options]
     environment = {**os.environ, "MESH_NB_ADAPTER": str(ADAPTER), "MESH_LOG": "on"}
     done = subprocess.run(
         command, cwd=bench, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True

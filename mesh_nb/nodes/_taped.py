@@ -21,7 +21,7 @@ from ..core.errors import (
     Unanswered,
     told,
 )
-from ..core.events import EventType, ExecutionEvent, canonical, dumps, loads
+from ..core.events import DELTAS, EventType, ExecutionEvent, canonical, dumps, loads
 from ..core.tape import Source, Take, Tape, TapeError
 from ..core.tools import Tool
 from ..providers._call import ModelCall, Provider
@@ -47,7 +47,7 @@ def keyless(call: ModelCall, on: Source | None) -> ModelCall:
     return dataclasses.replace(call, api_key="not-sent")
 
 
-async def on_tape(
+def on_tape(
     live: Callable[[], Events],
     key: str,
     request: Callable[[], dict[str, Any]],
@@ -55,22 +55,18 @@ async def on_tape(
     on: Source,
     run_id: str,
 ) -> Events:
-    """Yield the events of a model call or an agent from the tape, or as they come, and then they are kept.
+    """Return the events of a model call or an agent from the tape, or as they come, and then they are kept.
 
     Parameters: live, makes the call; key, what tells it from every other; request, what is asked, for its
     readers; where, its name in an error; on, the tape; run_id, of the run that asks.
-    Raises as the recorded call did, TapeMissError for a call that a replay lacks.
+    Raises TapeMissError for a call that a replay lacks; the events raise as the recorded call did.
     """
     take = on.find(key, run_id)
     if take is not None:
-        events = _played(take, on)
-    elif on.mode == "none":
+        return _played(take, on)
+    if on.mode == "none":
         raise on.miss(request(), where)
-    else:
-        events = _recorded(live(), key, request(), on)
-    async with aclosing(events):
-        async for event in events:
-            yield event
+    return _recorded(live(), key, request(), on)
 
 
 def request_of(provider: Provider, call: ModelCall) -> dict[str, Any]:
@@ -186,24 +182,21 @@ async def _recorded(source: Events, key: str, request: dict[str, Any], on: Sourc
 
 
 async def _played(take: Take, on: Source) -> Events:
-    mark = _MARKS[on.name]
+    mark, speed, now = _MARKS[on.name], on.speed, time.time
     for wait, event in take.beats:
-        if on.speed and wait and event.type != EventType.INTERRUPT_RESOLVED:
-            await asyncio.sleep(wait / 1000 / on.speed)
-        made = dataclasses.replace(event, timestamp=time.time(), seq=-1, run_id="")
-        if event.type == EventType.MODEL_CALL_START:
-            made.metadata = {**event.metadata, mark: True}
-        elif event.type == EventType.RESPONSE_METADATA:
-            made.metadata = _free(event.metadata, mark, on.name)
-        elif event.type in _OWN:
-            made.metadata = dict(event.metadata)
-        yield made
+        kind, metadata = event.type, event.metadata
+        if speed and wait and kind != EventType.INTERRUPT_RESOLVED:
+            await asyncio.sleep(wait / 1000 / speed)
+        if kind not in DELTAS:
+            if kind == EventType.MODEL_CALL_START:
+                metadata = {**metadata, mark: True}
+            elif kind == EventType.RESPONSE_METADATA:
+                metadata = _free(metadata, mark, on.name)
+            else:
+                metadata = dict(metadata)
+        yield ExecutionEvent(kind, "", event.content, event.output, metadata, now(), event.error)
     if take.error is not None:
         raise _raised(take.error)
-
-
-_OWN = (EventType.NODE_COMPLETE, EventType.TOOL_CALL_COMPLETE, EventType.INTERRUPT)
-"""Events whose metadata somebody may add to."""
 
 
 def _free(metadata: dict[str, Any], mark: str, source: str) -> dict[str, Any]:
