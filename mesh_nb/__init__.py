@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .backends.file import FileBackend
     from .backends.memory import MemoryBackend
     from .backends.sqlite import SQLiteBackend
-    from .core import prices
+    from .core import prices, spending
     from .core.budget import Budget
     from .core.cache import Cache
     from .core.context import ExecutionContext
@@ -171,6 +171,7 @@ __all__ = [
     "register",
     "runs",
     "runs_df",
+    "spending",
     "tool",
     "tools_df",
     "usage",
@@ -178,7 +179,7 @@ __all__ = [
 
 
 _ROOMS = ("backends", "nodes", "streaming")
-_MODULES = {"prices": "core.prices"}
+_MODULES = {"prices": "core.prices", "spending": "core.spending"}
 
 
 def __getattr__(name: str) -> Any:

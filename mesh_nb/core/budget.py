@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, cast, get_args
 
-from . import prices
+from . import prices, spending
 from .errors import BudgetExceededError, ConfigurationError, InputError, UnknownNameError, shown
 from .events import EventType, ExecutionEvent
 
@@ -24,11 +24,14 @@ OnBudget = Literal["stop", "ask"]
 class Hold:
     """What one running call may cost.
 
-    Parameters: usd, None when it has no price; tokens, the estimate of its input and its max_tokens.
+    Parameters: usd, None when it has no price; tokens, the estimate of its input and its max_tokens; run_id;
+    limited, whether limits of the notebook or the project hold for it.
     """
 
     usd: float | None
     tokens: int
+    run_id: str = ""
+    limited: bool = False
 
 
 class Budget:
@@ -77,6 +80,7 @@ class Budget:
         self.spent_usd, self.tokens, self.calls, self.unpriced_calls = 0.0, 0, 0, 0
         self._held: set[Hold] = set()
         self._waiting: list[asyncio.Future[None]] = []
+        self._crossed: spending.SpendingLimitError | None = None
 
     @classmethod
     def of(
@@ -102,17 +106,26 @@ class Budget:
                 self._count(event.metadata, prices.price_now(event.metadata, event.timestamp), None)
 
     async def hold(
-        self, call: Mapping[str, Any], prompt_tokens: int, max_tokens: int | None, *, free: bool = False
+        self,
+        call: Mapping[str, Any],
+        prompt_tokens: int,
+        max_tokens: int | None,
+        *,
+        free: bool = False,
+        run_id: str = "",
     ) -> Hold:
         """Admit a model call, and return what is held for it until `settle`.
 
         Parameters: call, with provider and requested_model as events have them; prompt_tokens, an estimate of
-        its input; max_tokens, the most it may answer, None when that is open; free, when it costs nothing.
+        its input; max_tokens, the most it may answer, None when that is open; free, when it costs nothing;
+        run_id, whose call it is.
         Waits while only calls that are still running stand in the way. Raises BudgetExceededError when the
-        call would cross a limit, ConfigurationError when it has no price and unpriced="refuse".
+        call would cross a limit, of the run, the notebook or the project, ConfigurationError when it has no
+        price and unpriced="refuse".
         """
-        held = Hold(0.0 if free else None, prompt_tokens + (max_tokens or 0))
-        if not free and "budget_usd" in self.limits:
+        shared = [] if free else await spending.ready()
+        held = Hold(0.0 if free else None, prompt_tokens + (max_tokens or 0), run_id, bool(shared))
+        if not free and (shared or "budget_usd" in self.limits):
             usage = {"prompt_tokens": prompt_tokens, "completion_tokens": max_tokens or 0}
             found = await prices.price({**call, "usage": usage})
             held.usd = None if found is None else found.usd
@@ -122,12 +135,23 @@ class Budget:
             alone = self._refusal(held, ())
             if alone is not None:
                 raise alone
-            if self._refusal(held, self._held) is None:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            if shared:
+                spending.wait(future)
+            if self._refusal(held, self._held) is None and self._admitted(held, shared):
                 self._held.add(held)
                 return held
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(future)
             await future
+            shared = spending.limits() if held.limited else []
+
+    def _admitted(self, held: Hold, shared: list[spending.Limit]) -> bool:
+        """Say whether the limits over many runs admit a call now. Raises SpendingLimitError for never."""
+        answer = spending.hold(shared, held, held.usd or 0.0) if shared else True
+        if isinstance(answer, spending.SpendingLimitError):
+            self._crossed = answer
+            raise answer
+        return answer
 
     async def settle(self, held: Hold, metadata: Mapping[str, Any] | None, begun: bool = True) -> None:
         """Put what a call did cost in the place of what was held for it.
@@ -141,25 +165,31 @@ class Budget:
         found = await prices.price(metadata)
         if held in self._held:
             self._held.remove(held)
-            self._count(metadata, found, held if begun else Hold(0.0, 0))
-            self._wake()
+            usd = self._count(metadata, found, held if begun else Hold(0.0, 0))
+            self._let_go(held, usd)
 
     def release(self, held: Hold, begun: bool) -> None:
         """End what is held for a call that has no count; the call counts as that much if it had begun."""
         if held in self._held:
             self._held.remove(held)
-            if begun:
-                self._count({}, None, held)
-            self._wake()
+            self._let_go(held, self._count({}, None, held) if begun else 0.0)
 
-    async def count(self, metadata: Mapping[str, Any]) -> None:
+    def _let_go(self, held: Hold, usd: float) -> None:
+        if held.limited:
+            spending.release(held, held.run_id, usd)
+        self._wake()
+
+    async def count(self, metadata: Mapping[str, Any], run_id: str = "") -> None:
         """Count a call that was not admitted here, such as one of a foreign agent.
 
         Raises ConfigurationError when it has no price, there is a limit in dollars and unpriced="refuse".
         """
         found = await prices.price(metadata)
-        self._count(metadata, found, None)
-        if found is None and "budget_usd" in self.limits and self.unpriced == "refuse":
+        usd = self._count(metadata, found, None)
+        shared = bool(spending.limits())
+        if shared:
+            spending.count(run_id, usd)
+        if found is None and (shared or "budget_usd" in self.limits) and self.unpriced == "refuse":
             raise _no_price(metadata)
 
     def check(self) -> None:
@@ -167,9 +197,13 @@ class Budget:
         refusal = self._refusal(Hold(0.0, 0), ())
         if refusal is not None:
             raise refusal
+        spending.check()
 
     def extend(self) -> None:
         """Allow as much again as the run began with."""
+        if self._crossed is not None:
+            spending.extend(self._crossed)
+            self._crossed = None
         for name, step in self._steps.items():
             self.limits[name] += step
         self._wake()
@@ -195,7 +229,8 @@ class Budget:
             return _exceeded(f"budget_usd={limit:g}", f"${self.spent_usd:.4f} were spent{more}", usd, limit)
         return None
 
-    def _count(self, metadata: Mapping[str, Any], found: prices.Price | None, held: Hold | None) -> None:
+    def _count(self, metadata: Mapping[str, Any], found: prices.Price | None, held: Hold | None) -> float:
+        """Count a call and return its US dollars."""
         self.calls += 1
         usage: Any = metadata.get("usage")
         counts = cast("dict[str, Any]", usage) if isinstance(usage, Mapping) else {}
@@ -203,12 +238,11 @@ class Budget:
         known = [n for n in parts if isinstance(n, int)] or [counts.get("total_tokens")]
         told = sum(n for n in known if isinstance(n, int))
         self.tokens += told if told or held is None else held.tokens
-        if found is not None:
-            self.spent_usd += found.usd
-        elif held is not None and held.usd is not None:
-            self.spent_usd += held.usd
-        else:
+        usd = found.usd if found is not None else held.usd if held is not None else None
+        if usd is None:
             self.unpriced_calls += 1
+        self.spent_usd += usd or 0.0
+        return usd or 0.0
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -235,7 +269,7 @@ def _no_price(call: Mapping[str, Any]) -> ConfigurationError:
     model = call.get("model_id") or call.get("requested_model") or "the model"
     name = f"{call['provider']}/{model}" if call.get("provider") else str(model)
     return ConfigurationError(
-        f"budget_usd= cannot be kept: the price of {name} is not known. Say it with"
-        f" mesh_nb.core.prices.set({name!r}, input, output), in US dollars for a million tokens, or pass"
+        f"A budget in dollars cannot be kept: the price of {name} is not known. Say it with"
+        f" mesh_nb.prices.set({name!r}, input, output), in US dollars for a million tokens, or pass"
         " unpriced='allow' and limit max_tokens= instead."
     )

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pandas as pd
 
-from ..core import plugins
+from ..core import plugins, spending
 from ..core.errors import InputError, UnknownNameError, shown
 from ..core.events import EventType
 from ..core.origin import IMPORTED
@@ -131,6 +131,7 @@ def usage() -> CostReport:
     ]
     costs: Frame = plugins.find("frame", "costs")([*ids, *going])
     report = CostReport(costs, ["model"], "Used by this process")
+    report.notes += map(str, spending.now())
     if going:
         report.notes.append(f"{len(going)} run{'' if len(going) == 1 else 's'} still going.")
     return report
@@ -155,6 +156,7 @@ def overview(costs: Frame, title: str) -> CostReport:
     if len(cells) > TOP and len(dear):
         named = ", ".join(f"{row.cell} {money(row.cost_usd)}" for row in dear.itertuples())
         report.notes.insert(0, f"Most expensive cells: {named}.")
+    report.notes += map(str, spending.now())
     return report
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, cast
 
+from ..core import spending
 from ..core.budget import Budget, Hold
 from ..core.context import ExecutionContext
 from ..core.errors import BudgetExceededError
@@ -20,14 +21,22 @@ MESSAGE_TOKENS = 4
 def stream_of(
     provider: Provider, call: ModelCall, context: ExecutionContext | None
 ) -> AsyncGenerator[ExecutionEvent, None]:
-    """Return the events of a model call, under the run's budget if it has one.
+    """Return the events of a model call, under the run's budget and the limits of notebook and project.
 
     The iterator raises BudgetExceededError instead of sending a call that would cross a limit, and
     ConfigurationError for one that has no price where there is a limit in dollars.
     """
-    if context is None or context.budget is None:
+    budget = budget_for(context)
+    if context is None or budget is None:
         return cast("AsyncGenerator[ExecutionEvent, None]", provider.stream(call))
-    return _paid(provider, call, context, context.budget)
+    return _paid(provider, call, context, budget)
+
+
+def budget_for(context: ExecutionContext | None) -> Budget | None:
+    """Return the budget that calls of a run are made under, None where nothing limits them."""
+    if context is None or context.budget is not None:
+        return None if context is None else context.budget
+    return Budget() if spending.limits() else None
 
 
 async def _paid(
@@ -49,7 +58,9 @@ async def _paid(
                     tokens = estimate(call)
                     while held is None:
                         try:
-                            held = await budget.hold(named, tokens, call.max_tokens, free=free)
+                            held = await budget.hold(
+                                named, tokens, call.max_tokens, free=free, run_id=context.run_id
+                            )
                         except BudgetExceededError as error:
                             if budget.on_budget != "ask":
                                 raise
@@ -79,20 +90,23 @@ async def _ask(
 
 
 async def watched(
-    events: AsyncGenerator[ExecutionEvent, None], budget: Budget
+    events: AsyncGenerator[ExecutionEvent, None], budget: Budget, run_id: str = ""
 ) -> AsyncGenerator[ExecutionEvent, None]:
     """Yield an agent's events; its calls are counted as they end, and none begins when nothing is left.
 
+    Parameters: budget, as `budget_for` returns it; run_id, whose agent it is.
     Closes the events. Raises BudgetExceededError, and ConfigurationError for a call without a price.
     """
     async with aclosing(events):
+        await spending.ready()
         budget.check()
         async for event in events:
             if event.type in (EventType.STEP_START, EventType.MODEL_CALL_START):
+                await spending.ready()
                 budget.check()
             yield event
             if event.type == EventType.RESPONSE_METADATA:
-                await budget.count(event.metadata)
+                await budget.count(event.metadata, run_id)
 
 
 def estimate(call: ModelCall) -> int:

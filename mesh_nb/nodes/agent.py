@@ -12,7 +12,7 @@ from ..core.context import ExecutionContext, Message, as_text
 from ..core.errors import GraphValidationError, InputError
 from ..core.events import EventType, ExecutionEvent, canonical, loads
 from ..core.node import BaseNode
-from ._budgeted import watched
+from ._budgeted import budget_for, watched
 from ._taped import on_tape
 
 _PLAIN = (str, int, float, bool, type(None), list, dict)
@@ -99,8 +99,8 @@ class AgentNode(BaseNode):
         calls: list[dict[str, Any]] = []
         more: dict[str, Any] = {}
         stream = self._stream(self._question(input, context), context)
-        if context.budget is not None:
-            stream = watched(cast("Any", stream), context.budget)
+        if (budget := budget_for(context)) is not None:
+            stream = watched(cast("Any", stream), budget, context.run_id)
         async with aclosing(cast("Any", stream)) as events:
             async for event in events:
                 kind = event.type

@@ -9,7 +9,7 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
-from ..core import plugins
+from ..core import plugins, spending
 from ..core.compiled import Runnable
 from ..core.errors import nearest
 from ..core.run import Run, last_run, live_runs, runs
@@ -103,6 +103,35 @@ def _cost(*words: str) -> Any:
     return overview(costs, f"{title}, last {since}" if since else title)
 
 
+def _budget(*words: str) -> None:
+    """What this notebook may spend: %mesh budget [USD [--per day] [--project] | --clear]."""
+    scope = "project" if "--project" in words else "notebook"
+    rest = [word for word in words if word not in ("--project", "--clear")]
+    per = "session"
+    if "--per" in rest:
+        place = rest.index("--per")
+        per = rest[place + 1] if len(rest) > place + 1 else ""
+        del rest[place : place + 2]
+    for word in rest if rest[:1] and rest[0].startswith("--") else rest[1:]:
+        close = nearest(word, ("--per", "--project", "--clear"))
+        guess = f" Did you mean {close}?" if close else ""
+        raise UsageError(f"%mesh budget: unexpected {word!r}.{guess}")
+    if "--clear" in words:
+        spending.clear("project" if scope == "project" else None)
+    elif rest:
+        try:
+            usd = float(rest[0].removeprefix("$"))
+        except ValueError:
+            raise UsageError(f"%mesh budget {rest[0]}: say US dollars, as in %mesh budget 2.50.") from None
+        spending.set(usd, per, scope)
+    lines = [f"{limit} {_from(limit)}".rstrip() for limit in spending.now()]
+    print("\n".join(lines) or "No budget is set: %mesh budget 2.50 --per day sets one.")  # noqa: T201
+
+
+def _from(limit: spending.Limit) -> str:
+    return "" if limit.source == "set" else f"(set in {limit.source})"
+
+
 def _graph(name: str = "") -> Any:
     """A graph of the notebook, or that of the last run: %mesh graph [NAME]."""
     if name:
@@ -171,6 +200,7 @@ COMMANDS: dict[str, tuple[Callable[..., Any], int]] = {
     "runs": (_runs, 1),
     "show": (_show, 1),
     "cost": (_cost, 2),
+    "budget": (_budget, 4),
     "pending": (_pending, 0),
     "stop": (_stop, 0),
     "models": (_models, 0),

@@ -10,6 +10,7 @@ from ..core import plugins
 from ..core.compiled import Runnable
 from ..core.errors import MeshError
 from ..core.run import runs
+from ..core.spending import PERIODS
 from ._commands import COMMANDS
 from ._settings import NAMES
 
@@ -77,6 +78,8 @@ def _of_command(words: list[str], namespace: dict[str, Any]) -> list[str]:
         return [run.id for run in runs(20)]
     if words[0] == "graph" and not given:
         return _graphs(namespace)
+    if words[0] == "budget":
+        return list(PERIODS) if given[-1:] == ["--per"] else ["--per", "--project", "--clear"]
     if words[0] == "cost":
         return ["project", "1d", "7d", "30d"]
     if words[0] == "strip" and not given:
