@@ -78,9 +78,12 @@ class _Markdown(_Plain):
 _PLAIN, _MARKDOWN = _Plain(), _Markdown()
 
 
+_ESCAPES = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_[]!|"})
+
+
 def _escape(text: str) -> str:
     text = to_plain(text).replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"([\\`*_\[\]!|])", r"\\\1", " ".join(text.split()))
+    return " ".join(text.split()).translate(_ESCAPES)
 
 
 def _compose(view: Folded, style: _Plain) -> str:

@@ -25,6 +25,7 @@ export const NASTY: Record<string, string> = {
   math: "$a_1 * b_2$ and $$\nx *y* z\n$$\n",
   footnote: "text[^1] and [1][2] then [3]\n\n[^1]: note\n",
   deepQuote: `${">".repeat(400)} deep\n`,
+  pits: `para\n${"- ".repeat(70)}x\nmore\n\n> q\n${">".repeat(80)} y\n\n\`\`\`\n${"- ".repeat(60)}z\n\`\`\`\n${"1. ".repeat(60)}end\n`,
   formulas: "a $x_1$ b\n\n$$\nx\n- y\n= z\n$$\n\nmoney $5 and $6\n\n$$ open\n- item\n\n- after\n\n\\[ a\n\n\\] b\n",
   deepList: Array.from({ length: 40 }, (_, i) => `${" ".repeat(i * 2)}- x\n`).join(""),
   brackets: `${"[".repeat(2000)}a${"]".repeat(2000)}\n\n${"*".repeat(1500)}b\n`,

@@ -1,4 +1,4 @@
-// Makes the recordings before the tests: runs of the Python side, from recorded streams where they are present.
+// What the tests share with the Python side, made before them: recordings of runs, and the hostile strings.
 import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 
@@ -6,5 +6,6 @@ const ROOT = join(import.meta.dirname, "..", "..");
 const PYTHON = join(ROOT, ".venv", "bin", "python");
 
 export default function setup(): void {
-  execFileSync(PYTHON, [join(ROOT, "tests", "recordings.py"), join(ROOT, "build", "recordings.json")], { cwd: ROOT, stdio: "inherit" });
+  for (const name of ["recordings", "hostile"])
+    execFileSync(PYTHON, [join(ROOT, "tests", `${name}.py`), join(ROOT, "build", `${name}.json`)], { cwd: ROOT, stdio: "inherit" });
 }

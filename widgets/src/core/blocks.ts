@@ -47,6 +47,12 @@ interface Fence {
 }
 
 const FENCE = /^(?: {0,3})(`{3,}(?=[^`\n]*\n)|~{3,})[^\n]*\n/;
+/** The beginning of a line that opens more lists and quotes than anybody reads, and a parser has stack for. */
+const DEEP = /^(?:[ \t]*(?:>|[-+*](?=[ \t])|\d{1,9}[.)](?=[ \t]))){50}/m;
+
+/** Whether a text is nested too deeply to be parsed. */
+export const deep = (text: string): boolean => DEEP.test(text);
+
 const BLANK = /^(?:[ \t]*\n)+/;
 
 export class Blocks {
@@ -96,7 +102,11 @@ export class Blocks {
     }
     const window = this.text.slice(this.at, this.at + WINDOW);
     const full = this.at + WINDOW < this.text.length;
-    const whole = this.finished && !full ? window : window.slice(0, window.lastIndexOf("\n") + 1);
+    const lines = this.finished && !full ? window : window.slice(0, window.lastIndexOf("\n") + 1);
+    const pit = this.prefix ? -1 : window.search(DEEP);
+    if (pit === 0) return this.cutLine(window, full);
+    // What stands before such a line ends there, whatever follows.
+    const whole = pit > 0 ? window.slice(0, pit) : lines;
     const opened = this.prefix ? null : FENCE.exec(whole);
     if (opened) {
       const mark = opened[1]!;
@@ -107,7 +117,7 @@ export class Blocks {
     if (whole.length === this.tried && !full && !this.finished) return false;
     this.tried = whole.length;
     const tokens = whole ? blockTokens(this.prefix + whole, this.links) : null;
-    if (tokens && this.freezeFinished(tokens, this.finished && !full)) return true;
+    if (tokens && this.freezeFinished(tokens, pit > 0 || (this.finished && !full))) return true;
     if (full) return this.cut(window, tokens?.find(written));
     if (!this.finished) return false;
     this.freeze("markdown", window.length);
@@ -157,6 +167,15 @@ export class Blocks {
     // A surrogate pair stays whole.
     const split = (window.charCodeAt(whole - 1) & 0xfc00) === 0xd800 ? whole - 1 : whole;
     this.freeze("plain", split);
+    return true;
+  }
+
+  /** Take one line as text. */
+  private cutLine(window: string, full: boolean): boolean {
+    const end = window.indexOf("\n") + 1;
+    if (!end && !full && !this.finished) return false;
+    if (end) this.freeze("plain", end);
+    else this.cut(window, undefined);
     return true;
   }
 

@@ -1,6 +1,10 @@
 // Numbers and values as people read them.
 import type { RunState } from "./state";
 
+/** What a table has for a word that may come from anywhere. */
+export const own = <T>(table: Readonly<Record<string, T>>, word: string): T | undefined =>
+  Object.hasOwn(table, word) ? table[word] : undefined;
+
 export function duration(ms: number): string {
   const s = ms / 1000;
   if (s < 0.95) return `${Math.max(0, Math.round(ms))} ms`;

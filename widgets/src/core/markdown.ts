@@ -3,7 +3,7 @@
 import createDOMPurify, { type Config } from "dompurify";
 import { Lexer } from "marked";
 import remend from "remend";
-import { grammar, type Block, type Links } from "./blocks";
+import { deep, grammar, type Block, type Links } from "./blocks";
 import { CLOSE, MARK, OPEN, type Mark } from "./cite";
 import { highlighted } from "./highlight";
 
@@ -62,7 +62,7 @@ const marked = grammar.use({
 
 /** HTML of a block: allowed elements only, but not yet sanitised. */
 export function html(block: Block, links: Links, open: boolean, marks: readonly Mark[] = []): string {
-  if (block.kind === "plain") return `<p class="plain">${escape(withMarks(block, marks))}</p>`;
+  if (block.kind === "plain" || deep(block.prefix + block.raw)) return `<p class="plain">${escape(withMarks(block, marks))}</p>`;
   if (block.kind === "fence") return fence(block, open);
   const text = block.prefix + withMarks(block, marks);
   try {

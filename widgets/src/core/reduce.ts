@@ -17,6 +17,7 @@ import type {
 import { answered, asked } from "./ask";
 import { cleaned, place, type Mark } from "./cite";
 import { custom, retry } from "./custom";
+import { own } from "./format";
 import { enter, leave, outlineOf } from "./flow";
 import type {
   Again,
@@ -374,5 +375,5 @@ export function reduce(run: RunState, event: ExecutionEvent): void {
   run.rev++;
   run.lastTimestamp = Math.max(run.lastTimestamp, event.timestamp);
   if (run.status === "pending") run.status = "running";
-  HANDLERS[event.type]?.(run, event as ExecutionEvent<never>);
+  own(HANDLERS, event.type)?.(run, event as ExecutionEvent<never>);
 }

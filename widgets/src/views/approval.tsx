@@ -1,7 +1,7 @@
 // A question of the run to the reader: what is asked, its arguments to edit, and the answer.
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Feed } from "../core/feed";
-import { brief, dollars, duration, pretty } from "../core/format";
+import { brief, dollars, duration, own, pretty } from "../core/format";
 import type { InterruptPart, NodeState } from "../core/state";
 import { useSeconds } from "./clock";
 import { Icon, type IconName } from "./icons";
@@ -35,7 +35,8 @@ function titleOf({ kind, tool }: InterruptPart, node: NodeState): string {
 export const Ask = pure(({ feed, node, part }: Props) => {
   if (!part.resolved) return <Open feed={feed} node={node} part={part} />;
   const { decision, by, reason, output } = part.resolved;
-  const [icon, word] = ENDINGS[decision] ?? ["check", decision];
+  const [icon, word] = own(ENDINGS, decision) ?? ["check", decision];
+  const whom = own(BY, by) ?? (by && `by ${by}`);
   const input = part.kind === "input" && decision === "edited";
   const what = input ? `Answered: ${brief(output)}` : `${word}${part.tool ? `: ${part.tool}` : part.message ? `: ${brief(part.message)}` : ""}`;
   return (
@@ -43,7 +44,7 @@ export const Ask = pure(({ feed, node, part }: Props) => {
       <Icon name={icon} />
       <span>
         {what}
-        {(BY[by] ?? `by ${by}`) && ` (${BY[by] ?? `by ${by}`})`}
+        {whom && ` (${whom})`}
         {reason && `. ${reason}`}
       </span>
     </p>

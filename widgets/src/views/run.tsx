@@ -1,6 +1,6 @@
 import { useEffect, useLayoutEffect, useReducer, useRef, useState } from "preact/hooks";
 import type { Feed } from "../core/feed";
-import { count, cost, duration, tokens, words } from "../core/format";
+import { count, cost, duration, own, tokens, words } from "../core/format";
 import { questions } from "../core/ask";
 import { safeImage } from "../core/markdown";
 import { answer, type NodeState, type RunState, type RunStatus } from "../core/state";
@@ -25,6 +25,8 @@ const STATES: Record<RunStatus, [IconName, string]> = {
   budget: ["warn", "Over budget"],
   timeout: ["clock", "Timed out"],
 };
+
+const stateOf = (run: RunState): [IconName, string] => own(STATES, run.status) ?? ["stop", "Ended"];
 
 /** Nodes shown by name even when they have nothing to show. */
 const NAMED = 30;
@@ -100,7 +102,7 @@ function Output({ run }: { run: RunState }) {
 
 function Header({ feed, run, live }: { feed: Feed; run: RunState; live: boolean; rev: number }) {
   const waits = live && questions(run).length > 0;
-  const [icon, label]: [IconName, string] = waits ? ["pause", "Waiting for you"] : STATES[run.status];
+  const [icon, label]: [IconName, string] = waits ? ["pause", "Waiting for you"] : stateOf(run);
   const [usage, setUsage] = useState(false);
   const text = live ? "" : answer(run);
   return (
@@ -162,7 +164,7 @@ function Status({ run, live }: { run: RunState; live: boolean }) {
   const money = cost(run);
   const used = tokens(run);
   const end = [
-    STATES[run.status][1],
+    stateOf(run)[1],
     count(words(live ? "" : answer(run)), "word"),
     used === null ? null : count(used, "token"),
     money,

@@ -1,5 +1,5 @@
 import type { Feed } from "../core/feed";
-import { brief, count, duration, pretty, pythonCall } from "../core/format";
+import { brief, count, duration, own, pretty, pythonCall } from "../core/format";
 import { safeImage } from "../core/markdown";
 import type { ToolPart, ToolStatus } from "../core/state";
 import { Icon, type IconName } from "./icons";
@@ -52,7 +52,7 @@ export const Tools = pure(({ id, feed, parts }: Props) => {
 });
 
 const Tool = pure(({ id, feed, part }: { id: string; feed: Feed; part: ToolPart; rev: number }) => {
-  const [icon, state] = STATES[part.status];
+  const [icon, state] = own<[IconName, string]>(STATES, part.status) ?? ["check", part.status];
   const args = part.args ?? part.raw;
   const has = !(part.args === undefined && !part.raw);
   return (
