@@ -17,10 +17,10 @@ unexport PYTHONPATH PYTHONHOME CONDA_PREFIX NODE_PATH
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup bundle demo lab test check bench soak notebooks screenshots clean distclean
+.PHONY: help setup bundle demo lab test check bench bench-browser soak notebooks screenshots clean distclean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 setup: $(DONE)/project bundle ## .venv with the locked dependencies, the front end built
 
@@ -38,6 +38,9 @@ check: setup ## the inner loop, under a minute: ruff, pyright, unit tests, front
 
 bench: setup ## ratios to the SDK's own loop and to the floors (needs ../shared/bench, or MESH_BENCH)
 	@$(PY) scripts/bench.py
+
+bench-browser: setup $(DONE)/browser ## the live view in JupyterLab at 2,000 tokens/s: paint, long tasks, bytes, Stop (QUICK=1: not the 100,000 tokens)
+	@$(PY) scripts/bench_browser.py
 
 soak: setup ## long runs: tests/soak
 	@$(PY) scripts/suites.py soak

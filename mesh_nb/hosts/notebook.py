@@ -83,34 +83,36 @@ class NotebookHost:
         return cell
 
 
-def has_ended(run: Any) -> bool:
-    """Return whether nothing more will come from a run; one read from the log may lack its ending."""
-    return run.done or (bool(run.events) and run.events[-1].type in ENDINGS)
-
-
 def _frozen(run: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return freeze(list(run.events), run.id, dead=run.status == "interrupted")
 
 
 def _show(run: Any, cell: Cell) -> None:
     # A widget of an ended run would be saved as a view whose model no later page can find.
-    if has_ended(run) or not cell.live:
+    if run.done or not cell.live:
         _show_static(run, cell)
     else:
         _show_live(run, cell)
 
 
 def _show_static(run: Any, cell: Cell) -> None:
-    if has_ended(run):
+    if run.done:
         cell.publish(*_frozen(run))
         return
 
-    def at_end(event: ExecutionEvent) -> None:
-        if event.type in ENDINGS:
-            unsubscribe()
-            cell.publish(*_frozen(run))
+    shown = False
 
+    def at_end(event: Any) -> None:
+        nonlocal shown
+        if event is run or event.type in ENDINGS:
+            unsubscribe()
+            if not shown:
+                shown = True
+                cell.publish(*_frozen(run))
+
+    # The last event comes before anybody who waits goes on; it may have come already, though.
     unsubscribe = run.subscribe(at_end)
+    run.add_done_callback(at_end)
 
 
 def _show_live(run: Any, cell: Cell) -> None:

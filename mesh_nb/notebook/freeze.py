@@ -19,9 +19,17 @@ CONTENT_CAP = 32_000
 _VOLATILE = {
     *("run_id", "timestamp", "seq"),
     *("call_id", "call_key", "message_id", "session_id", "graph_id", "trace_id", "request", "request_ref"),
-    *("provider_state", "duration_ms", "time_to_first_token_ms", "cost_usd", "cost_source", "content_ref"),
+    *(
+        "provider_state",
+        "duration_ms",
+        "time_to_first_token_ms",
+        "cost_usd",
+        "cost_source",
+        "content_ref",
+        "deadline",
+    ),
 }
-_IDS = ("tool_call_id", "text_block_id", "block_id")
+_IDS = ("tool_call_id", "text_block_id", "block_id", "interrupt_id")
 
 
 def freeze(

@@ -142,18 +142,20 @@ class LiveView:
         self._timer: asyncio.TimerHandle | None = None
         self._sent_at = -INTERVAL
         self._sent_to = run.events[-1].seq if run.events else -1
-        self._ended = run.done or any(e.type in ENDINGS for e in run.events[-1:])
+        # A run that is resumed has an ending among its past events, and goes on all the same.
+        self._ended = run.done
         self.widget.on_msg(self._receive)
         self._unsubscribe: Callable[[], None] = (lambda: None) if self._ended else run.subscribe(self._event)
         if self._ended:
             self.finish()
+        else:
+            run.add_done_callback(lambda _: self._end())
 
     def _event(self, event: ExecutionEvent) -> None:
         self._pending.add(event)
         if event.type is EventType.INTERRUPT and self._allowed:
             self._approve_again(event)
         if event.type in ENDINGS:
-            self._flush()
             self._end()
             return
         if self._timer is not None:
@@ -183,6 +185,7 @@ class LiveView:
         if self._ended:
             return
         self._ended = True
+        self._flush()
         self._unsubscribe()
         if self._on_end is not None:
             self._on_end(self)
@@ -195,6 +198,7 @@ class LiveView:
 
     def close(self) -> None:
         """Close the widget; its view leaves the page."""
+        self._ended = True
         self._unsubscribe()
         self.widget.close()
 

@@ -95,6 +95,20 @@ def test_nbclient(executed: Any):
     assert_static(executed)
 
 
+def test_a_run_that_was_answered_shows_what_came_after():
+    nb = notebook(
+        "import mesh_nb as mesh\n"
+        "g = mesh.StateGraph().add_node('ask', None, node_type='approval', message='Send it?')\n"
+        "g.add_node('send', lambda input: {'content': 'It was sent.'})\n"
+        "g.add_sequence(['START', 'ask', 'send'])\nrun = await g.run({'to': 'ana'})",
+        "run = await run.approve()",
+    )
+    nbclient.NotebookClient(nb, timeout=GIVE_UP).execute()
+    asked, answered = (cell.outputs[0].data["text/plain"] for cell in nb.cells)
+    assert "Waiting for an answer: Send it?" in asked
+    assert "It was sent." in answered
+
+
 def test_nbclient_with_live_output_saves_the_frozen_one(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MESH_NB_LIVE", "1")
     nb = notebook(*CELLS[:2])
