@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 from ..core.backend import StoredRun
 from ..core.errors import InputError, RunNotFoundError
@@ -77,9 +77,11 @@ class MemoryBackend:
 def _apart(value: Any, depth: int = 20) -> Any:
     """Return dicts and lists as copies, so that what the caller does with its own changes no log."""
     if depth and isinstance(value, dict):
-        return {k: _apart(v, depth - 1) for k, v in cast("dict[Any, Any]", value).items()}
+        inside: dict[Any, Any] = value
+        return {k: _apart(v, depth - 1) if isinstance(v, (dict, list)) else v for k, v in inside.items()}
     if depth and isinstance(value, list):
-        return [_apart(v, depth - 1) for v in cast("list[Any]", value)]
+        items: list[Any] = value
+        return [_apart(v, depth - 1) for v in items]
     return value
 
 

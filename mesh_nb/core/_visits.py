@@ -49,13 +49,22 @@ class Visits:
     """
 
     def __init__(
-        self, graph: CompiledGraph, input: Any, context: ExecutionContext, run_id: str, on_no_answer: Policy
+        self,
+        graph: CompiledGraph,
+        input: Any,
+        context: ExecutionContext | None,
+        run_id: str,
+        on_no_answer: Policy,
     ) -> None:
         self.graph = graph
         self.run_id = run_id
-        self.context = context.for_run(run_id, input)
-        self.context.graph_id = context.graph_id or graph.graph_id
-        self.context.outputs.update(dict.fromkeys(graph.awaited))
+        if context is None:
+            self.context = ExecutionContext(input=input, run_id=run_id)
+        else:
+            self.context = context.for_run(run_id, input)
+        self.context.graph_id = self.context.graph_id or graph.graph_id
+        if graph.awaited:
+            self.context.outputs.update(dict.fromkeys(graph.awaited))
         self.context.inner, self.context.repeats = graph.inner, bool(graph.plan.loops)
         self.context.reducers = graph.reducers
         if self.context.desk is None:

@@ -19,6 +19,7 @@ from .scheduler import Plan
 if TYPE_CHECKING:
     from ._gate import Pause
     from .interrupts import Policy
+    from .modes import EventModes
     from .run import Run
 
 
@@ -279,6 +280,13 @@ class CompiledGraph(Runnable):
                 else:
                     next(n for n in nodes if n["id"] == host)["graph"] = graph.outline
         return {"nodes": nodes, "edges": edges}
+
+    @functools.cached_property
+    def event_modes(self) -> EventModes:
+        """How much of its nodes' events is shown."""
+        from .modes import EventModes
+
+        return EventModes(self.outline)
 
     def __repr__(self) -> str:
         return f"<CompiledGraph {self.graph_id!r}: {len(self.nodes)} nodes>"

@@ -55,7 +55,7 @@ class Execution(Visits):
         graph: CompiledGraph,
         backend: Backend,
         input: Any,
-        context: ExecutionContext,
+        context: ExecutionContext | None,
         run_id: str,
         *,
         on_no_answer: Policy = "stop",
@@ -68,7 +68,7 @@ class Execution(Visits):
         self.timeout: float | None = None
         self.deadline: float | None = None
         self._caller = caller or context
-        self._state = dict(context.state)
+        self._state = dict(context.state) if context is not None else {}
         self._backend = backend
         self._rest: Iterator[ExecutionEvent] = iter(())
 
@@ -211,13 +211,14 @@ class Execution(Visits):
         choices, recorded = self.graph.choices, list[ExecutionEvent]()
         while not recorded and channel.active and self._failure is None:
             await channel.wait()
-            while self._failure is None and (pair := channel.first()):
+            while self._failure is None and (pair := channel.first() if choices else channel.poll()):
                 visit, item = pair
-                if item.__class__ is Ended and visit.index in choices:
-                    if recorded:
-                        return recorded  # A slow choice does not hold back what came before it.
-                    await self._choose(visit, item)
-                channel.poll()
+                if choices:
+                    if item.__class__ is Ended and visit.index in choices:
+                        if recorded:
+                            return recorded  # A slow choice does not hold back what came before it.
+                        await self._choose(visit, item)
+                    channel.poll()
                 recorded += self._received(visit, item)
             if self._failure is None and channel.active:
                 recorded += self._launch(channel, self._scheduler.take())
@@ -341,7 +342,8 @@ class Execution(Visits):
             return [self._recorder.ending(EventType.EXECUTION_COMPLETE, "interrupted")]
         named = {i: self.context.outputs.get(i) for i in self.graph.outputs}
         output = final_output(named or self._scheduler.leaves())
-        write_back(self._caller, self.context, self._state, output)
+        if self._caller is not None:
+            write_back(self._caller, self.context, self._state, output)
         return [self._recorder.ending(EventType.EXECUTION_COMPLETE, "completed", output=output)]
 
     def _abandon(self, error: BaseException) -> None:

@@ -17,7 +17,7 @@ from .events import ExecutionEvent
 from .execution import Execution
 from .graph import StateGraph
 from .interrupts import Answer, Policy, check_policy, check_timeout
-from .modes import EventModes, StreamMode, adapted, stream_mode
+from .modes import StreamMode, adapted, stream_mode
 from .resume import budget_of, context_of, past_of
 from .reuse import again
 from .run import new_run_id
@@ -35,7 +35,7 @@ class Executor:
 
     def __init__(self, graph: StateGraph | CompiledGraph, state_backend: Backend | None = None) -> None:
         self.graph = graph.compile()
-        self._modes = EventModes(self.graph.outline)
+        self._modes = self.graph.event_modes
         self.backend: Backend = state_backend or plugins.find("backend", "memory")()
 
     def execute(
@@ -130,7 +130,7 @@ class Executor:
             self.graph,
             self.backend,
             input,
-            context or ExecutionContext(),
+            context,
             run_id or new_run_id(),
             on_no_answer=check_policy(on_no_answer),
         )

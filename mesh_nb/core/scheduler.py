@@ -36,13 +36,16 @@ class Plan:
     loops: tuple[tuple[int, int], ...] = ()
     loops_of: dict[int, tuple[int, ...]] = dataclasses.field(default_factory=dict[int, tuple[int, ...]])
     only: tuple[int, ...] = dataclasses.field(init=False)
+    joined: tuple[int, ...] = dataclasses.field(init=False)
     body: tuple[int, ...] = dataclasses.field(init=False, default=())
     _below: dict[int, frozenset[int]] = dataclasses.field(default_factory=dict[int, frozenset[int]])
 
     def __post_init__(self) -> None:
-        """Find, for each node, the one node that it leads to when that has no other parent, else START; and
-        the nodes of the only loop, when it is a chain of such."""
-        self.only = tuple(t[0] if len(t) == 1 and self.parents[t[0]] == 1 else START for t in self.targets)
+        """Find, for each node, the one node that it leads to, in `only` when that has no other parent, in
+        `joined` when it has, else START; and the nodes of the only loop, when it is a chain of `only`."""
+        alone = [t[0] if len(t) == 1 else START for t in self.targets]
+        self.only = tuple(t if self.parents[t] == 1 else START for t in alone)
+        self.joined = tuple(t if self.parents[t] > 1 else START for t in alone)
         if len(self.loops) == 1:
             source, target = self.loops[0]
             body = [target]
@@ -155,6 +158,15 @@ class Scheduler:
             self._need[only] = 0
             self._status[only] = READY
             self._ready.append((only, output, self._runs[only]))
+        elif (
+            targets is None
+            and len(after := self.plan.targets[node]) == 1
+            and self._need[join := after[0]] > 1
+        ):
+            self._status[node] = DONE
+            self._values.setdefault(join, {})[node] = output
+            self._need[join] -= 1
+            self._waiting.add(join)
         else:
             self._settle(node, output, targets)
         if self._returning:
