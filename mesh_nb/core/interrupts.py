@@ -86,7 +86,8 @@ class Interrupt:
         names = ("tool_name", "arguments", "data", "cost_usd", "deadline")
         fields = {name: given[name] for name in names if name in given}
         id, kind = str(given.get("interrupt_id")), str(given.get("kind"))
-        return cls(id, event.node_id, kind, str(given.get("message") or ""), **fields)
+        asked_by = str(given.get("asked_by") or event.node_id)
+        return cls(id, asked_by, kind, str(given.get("message") or ""), **fields)
 
 
 class Question:

@@ -43,10 +43,18 @@ class Journal:
     """The journal of one visit.
 
     Parameters: events, what the log has of the visit, in order; replays, whether the node takes its calls
-    from here, so that the rounds around them were recorded too.
+    from here, so that the rounds around them were recorded too; inside, what the log has of nodes that this
+    one runs.
     """
 
-    def __init__(self, events: Iterable[ExecutionEvent], *, replays: bool = False) -> None:
+    def __init__(
+        self,
+        events: Iterable[ExecutionEvent],
+        *,
+        replays: bool = False,
+        inside: Iterable[ExecutionEvent] = (),
+    ) -> None:
+        self.inside = list(inside)
         self._calls: dict[str, deque[list[ExecutionEvent]]] = {}
         self._done: dict[str, deque[ExecutionEvent]] = {}
         self._begun: dict[str, int] = {}
@@ -68,6 +76,10 @@ class Journal:
         found = self._done.get(key)
         return replayed(found.popleft()) if found else None
 
+    def finished(self, tool_call_id: str) -> bool:
+        """Say whether the log has what became of a call."""
+        return tool_call_id in self._done
+
     def begun(self, name: str, tool_call_id: str | None = None) -> bool:
         """Say whether a call was begun, and nobody knows how it ended."""
         return self._begun.get(tool_call_id or name, 0) > 0
@@ -79,6 +91,10 @@ class Journal:
                 del self._questions[n]
                 return replayed(asked), None if resolution is None else replayed(resolution)
         return None
+
+    def asked(self, kind: str) -> bool:
+        """Say whether there is a recorded question of a kind left."""
+        return any(asked.metadata.get("kind") == kind for asked, _ in self._questions)
 
     def held(self) -> ExecutionEvent | None:
         """Return the node_complete of a node that has run and whose output was asked about."""

@@ -11,6 +11,7 @@ from contextlib import aclosing
 from typing import Any, cast
 
 from ._ending import final_output
+from ._inside import Numbering, inside
 from ._relay import Relay
 from .compiled import CompiledGraph
 from .context import ExecutionContext, Message
@@ -18,6 +19,7 @@ from .errors import InnerFailure, NodeExecutionError, Unanswered
 from .events import EventType, ExecutionEvent
 from .execution import Execution
 from .interrupts import Desk
+from .resume import Past
 
 _OURS = frozenset({EventType.EXECUTION_START, EventType.EXECUTION_COMPLETE, EventType.EXECUTION_ERROR})
 
@@ -50,7 +52,7 @@ async def run(
     Yields the events of its nodes; the last event is a node_complete with the graph's output. Raises
     InnerFailure, which names the node, when one of them fails.
     """
-    inner = _Inner(graph, input, context, prefix, item)
+    inner = _Inner(graph, input, context, prefix, item, isolated)
     inner.share(context, input, iteration, isolated, state or {}, chat_history or [])
     try:
         async with aclosing(inner.events()) as events:
@@ -58,7 +60,8 @@ async def run(
                 if event.type in _OURS:
                     continue
                 if isolated and event.type == EventType.STATE_UPDATE:
-                    event.metadata = {**event.metadata, "isolated": True}
+                    # In how many graphs with a state of their own it is.
+                    event.metadata = {**event.metadata, "isolated": event.metadata.get("isolated", 0) + 1}
                 yield event
     except InnerFailure:
         raise
@@ -83,17 +86,14 @@ class _Inner(Execution):
         context: ExecutionContext,
         prefix: str,
         item: tuple[int, int],
+        isolated: bool,
     ) -> None:
         super().__init__(graph, cast("Any", None), input, context, context.run_id)
-        index, total = item
-        outer = context.visit if context.repeats else None
-
-        def number(visit: int) -> int:
-            here = index + total * visit
-            # Cantor's pairing: one number for the visit of the node around it and the visit inside.
-            return here if outer is None else (outer + here) * (outer + here + 1) // 2 + here
-
-        self._recorder = Relay(prefix, number)
+        numbering = Numbering(*item, context.visit if context.repeats else None)
+        self._recorder = Relay(prefix, numbering.out)
+        if context.journal is not None and context.journal.inside:
+            found = inside(context.journal.inside, graph, prefix, numbering, isolated)
+            self._past = Past(found, {"input": input}) if found else None
         self._record = self._recorder.record
         self._first = input
         self.result: Any = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, cast
 
+from ._inside import host_of, node_at
 from ._visit import Way
 from .backend import StoredRun
 from .balance import Balance
@@ -46,15 +47,24 @@ class Past:
     def journals(self, graph: CompiledGraph, visits: list[tuple[int, int]]) -> dict[tuple[int, int], Journal]:
         """Return the journals of unfinished visits, by node index and visit."""
         wanted = {(graph.plan.ids[index], visit): (index, visit) for index, visit in visits}
+        around = {node_id for node_id, _ in wanted if node_id in graph.inner}
         found: dict[tuple[int, int], list[ExecutionEvent]] = {}
+        inside: dict[str, list[ExecutionEvent]] = {}
         for event in self.events:
             where = wanted.get((event.node_id, event.metadata.get("visit", 0)))
             if where is not None:
                 found.setdefault(where, []).append(event)
-        return {
-            where: Journal(events, replays=replays(graph, graph.plan.ids[where[0]]))
-            for where, events in found.items()
-        }
+            elif around and event.node_id not in graph.index:
+                host = host_of(graph, event.node_id)
+                if host in around:
+                    inside.setdefault(host, []).append(event)
+        journals: dict[tuple[int, int], Journal] = {}
+        for where, events in found.items():
+            node_id = graph.plan.ids[where[0]]
+            again = max((e.seq for e in events if e.type == EventType.NODE_RETRY), default=-1)
+            within = [e for e in inside.get(node_id, ()) if e.seq > again]
+            journals[where] = Journal(events, replays=replays(graph, node_id), inside=within)
+        return journals
 
 
 def past_of(stored: StoredRun, graph: CompiledGraph, answers: dict[str, Answer] | None) -> Past:
@@ -160,16 +170,14 @@ class StateChanges:
     """The state_update events of visits that completed; what an unfinished visit changed it changes again."""
 
     def __init__(self, graph: CompiledGraph) -> None:
-        self._index, self._hosts = graph.index, _hosts(graph)
+        self._graph, self._index = graph, graph.index
+        self._inside: set[tuple[str, int]] = set()
         self._waiting: dict[str, list[ExecutionEvent]] = {}
         self._kept: list[ExecutionEvent] = []
 
     def host(self, node_id: str) -> str:
         """Return the node of the graph that a node is, or is inside of."""
-        if node_id in self._index:
-            return node_id
-        first = node_id.partition(".")[0]
-        return self._hosts.get(first, first)
+        return host_of(self._graph, node_id) or node_id
 
     def feed(self, event: ExecutionEvent) -> list[ExecutionEvent]:
         """Take in an event of the log; return the updates of the visit that it completes."""
@@ -179,11 +187,16 @@ class StateChanges:
                 self._waiting.setdefault(self.host(event.node_id), []).append(event)
         elif self._waiting and event.node_id in self._index:
             if kind == EventType.NODE_START:
-                self._waiting.pop(event.node_id, None)  # It was broken off, and begins again.
+                # It was broken off, and begins again; what completed inside it does not.
+                kept = self._waiting.pop(event.node_id, [])
+                if kept := [e for e in kept if _visit_of(e) in self._inside]:
+                    self._waiting[event.node_id] = kept
             elif kind == EventType.NODE_COMPLETE:
                 kept = self._waiting.pop(event.node_id, [])
                 self._kept += kept
                 return kept
+        elif self._waiting and kind == EventType.NODE_COMPLETE:
+            self._inside.add(_visit_of(event))
         return []
 
     def apply(self, context: ExecutionContext) -> None:
@@ -197,14 +210,8 @@ def raw_update(event: ExecutionEvent) -> dict[str, Any]:
     return {**(event.output or {}), **(event.metadata.get("update") or {})}
 
 
-def _hosts(graph: CompiledGraph) -> dict[str, str]:
-    """Return the node of a graph that runs each node which it has adopted."""
-    found: dict[str, str] = {}
-    for host, graphs in graph.inner.items():
-        for name, inner in graphs.items():
-            if name:
-                found |= dict.fromkeys([name, *_hosts(inner)], host)
-    return found
+def _visit_of(event: ExecutionEvent) -> tuple[str, int]:
+    return event.node_id, event.metadata.get("visit", 0)
 
 
 def way_back(graph: CompiledGraph, index: int, route: Any) -> Way | None:
@@ -221,8 +228,7 @@ def way_back(graph: CompiledGraph, index: int, route: Any) -> Way | None:
 
 def replays(graph: CompiledGraph, node_id: str) -> bool:
     """Say whether a node takes the calls that it has made already from the journal."""
-    index = graph.index.get(node_id)
-    return index is not None and bool(getattr(graph.by_index[index], "replays", False))
+    return bool(getattr(node_at(graph, node_id), "replays", False))
 
 
 def misfit(event: ExecutionEvent) -> GraphValidationError:

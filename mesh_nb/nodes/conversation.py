@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import keyword
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any, cast
@@ -10,6 +11,7 @@ from typing import Any, cast
 from ..core.context import ExecutionContext, Message, as_text
 from ..core.errors import GraphValidationError, MeshError, shown
 from ..core.events import EventType, ExecutionEvent
+from ..core.interrupts import check_timeout
 from ..core.node import BaseNode, spoken
 from ._asking import ask, model_node
 
@@ -52,7 +54,8 @@ class ConversationNode(BaseNode):
         super().__init__(id)
         fields = dict(extraction_fields or {})
         if not fields or not all(
-            isinstance(n, str) and n.isidentifier() for n in cast("dict[Any, Any]", fields)
+            isinstance(n, str) and n.isidentifier() and not keyword.iskeyword(n) and n[0] != "_"
+            for n in cast("dict[Any, Any]", fields)
         ):
             raise GraphValidationError(
                 f"Conversation node {id!r} needs extraction_fields=, a dict such as {{'city': 'where to'}},"
@@ -63,7 +66,8 @@ class ConversationNode(BaseNode):
             raise GraphValidationError(
                 f"Conversation node {id!r}: max_turns={shown(max_turns)} is not 1 or more."
             )
-        self.fields, self.max_turns, self.timeout = fields, max_turns, timeout
+        self.fields, self.max_turns = fields, max_turns
+        self.timeout = check_timeout(timeout, f"Conversation node {id!r}: timeout=")
         known = dataclasses.make_dataclass("Known", [(name, str | None) for name in fields])
         turn = dataclasses.make_dataclass("Turn", [("message", str), ("fields", known)])
         about = "\n".join(f"- {name}: {meaning}" for name, meaning in fields.items())
@@ -83,31 +87,37 @@ class ConversationNode(BaseNode):
         said = as_text(input) or context.question
         messages: list[Message] = []
         for turns in range(self.max_turns + 1):
-            spoke: Any = None
-            seen = dataclasses.replace(context, chat_history=[*context.chat_history, *messages])
-            async with aclosing(ask(self._llm, {"input": said}, seen)) as events:
-                async for event in events:
-                    if event.type == EventType.NODE_COMPLETE:
-                        spoke = event.output["parsed"]
-                    else:
-                        yield event
-            async with aclosing(spoken(_once(spoke.message), self.id)) as words:
-                async for event in words:
-                    if event.type != EventType.NODE_COMPLETE:
-                        yield event
-            messages += [{"role": "user", "content": said}, {"role": "assistant", "content": spoke.message}]
-            found = {name: getattr(spoke.fields, name) for name in self.fields}
-            missing = [name for name, value in found.items() if value is None or not value.strip()]
-            if not missing:
-                output = {"content": spoke.message, "fields": found, "turns": turns, "messages": messages}
-                yield ExecutionEvent(EventType.NODE_COMPLETE, self.id, output=output)
-                return
-            if turns == self.max_turns:
-                raise MeshError(
-                    f"{self.max_turns} questions were not enough to find out {', '.join(missing)}; raise"
-                    " max_turns=."
+            if context.journal is not None and context.journal.asked("input"):
+                # What was asked before the run was resumed; its answer may be there too.
+                question = context.ask("input", "")
+                message = str(question.event.metadata.get("message"))
+                messages += _said(said, message)
+            else:
+                spoke: Any = None
+                async with aclosing(self._turn(said, messages, context)) as events:
+                    async for event in events:
+                        if event.type == EventType.NODE_COMPLETE:
+                            spoke = event.output
+                        else:
+                            yield event
+                messages += [
+                    {"role": "user", "content": said},
+                    {"role": "assistant", "content": spoke.message},
+                ]
+                found = {name: getattr(spoke.fields, name) for name in self.fields}
+                missing = [name for name, value in found.items() if value is None or not value.strip()]
+                if not missing:
+                    output = {"content": spoke.message, "fields": found, "turns": turns, "messages": messages}
+                    yield ExecutionEvent(EventType.NODE_COMPLETE, self.id, output=output)
+                    return
+                if turns == self.max_turns:
+                    raise MeshError(
+                        f"{self.max_turns} questions were not enough to find out {', '.join(missing)}; raise"
+                        " max_turns=."
+                    )
+                question = context.ask(
+                    "input", spoke.message, data={"missing": missing}, timeout=self.timeout
                 )
-            question = context.ask("input", spoke.message, data={"missing": missing}, timeout=self.timeout)
             yield question.event
             answer = await question.answer()
             yield question.resolution
@@ -115,6 +125,31 @@ class ConversationNode(BaseNode):
             said = as_text(answer.value)
             if not said:
                 raise MeshError("The answer is empty: answer with run.edit('...'), which carries the text.")
+
+    async def _turn(
+        self, said: str, messages: list[Message], context: ExecutionContext
+    ) -> AsyncGenerator[ExecutionEvent, None]:
+        """Ask the model for its next turn, and say its words; last a node_complete with what it returned."""
+        seen = dataclasses.replace(context, chat_history=[*context.chat_history, *messages], journal=None)
+        done: ExecutionEvent | None = None
+        async with aclosing(ask(self._llm, {"input": said}, seen)) as events:
+            async for event in events:
+                if event.type == EventType.NODE_COMPLETE:
+                    done = event
+                else:
+                    yield event
+        if done is None:
+            return
+        done.output = done.output["parsed"]
+        async with aclosing(spoken(_once(done.output.message), self.id)) as words:
+            async for event in words:
+                if event.type != EventType.NODE_COMPLETE:
+                    yield event
+        yield done
+
+
+def _said(person: str, model: str) -> list[Message]:
+    return [{"role": "user", "content": person}, {"role": "assistant", "content": model}]
 
 
 async def _once(text: str) -> AsyncGenerator[str, None]:

@@ -30,6 +30,7 @@ class DynamicToolSelectorNode(BaseNode):
     """
 
     kind = "dynamic_tool_selector"
+    replays = True
 
     def __init__(
         self,
@@ -78,11 +79,12 @@ class DynamicToolSelectorNode(BaseNode):
         """Choose tools and ask the model."""
         chosen = self.select(as_text(input) or context.question)
         names = [t.name for t in chosen]
-        yield ExecutionEvent(
-            EventType.CUSTOM_DATA,
-            content={"tools": names, "of": len(self.tools)},
-            metadata={"data_type": "data-tools-selected", "transient": False},
-        )
+        if context.journal is None:  # In a run that is resumed the log has it.
+            yield ExecutionEvent(
+                EventType.CUSTOM_DATA,
+                content={"tools": names, "of": len(self.tools)},
+                metadata={"data_type": "data-tools-selected", "transient": False},
+            )
         llm = model_node(self.id, {**self._options, "tools": chosen})
         async with aclosing(ask(llm, input, context, words=True)) as events:
             async for event in events:
