@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .core.run import Run, last_run, runs
     from .core.tape import TapeMissError, record
     from .core.tools import Tool, tool
+    from .frames._chart import chart
     from .frames._report import CostReport, cost_report, usage
     from .frames.calls import calls_df
     from .frames.costs import costs_df
@@ -107,6 +108,7 @@ _PUBLIC = {
     "runs_df": "frames.runs",
     "tools_df": "frames.tools",
     "usage": "frames._report",
+    "chart": "frames._chart",
     "chat": "notebook.chat",
     "compare": "notebook.compare",
     "last_run": "core.run",
@@ -156,6 +158,7 @@ __all__ = [
     "Tool",
     "__version__",
     "calls_df",
+    "chart",
     "chat",
     "compare",
     "cost_report",

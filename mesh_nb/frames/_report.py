@@ -15,6 +15,7 @@ from ..core.errors import InputError, UnknownNameError, shown
 from ..core.events import EventType
 from ..core.origin import IMPORTED
 from ..core.run import live_runs
+from ._chart import Chart, of_calls
 from ._load import logs
 from ._show import Frame, clean, html_table, markdown, money, plain
 
@@ -72,6 +73,15 @@ class CostReport:
 
     def _repr_html_(self) -> str:
         return html_table(self.headline, self.sections, self._lines)
+
+    def chart(self, kind: str = "cost") -> Chart:
+        """Return a chart of the costs: "cost" over time, or by "models". `mesh_nb.chart` has others.
+
+        Raises UnknownNameError for another kind.
+        """
+        if kind not in ("cost", "models"):
+            raise UnknownNameError("chart of a report", kind, ("cost", "models"))
+        return of_calls(kind, self.costs)
 
     def to_markdown(self) -> str:
         """Return the report as Markdown, for a file."""
