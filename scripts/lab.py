@@ -73,12 +73,15 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 90.0) -> Any
 class LabServer:
     """`jupyter lab` on a free port, with settings, log and workspace of its own under `home`."""
 
+    MODULE, APP, PAGE = "jupyterlab", "LabApp", "doc/tree"
+
     def __init__(self, home: Path, **environment: str) -> None:
         self.home = home
         self.workspace = home / "work"
         self.workspace.mkdir(parents=True)
         self.log = home / "lab.log"
         self.url = ""
+        self.python = sys.executable
         self._process: subprocess.Popen[bytes] | None = None
         # Under pytest's variables a kernel takes itself for one of nbval's and shows nothing live.
         outer = {
@@ -114,13 +117,13 @@ class LabServer:
             f"--ServerApp.root_dir={self.workspace}",
             "--IdentityProvider.token=",
             "--ServerApp.shutdown_no_activity_timeout=0",
-            "--LabApp.expose_app_in_browser=True",
+            f"--{self.APP}.expose_app_in_browser=True",
             "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
             "--LabApp.extension_manager=readonly",
         ]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "jupyterlab", *options],
+                [self.python, "-m", self.MODULE, *options],
                 cwd=self.workspace,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
@@ -155,12 +158,12 @@ class LabServer:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
-    def write(self, name: str, *cells: str) -> str:
+    def write(self, name: str, *cells: str, kernel: str = "python3") -> str:
         """Put a notebook with these code cells into the workspace; return its name."""
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
         notebook.metadata["kernelspec"] = {
-            "name": "python3",
-            "display_name": "Python 3",
+            "name": kernel,
+            "display_name": kernel,
             "language": "python",
         }
         path = self.workspace / name
@@ -171,6 +174,12 @@ class LabServer:
     def read(self, name: str) -> nbformat.NotebookNode:
         """Return a notebook of the workspace as it is on disk."""
         return nbformat.read(self.workspace / name, as_version=4)
+
+
+class NotebookServer(LabServer):
+    """`jupyter notebook`, version 7, of another environment."""
+
+    MODULE, APP, PAGE = "notebook", "JupyterNotebookApp", "notebooks"
 
 
 class Visit:
@@ -216,7 +225,7 @@ class Visit:
 
     def open(self, server: LabServer, name: str, kernel: bool = True) -> Notebook:
         """Open a notebook of the workspace; return when its cells are there and its kernel is idle."""
-        self.page.goto(f"{server.url}/doc/tree/{name}")
+        self.page.goto(f"{server.url}/{server.PAGE}/{name}")
         notebook = Notebook(self.page, name)
         notebook.wait_ready(kernel)
         return notebook

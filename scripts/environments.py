@@ -1,0 +1,93 @@
+"""Python environments beside .venv, for the hosts and kernels that the tests need in other versions.
+
+`overlay(name, requirements)` is .venv with a few packages laid over it: small, built when first asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PLACE = ROOT / "build" / "environments"
+
+KERNELS = ("6.29.5", "7.3.0", "7.4.0")
+"""Versions of ipykernel that the tests know."""
+
+HOSTS = (
+    *("notebook==7.6.5", "voila==0.5.13", "marimo==0.25.2"),
+    *("docutils==0.23", "itsdangerous==2.2.0", "loro==1.17.1", "markdown==3.11.3", "msgspec==0.22.0"),
+    *("narwhals==2.29.0", "pymdown-extensions==11.0.2", "tomlkit==0.15.2"),
+)
+"""Notebook 7, Voila, marimo, and what they need beyond .venv."""
+
+
+class Unavailable(RuntimeError):
+    """An environment that cannot be made here, mostly for want of a package index."""
+
+
+def overlay(name: str, *requirements: str) -> Path:
+    """Return the folder of an environment that has .venv's packages and, before them, `requirements`.
+
+    Raises Unavailable when the packages cannot be had.
+    """
+    folder, wanted = PLACE / name, "\n".join(requirements)
+    stamp = folder / "requirements.txt"
+    if stamp.is_file() and stamp.read_text("utf-8") == wanted:
+        return folder
+    uv = str(Path(sys.executable).parent / "uv")
+    _run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
+    _run(uv, "pip", "install", "--quiet", "--no-deps", "--python", str(python(folder)), *requirements)
+    below = json.dumps(sysconfig.get_paths()["purelib"])
+    site = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    (site / "below.pth").write_text(f"import site; site.addsitedir({below})\n", "utf-8")
+    for data in ("etc", "share"):
+        _merge(Path(sys.prefix) / data, folder / data)
+    stamp.write_text(wanted, "utf-8")
+    return folder
+
+
+def python(folder: Path) -> Path:
+    """Return an environment's interpreter."""
+    return folder / "bin" / "python"
+
+
+def kernel(version: str) -> tuple[str, Path]:
+    """Return the name of a kernel with this ipykernel, and the Jupyter data folder that has its kernelspec.
+
+    Raises Unavailable when that version cannot be had.
+    """
+    folder = overlay(f"ipykernel-{version}", f"ipykernel=={version}")
+    name, data = f"ipykernel-{version}", folder / "share" / "jupyter"
+    spec = {
+        "argv": [str(python(folder)), "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "display_name": f"ipykernel {version}",
+        "language": "python",
+        "metadata": {"debugger": True},
+    }
+    place = data / "kernels" / name
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "kernel.json").write_text(json.dumps(spec), "utf-8")
+    return name, data
+
+
+def _merge(below: Path, above: Path) -> None:
+    """Link what `below` has and `above` has not: schemas, themes and extensions of JupyterLab."""
+    if not below.is_dir():
+        return
+    above.mkdir(parents=True, exist_ok=True)
+    for child in below.iterdir():
+        own = above / child.name
+        if own.is_dir() and child.is_dir() and not own.is_symlink():
+            _merge(child, own)
+        elif not own.exists():
+            own.symlink_to(child)
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Unavailable(f"{' '.join(command[:3])} failed: {done.stderr.strip()[-300:]}")
