@@ -136,7 +136,7 @@ class Translator:
                 self._status, self._reason, calls=self._calls.for_client, refused=self._refused
             )
         self._blocks.end(out, reason)
-        usage = normalise(self._usage)
+        usage = normalise(self._usage, self._items)
         metadata: dict[str, Any] = {
             "usage": usage,
             "usage_status": "reported" if usage else "unknown",

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from replay_server import Case, ReplayThread, load_cases, split_events
 from support import Replay, streams
 
+from mesh_nb.core import prices
 from mesh_nb.core.compiled import CompiledGraph
 from mesh_nb.core.errors import (
     AuthenticationError,
@@ -129,6 +130,7 @@ async def test_recorded_stream_yields_exactly_its_facts(replay: Replay, case: Ca
         "reasoning_tokens": "reasoning",
     }
     facts = {ours: expect["usage"].get(theirs) for ours, theirs in names.items()}
+    facts["web_searches"] = sum(c["kind"] == "web_search_call" for c in expect["tool_calls"]) or None
     assert meta["usage"] == {k: v for k, v in facts.items() if v is not None}
     assert meta["usage_status"] == ("unknown" if expect["usage"].get("raw") is None else "reported")
     assert native(events) == []
@@ -514,6 +516,31 @@ def test_a_request_for_approval_is_a_call_of_the_providers(size: int) -> None:
         "needs_approval": True,
     }
     assert events[-1].metadata["finish_reason"] == "tool_calls"
+
+
+def test_web_searches_are_counted_because_they_are_billed() -> None:
+    def found(at: int, action: Any, status: str = "completed") -> dict[str, Any]:
+        return item(True, at, "web_search_call", id=f"ws{at}", status=status, action=action)
+
+    search, page = {"type": "search", "query": "q"}, {"type": "open_page", "url": "https://r"}
+    searches = [
+        found(0, search),
+        found(1, search),
+        found(1, search),
+        found(2, page),
+        found(3, search, "failed"),
+    ]
+    counts = {"input_tokens": 1000, "output_tokens": 100}
+    usage = read(stream(created(), *searches, ended(usage=counts)))[-1].metadata["usage"]
+    assert usage["web_searches"] == 2
+    assert "web_searches" not in read(stream(created(), ended(usage=counts)))[-1].metadata["usage"]
+    assert read(stream(created(), *searches, ended()))[-1].metadata["usage"] == {}
+    call = {"provider": "openai", "model_id": "gpt-5", "usage": usage}
+    with_them = prices.price_now(call)
+    without = prices.price_now({**call, "usage": {**usage, "web_searches": 0}})
+    assert with_them is not None
+    assert without is not None
+    assert with_them.usd - without.usd == pytest.approx(0.02)
 
 
 @SIZES
