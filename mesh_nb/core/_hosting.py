@@ -11,6 +11,9 @@ from .edges import Branch, Edge
 from .errors import GraphValidationError, nearest, shown
 from .node import BaseNode, Node
 
+Inner = dict[str, dict[str, CompiledGraph]]
+"""The graphs that nodes run, by node id and name."""
+
 
 @dataclasses.dataclass(slots=True)
 class Hosting:
@@ -32,11 +35,11 @@ def host(
     nodes: Mapping[str, Node],
     edges: Iterable[Edge],
     branches: Iterable[Branch],
-    alone: Callable[[str], CompiledGraph],
+    alone: Callable[[str, Inner], CompiledGraph],
 ) -> Hosting:
     """Find what nodes run themselves, and take it out of the graph.
 
-    Parameters: alone, from a node id to a graph of that node only.
+    Parameters: alone, from a node id and the graphs that it runs to a graph of that node only.
     An adopted node's edges onwards become those of the node that runs it.
     """
     found = Hosting(dict(nodes), list(edges), list(branches))
@@ -54,17 +57,44 @@ def host(
         adopts = getattr(node, "adopts", None)
         if adopts is not None and getattr(type(node), "adopts", None) is not BaseNode.adopts:
             try:
-                _adopt(found, node_id, adopts(after.get(node_id, [])), alone)
+                _adopt(found, node_id, adopts(after.get(node_id, [])))
             except GraphValidationError as error:
                 found.problems += error.errors
     if found.hosts:
-        _move(found)
+        direct = dict(found.hosts)
+        _build(found, direct, alone)
+        _move(found, direct)
     return found
 
 
-def _adopt(
-    found: Hosting, node_id: str, adopted: Sequence[str], alone: Callable[[str], CompiledGraph]
-) -> None:
+def _build(found: Hosting, direct: Mapping[str, str], alone: Callable[[str, Inner], CompiledGraph]) -> None:
+    """Make a graph of each adopted node, those of its own inside; `hosts` are from now on nodes that stay."""
+    for name in direct:
+        way = [name]
+        while way[-1] in direct and direct[way[-1]] not in way:
+            way.append(direct[way[-1]])
+        if way[-1] in direct:
+            whole = " is run by ".join(map(repr, [*way, direct[way[-1]]]))
+            found.problems.append(f"Node {name!r} would run itself: {whole}.")
+            del found.hosts[name]
+        else:
+            found.hosts[name] = way[-1]
+    # The ones furthest inside come first, so that those around them find them made.
+    depth = dict.fromkeys(found.hosts, 0)
+    for name in depth:
+        host = direct[name]
+        while host in direct:
+            depth[name], host = depth[name] + 1, direct[host]
+    for name in sorted(depth, key=depth.__getitem__, reverse=True):
+        graph = alone(name, {name: found.inner.pop(name)} if name in found.inner else {})
+        found.inner.setdefault(direct[name], {})[name] = graph
+    order = list(direct)
+    for graphs in found.inner.values():
+        for name in sorted((n for n in graphs if n), key=order.index):
+            graphs[name] = graphs.pop(name)
+
+
+def _adopt(found: Hosting, node_id: str, adopted: Sequence[str]) -> None:
     for name in adopted:
         if name not in found.nodes or name == node_id:
             close = nearest(name, [n for n in found.nodes if n != node_id])
@@ -79,15 +109,14 @@ def _adopt(
             )
         else:
             found.hosts[name] = node_id
-            found.inner.setdefault(node_id, {})[name] = alone(name)
 
 
-def _move(found: Hosting) -> None:
-    """Give the edges of adopted nodes to the nodes that run them."""
+def _move(found: Hosting, direct: Mapping[str, str]) -> None:
+    """Give the edges of adopted nodes to the nodes that run them; direct says which node adopted each."""
     hosts, kept = found.hosts, dict[tuple[str, str, bool], Edge]()
     for edge in found.edges:
         source, target = edge.source, edge.target
-        if target in hosts and (edge.loop or hosts[target] != source):
+        if target in hosts and (edge.loop or direct[target] != source):
             found.problems.append(
                 f"Edge {source!r} -> {target!r}: {target!r} is run by {hosts[target]!r}; let the edge lead"
                 f" there."

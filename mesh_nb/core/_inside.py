@@ -43,10 +43,9 @@ class Numbering:
 
 def host_of(graph: CompiledGraph, node_id: str) -> str | None:
     """Return the node of a graph that a node is, or is inside of; None for one of another graph."""
-    adopted = {name: host for host, graphs in graph.inner.items() for name in graphs if name}
     while node_id not in graph.index:
-        if node_id in adopted:
-            return adopted[node_id]
+        if node_id in graph.adopted:
+            return graph.adopted[node_id]
         node_id, dot, _ = node_id.rpartition(".")
         if not dot:
             return None

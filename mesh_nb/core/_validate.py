@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from . import templates
-from ._hosting import Hosting, host
+from ._hosting import Hosting, Inner, host
 from .compiled import CompiledGraph
 from .edges import Branch, Edge
 from .errors import CycleDetectedError, GraphValidationError, nearest, shown
@@ -57,11 +57,12 @@ def check(
     branches: Sequence[Branch],
     outputs: Sequence[str],
     make: Callable[[Hosting], CompiledGraph],
-    alone: Callable[[str], CompiledGraph],
+    alone: Callable[[str, Inner], CompiledGraph],
 ) -> CompiledGraph:
     """Return the compiled graph that `make` makes of nodes, edges and branches.
 
-    Parameters: alone, from a node id to a graph of that node only, for nodes that other nodes run.
+    Parameters: alone, from a node id and the graphs it runs to a graph of that node, for nodes that others
+    run.
     Raises one GraphValidationError with every problem, also those of the rest of a graph whose edges name
     what is not there; CycleDetectedError when cycles are the only problem. Iterative, O(V+E).
     """

@@ -288,6 +288,16 @@ class CompiledGraph(Runnable):
 
         return EventModes(self.outline)
 
+    @functools.cached_property
+    def adopted(self) -> dict[str, str]:
+        """The nodes of this graph that run other nodes of it, by the ids of those, however deep."""
+        found: dict[str, str] = {}
+        for host, graphs in self.inner.items():
+            for name, graph in graphs.items():
+                if name:
+                    found |= dict.fromkeys([name, *graph.adopted], host)
+        return found
+
     def __repr__(self) -> str:
         return f"<CompiledGraph {self.graph_id!r}: {len(self.nodes)} nodes>"
 

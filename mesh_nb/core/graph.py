@@ -331,7 +331,7 @@ class StateGraph(Pausing, GraphJson, Runnable):
             branches,
             list(self._outputs),
             self._make,
-            lambda i: self._make(Hosting({i: self.nodes[i]}, [Edge("START", i)], [])),
+            lambda i, inner: self._make(Hosting({i: self.nodes[i]}, [Edge("START", i)], [], inner)),
         )
         compiled.outputs, compiled.reducers = tuple(self._outputs), dict(self._reducers)
         self._compiled = compiled

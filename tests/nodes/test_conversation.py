@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from answer_server import AnswerServer
 
-from mesh_nb import GraphValidationError, NodeExecutionError, StateGraph
+from mesh_nb import GraphValidationError, MemoryBackend, NodeExecutionError, StateGraph
+from mesh_nb.core.errors import InputError
 
 
 def turn(message: str, **fields: str | None) -> str:
@@ -75,4 +76,85 @@ async def test_so_many_questions_and_no_more() -> None:
 )
 def test_what_cannot_be(options: Any, says: str) -> None:
     with pytest.raises(GraphValidationError, match=says):
+        StateGraph().add_node("trip", None, "conversation", **options)
+
+
+QUIET: dict[str, Any] = {"display": False}
+TURNS = (turn("Where to?"), turn("When?", city="Rome"), turn("Booked.", city="Rome", day="Monday"))
+
+
+async def test_answers_that_come_later_resume_it_and_no_turn_is_paid_for_twice() -> None:
+    with AnswerServer(*TURNS) as server:
+        backend = MemoryBackend()
+        run = await graph(server).run("Book me a trip.", backend=backend, on_no_answer="stop", **QUIET)
+        for asked, answer in (("Where to?", "to Rome"), ("When?", "on Monday")):
+            assert run.status == "interrupted"
+            assert [q.message for q in run.pending] == [asked]
+            run = await run.edit(answer)
+        bodies = server.bodies
+    assert run.output["fields"] == {"city": "Rome", "day": "Monday"}
+    assert [m["content"] for m in run.output["messages"]] == [
+        *("Book me a trip.", "Where to?", "to Rome", "When?", "on Monday", "Booked.")
+    ]
+    assert len(bodies) == 3
+    assert [m["content"] for m in bodies[-1]["messages"][1:]] == [
+        *("Book me a trip.", "Where to?", "to Rome", "When?", "on Monday")
+    ]
+    assert [e.content for e in run.events if e.type == "token"] == ["Where to?", "When?", "Booked."]
+
+
+async def test_a_person_who_does_not_go_on_ends_it() -> None:
+    with AnswerServer(*TURNS) as server:
+        run = graph(server).run("Book.", backend=MemoryBackend(), on_no_answer="wait", **QUIET)
+        async for event in run:
+            if event.type == "interrupt":
+                run.reject("changed my mind")
+        with pytest.raises(NodeExecutionError, match="changed my mind"):
+            await run
+        assert len(server.bodies) == 1
+
+
+async def test_an_answer_that_does_not_come_in_time_ends_it() -> None:
+    with AnswerServer(*TURNS) as server:
+        run = graph(server, timeout=0.01).run("Book.", backend=MemoryBackend(), on_no_answer="wait", **QUIET)
+        with pytest.raises(NodeExecutionError, match="in time"):
+            await run
+
+
+async def test_an_answer_without_words_says_how_to_answer() -> None:
+    with AnswerServer(*TURNS) as server:
+        run = graph(server).run("Book.", backend=MemoryBackend(), on_no_answer="allow", **QUIET)
+        with pytest.raises(NodeExecutionError, match=r"answer with run\.edit"):
+            await run
+
+
+async def test_its_calls_count_for_the_budget() -> None:
+    with AnswerServer(*TURNS) as server:
+        run = graph(server).run(
+            "Book.", backend=MemoryBackend(), on_no_answer="wait", max_model_calls=1, **QUIET
+        )
+        with pytest.raises(NodeExecutionError, match="model call"):
+            await answered(run, "to Rome")
+        assert (run.status, len(server.bodies)) == ("budget", 1)
+
+
+async def test_cancel_while_it_waits() -> None:
+    with AnswerServer(*TURNS) as server:
+        run = graph(server).run("Book.", backend=MemoryBackend(), on_no_answer="wait", **QUIET)
+        async for event in run:
+            if event.type == "interrupt":
+                run.cancel()
+        assert run.status == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"extraction_fields": {"class": "x"}}, GraphValidationError, "needs extraction_fields="),
+        ({"extraction_fields": {"_x": "x"}}, GraphValidationError, "needs extraction_fields="),
+        ({"extraction_fields": {"a": "x"}, "timeout": "soon"}, InputError, "above 0, not 'soon'"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_paid(options: Any, error: Any, says: str) -> None:
+    with pytest.raises(error, match=says):
         StateGraph().add_node("trip", None, "conversation", **options)

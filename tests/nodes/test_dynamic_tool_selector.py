@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from answer_server import AnswerServer
 
-from mesh_nb import Executor, GraphValidationError, StateGraph
+from mesh_nb import Executor, GraphValidationError, MemoryBackend, NodeExecutionError, StateGraph
 
 
 def get_weather(city: str) -> str:
@@ -65,3 +65,14 @@ async def test_the_tools_that_fit_are_sent(question: str, options: Any, names: A
 def test_what_cannot_be(tools: Any, options: Any, says: str) -> None:
     with pytest.raises(GraphValidationError, match=says):
         StateGraph().add_node("ask", tools, "dynamic_tool_selector", **options)
+
+
+async def test_a_resumed_run_chooses_the_same_and_says_so_once() -> None:
+    with AnswerServer(b"data: broken\n\n", "Yes.") as server:
+        made = graph(server)
+        run = made.run("Rain or sun today?", backend=MemoryBackend(), display=False)
+        with pytest.raises(NodeExecutionError):
+            await run
+        resumed = await made.resume(run.id, backend=run._store, display=False)
+    assert resumed.output["selected_tools"] == ["get_weather"]
+    assert [e.content["tools"] for e in resumed.events if e.type == "custom_data"] == [["get_weather"]]

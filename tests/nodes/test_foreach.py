@@ -189,3 +189,29 @@ def test_bodies_that_cannot_be() -> None:
         each(StateGraph()).compile()
     with pytest.raises(GraphValidationError, match="its body"):
         each(3)
+
+
+async def test_a_body_may_itself_run_others() -> None:
+    def nested(results: list[Any]) -> dict[str, Any]:
+        return {"nested": [[r["output"] for r in one["results"]] for one in results]}
+
+    graph = StateGraph().add_node("outer", node_type="foreach").add_node("inner", node_type="foreach")
+    graph.add_node("body", lambda item: item * 10).add_node("after", nested)
+    events = [e async for e in Executor(graph.chain("START", "outer", "inner", "body", "after")).execute(
+        {"items": [[1, 2], [3]]}
+    )]  # fmt: skip
+    assert events[-1].output["nested"] == [[10, 20], [30]]
+    done = [(e.node_id, e.metadata.get("visit", 0)) for e in events if e.type == "node_complete"]
+    assert len(done) == len(set(done)) == 7
+
+    sub = StateGraph().add_node("a", lambda input: {"content": f"a{input['input']}"}).set_entry_point("a")
+    graph = StateGraph().add_node("each", node_type="foreach").add_node("sub", sub)
+    events = [e async for e in Executor(graph.chain("START", "each", "sub")).execute({"items": [1, 2]})]
+    assert [e.node_id for e in events if e.type == "node_complete"] == ["sub.a", "sub"] * 2 + ["each"]
+    assert events[-1].output["content"] == "a1\n\na2"
+
+
+def test_nodes_that_would_run_each_other_are_refused() -> None:
+    graph = StateGraph().add_node("x", "y", node_type="foreach").add_node("y", "x", node_type="foreach")
+    with pytest.raises(GraphValidationError, match="'x' is run by 'y' is run by 'x'"):
+        graph.set_entry_point("x").compile()

@@ -130,3 +130,142 @@ def test_what_cannot_be() -> None:
         StateGraph().add_node("boss", None, "orchestrator", agents="a")
     with pytest.raises(GraphValidationError, match="'synthesize' or 'raw'"):
         StateGraph().add_node("boss", None, "orchestrator", result_mode="x")
+
+
+QUIET: dict[str, Any] = {"display": False}
+
+
+def boss(server: AnswerServer, **agents: Any) -> StateGraph:
+    """A graph of an orchestrator with these agents; a string is a node type."""
+    graph = StateGraph().add_node("boss", None, "orchestrator", model_options=server.options("chat"))
+    for name, agent in agents.items():
+        if isinstance(agent, tuple):
+            graph.add_node(name, node_type=agent[0], **agent[1])
+        else:
+            graph.add_node(name, agent)
+        graph.add_edge("boss", name)
+    return graph.set_entry_point("boss")
+
+
+async def test_an_answer_to_an_agents_question_lets_it_go_on() -> None:
+    with AnswerServer(calls(("ok", "x")), "Done.") as server:
+        graph = boss(server, ok=("approval", {}))
+        run = graph.run("q", backend=mesh_nb.MemoryBackend(), on_no_answer="wait", **QUIET)
+        async for event in run:
+            if event.type == "interrupt":
+                assert event.node_id == "ok"
+                run.approve()
+    assert run.output["content"] == "Done."
+    assert run.output["results"] == [{"agent": "ok", "task": "x", "output": {"input": "x"}}]
+
+
+async def test_a_rejection_is_told_to_the_model() -> None:
+    with AnswerServer(calls(("ok", "x")), "I may not.") as server:
+        graph = boss(server, ok=("approval", {}))
+        run = graph.run("q", backend=mesh_nb.MemoryBackend(), on_no_answer="wait", **QUIET)
+        async for event in run:
+            if event.type == "interrupt":
+                run.reject("too dear")
+        told = server.bodies[1]["messages"][-1]["content"]
+    assert "too dear" in told
+    assert run.output["content"] == "I may not."
+    assert "too dear" in run.output["results"][0]["error"]
+
+
+async def test_an_answer_that_comes_later_pays_for_nothing_twice() -> None:
+    done: list[str] = []
+
+    def researcher(input: Any) -> dict[str, str]:
+        done.append(input["input"])
+        return {"content": f"found {input['input']}"}
+
+    said = (calls(("researcher", "a")), calls(("researcher", "b"), ("ok", "x")), "Done.")
+    with AnswerServer(*said) as server:
+        graph = boss(server, researcher=researcher, ok=("approval", {}))
+        run = await graph.run("q", backend=mesh_nb.MemoryBackend(), on_no_answer="stop", **QUIET)
+        assert (run.status, [q.node_id for q in run.pending]) == ("interrupted", ["ok"])
+        run = await run.approve()
+        assert len(server.bodies) == 3
+        told = [m["content"] for m in server.bodies[-1]["messages"] if m["role"] == "tool"]
+    assert run.output["content"] == "Done."
+    assert told == ['{"content":"found a"}', '{"content":"found b"}', '{"input":"x"}']
+    assert [(r["agent"], r["task"]) for r in run.output["results"]] == [
+        *(("researcher", "a"), ("researcher", "b"), ("ok", "x"))
+    ]
+    assert done.count("a") == 1
+    completed = [(e.node_id, e.metadata.get("visit", 0)) for e in run.events if e.type == "node_complete"]
+    assert len(completed) == len(set(completed))
+    starts = [str(e.type) for e in run.events]
+    assert starts.count("step_start") == starts.count("step_complete") == 3
+
+
+async def test_agents_are_not_asked_again_when_the_model_fails_after_them() -> None:
+    done: list[str] = []
+
+    def researcher(input: Any) -> str:
+        done.append(input["input"])
+        return "found"
+
+    with AnswerServer(calls(("researcher", "a")), b"data: broken\n\n", "Done.") as server:
+        graph = boss(server, researcher=researcher)
+        run = graph.run("q", backend=mesh_nb.MemoryBackend(), **QUIET)
+        with pytest.raises(mesh_nb.NodeExecutionError):
+            await run
+        resumed = await graph.resume(run.id, backend=run._store, **QUIET)
+    assert (resumed.text, done) == ("Done.", ["a"])
+    assert resumed.output["results"] == [{"agent": "researcher", "task": "a", "output": {"output": "found"}}]
+
+
+async def test_calls_of_agents_count_for_the_budget_and_a_spent_one_ends_the_run() -> None:
+    with AnswerServer(calls(("helper", "x")), "helped", "Done.") as server:
+        helper = ("llm", {**server.options("chat")})
+        graph = boss(server, helper=helper)
+        options: dict[str, Any] = {"backend": mesh_nb.MemoryBackend(), **QUIET}
+        assert (await graph.run("q", max_model_calls=3, **options)).output["content"] == "Done."
+        assert len(server.bodies) == 3
+    with AnswerServer(calls(("helper", "x")), "helped", "Done.") as server:
+        graph = boss(server, helper=("llm", server.options("chat")))
+        run = graph.run("q", max_model_calls=1, backend=mesh_nb.MemoryBackend(), **QUIET)
+        with pytest.raises(mesh_nb.NodeExecutionError):
+            await run
+        assert (run.status, len(server.bodies)) == ("budget", 1)
+
+
+async def test_cancel_closes_the_agents() -> None:
+    left: list[str] = []
+
+    async def waits() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            left.append("waits")
+
+    with AnswerServer(calls(("waits", "x"))) as server:
+        run = boss(server, waits=waits).run("q", backend=mesh_nb.MemoryBackend(), **QUIET)
+        async for event in run:
+            if event.type == "node_start" and event.node_id == "waits":
+                run.cancel()
+    assert (run.status, left) == ("cancelled", ["waits"])
+    kinds = [str(e.type) for e in run.events]
+    assert kinds.count("tool_call_start") == kinds.count("tool_call_complete")
+    assert kinds.count("step_start") == kinds.count("step_complete")
+
+
+async def test_an_orchestrator_may_lead_others_and_be_inside_a_graph() -> None:
+    with AnswerServer(calls(("lead", "x")), calls(("worker", "y")), "led", "Done.") as server:
+        graph = boss(server, lead=("orchestrator", {"model_options": server.options("chat")}))
+        graph.add_node("worker", lambda input: {"content": f"worked on {input['input']}"})
+        graph.add_edge("lead", "worker")
+        whole = StateGraph().add_node("sub", graph).set_entry_point("sub")
+        events = await events_of(whole)
+    done = [e.node_id for e in events if e.type == "node_complete"]
+    assert done == ["sub.worker", "sub.lead", "sub.boss", "sub"]
+    assert events[-1].output["content"] == "Done."
+    assert events[-1].output["results"][0]["output"]["content"] == "led"
+
+
+def test_agents_that_a_model_could_not_tell_apart_are_refused() -> None:
+    with AnswerServer("x") as server:
+        graph = boss(server, **{"a b": lambda: 1, "a_b": lambda: 2})
+        with pytest.raises(GraphValidationError, match="'a b' and 'a_b' would both be the tool 'a_b'"):
+            graph.compile()
