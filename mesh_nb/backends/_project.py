@@ -18,6 +18,7 @@ runs/<run id>.r1.jsonl  what came when the run was resumed, by whichever process
   other lines         events, by seq: {"seq", "type", "node_id", "content", "output", "error", "metadata",
                       "timestamp" (seconds since 1970, UTC), "run_id"}; a field that is null is left out.
                       A line with nothing but seq stands for an event that was shown and not kept.
+  <run id>.r1.jsonl   how a run went on when it was resumed: a file of its own, its seq goes on; then .r2, ...
 blobs/<sha256>        contents named by content_ref (files above 32 kB) and request_ref (model requests).
 runs.sqlite           runs of SQLiteBackend(), all in one file.
 cache/                answers of models, by what was asked (`graph.run(..., cache=True)`).

@@ -141,6 +141,12 @@ def _records(lines: Iterator[bytes], log: Log) -> Iterator[list[dict[str, Any]]]
     note(log, bad)
 
 
+def header_of(line: bytes) -> dict[str, Any] | None:
+    """Return the header that a line is, None for another line."""
+    value = _value(line)
+    return cast("dict[str, Any]", value) if isinstance(value, dict) and "schema" in value else None
+
+
 def _is_event(value: Any) -> bool:
     if value.__class__ is not dict or value.get("type").__class__ is not str:
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,11 +13,10 @@ import pandas as pd
 
 from ..core import plugins, spending
 from ..core.errors import InputError, UnknownNameError, shown
-from ..core.events import EventType
 from ..core.origin import IMPORTED
-from ..core.run import live_runs
+from ..core.run import _live
 from ._chart import Chart, of_calls
-from ._load import logs
+from ._load import file_backend, header_of
 from ._show import Frame, clean, html_table, markdown, money, plain
 
 GROUPS = (
@@ -25,6 +25,7 @@ GROUPS = (
 )
 SUMS = ("prompt_tokens", "completion_tokens", "cached_tokens", "cost_usd", "saved_usd")
 TOP = 3
+_PART = re.compile(r"(\.r[0-9]+)?\.jsonl$")
 
 
 class CostReport:
@@ -129,28 +130,46 @@ def cost_report(
 def usage() -> CostReport:
     """Return what this process has used so far, by model: its runs, ended or still going.
 
-    Read again for the next figure; calls that are going on count when they end.
+    Read again for the next figure; calls that are going on count when they end. Of a run that another process
+    began and this one resumed, only the calls since then count.
     """
-    going = live_runs()
-    known = {run.id for run in going}
-    here = {"pid": os.getpid(), "host": socket.gethostname()}
-    ids = [
-        log.run_id
-        for log in logs(None, EventType.EXECUTION_START, since=datetime.fromtimestamp(IMPORTED, UTC))
-        if _header_of(log).items() >= here.items() and log.run_id not in known
-    ]
-    costs: Frame = plugins.find("frame", "costs")([*ids, *going])
+    here = sorted(_live.values(), key=lambda run: run.id)
+    known, ids = {run.id for run in here}, list[str]()
+    for run_id in _touched(IMPORTED):
+        if run_id not in known and _is_ours(run_id):
+            ids.append(run_id)
+    costs: Frame = plugins.find("frame", "costs")([*ids, *here])
+    problems = costs.attrs
+    costs = costs[costs.started_at >= datetime.fromtimestamp(IMPORTED, UTC)].reset_index(drop=True)
+    costs.attrs = problems
     report = CostReport(costs, ["model"], "Used by this process")
     report.notes += map(str, spending.now())
+    going = sum(not run.done for run in here)
     if going:
-        report.notes.append(f"{len(going)} run{'' if len(going) == 1 else 's'} still going.")
+        report.notes.append(f"{going} run{'' if going == 1 else 's'} still going.")
     return report
 
 
-def _header_of(log: Any) -> dict[str, Any]:
-    for _ in log.events:
-        break
-    return log.header(log.run_id)
+def _touched(since: float) -> list[str]:
+    """Return the runs of this project's log that something was written to since then, oldest first."""
+    try:
+        with os.scandir(file_backend(None).folder / "runs") as found:
+            # A file system may keep times to the second.
+            names = [e.name for e in found if e.stat().st_mtime >= since - 2]
+    except OSError:
+        return []
+    return sorted({_PART.sub("", name) for name in names if _PART.search(name)})
+
+
+def _is_ours(run_id: str) -> bool:
+    """Say whether this process wrote a part of a run's log."""
+    ours = {"pid": os.getpid(), "host": socket.gethostname()}
+    for path in file_backend(None).parts(run_id):
+        with path.open("rb") as file:
+            header = header_of(file.readline())
+        if header is not None and header.items() >= ours.items():
+            return True
+    return False
 
 
 def overview(costs: Frame, title: str) -> CostReport:

@@ -18,7 +18,7 @@ COLUMNS = (
     Column("node_id", "node_id", CATEGORY, "", "The node."),
     Column("visit", "visit", INTEGER, "", "0 for the first visit of the node in a loop, then 1, 2, ..."),
     Column("attempts", "attempts", INTEGER, "", "How often the node was begun in this visit."),
-    Column("status", "status", CATEGORY, "", "completed or failed; NA when it never ended."),
+    Column("status", "status", CATEGORY, "", "completed, failed; reused: of an earlier run; NA: no end."),
     Column("started_at", "started_at", TIME, "UTC", "When the visit began."),
     Column("duration_ms", "duration_ms", NUMBER, "ms", "From its beginning to its end; NA without an end."),
     Column("tool_calls", "tool_calls", INTEGER, "", "Tool calls that ended."),
@@ -73,7 +73,7 @@ class _Fold:
         known = self._visit((event.node_id, _number(metadata.get("visit"))), event.timestamp)
         known["attempts"] = max(known["attempts"], _number(metadata.get("attempt")) + 1)
         if event.type == EventType.NODE_COMPLETE:
-            self._end(known, event, "completed")
+            self._end(known, event, "reused" if metadata.get("reused") else "completed")
         elif event.type in (EventType.NODE_ERROR, EventType.NODE_RETRY):
             self._end(known, event, "failed")
         elif event.type == EventType.TOOL_CALL_COMPLETE:

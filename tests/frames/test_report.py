@@ -9,12 +9,13 @@ from typing import Any
 import pandas as pd
 import pytest
 from event_lists import whole
-from run_doubles import Speaker, graph_of, until
+from run_doubles import Speaker, graph_of, response, until
 
 import mesh_nb
 from mesh_nb.backends.file import FileBackend
 from mesh_nb.core.errors import InputError, UnknownNameError
 from mesh_nb.core.events import EventType, ExecutionEvent
+from mesh_nb.frames import _progress
 from mesh_nb.frames._report import GROUPS, overview
 
 
@@ -188,3 +189,50 @@ async def test_usage_counts_runs_of_this_process_while_they_go_on() -> None:
     await going
     assert len(mesh_nb.usage().costs) - before == 2
     assert "20200101" not in set(mesh_nb.usage().costs.run_id)
+
+
+async def test_usage_counts_what_no_log_has_and_what_was_done_since_a_run_was_resumed() -> None:
+    run = graph_of(Speaker("a", events=[response(call_id="1")])).run("hi", backend=mesh_nb.MemoryBackend())
+    await run
+    assert run.id in set(mesh_nb.usage().costs.run_id)
+    name = "20200101T000000000000-00000001"
+    log = FileBackend().open(name, {})
+    old = response(call_id="old")
+    old.timestamp, old.seq = 1_577_836_800.0, 0
+    log.append(old)
+    log.close()
+    path = FileBackend().folder / "runs" / f"{name}.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"pid":', b'"pid":9'))
+    assert name not in set(mesh_nb.usage().costs.run_id)
+    again = FileBackend().reopen(name, {})
+    new = response(call_id="new")
+    new.seq = 1
+    again.append(new)
+    again.close()
+    assert list(mesh_nb.usage().costs.run_id).count(name) == 1
+
+
+async def test_a_node_that_was_taken_from_an_earlier_run_is_not_paid_again() -> None:
+    graph = graph_of(Speaker("a", events=[response(call_id="1")]), Speaker("b"))
+    first = await graph.run("hi")
+    forked = await first.fork(at="b")
+    nodes = mesh_nb.nodes_df(forked).set_index("node_id")
+    assert nodes.status["a"] == "reused"
+    assert nodes.status["b"] == "completed"
+    assert len(mesh_nb.calls_df([first, forked])) == 1
+
+
+def test_a_long_reading_shows_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two_notebooks()
+    monkeypatch.setattr(_progress, "PATIENCE", 0.0)
+    monkeypatch.setattr(_progress, "STEP", 0.0)
+    mesh_nb.cost_report()
+    assert capsys.readouterr().err == ""  # nobody looks
+    monkeypatch.setattr(_progress, "_is_watched", lambda: True)
+    for read in (mesh_nb.runs_df, mesh_nb.cost_report):
+        read()
+        bar = capsys.readouterr().err
+        assert "Reading logs" in bar
+        assert "3 of 3" in bar
