@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from run_doubles import forever, until
+from run_logs import check_log, of
 from tool_chat import ToolChat
 
 import mesh_nb
@@ -44,26 +45,6 @@ def stored(backend: str, tmp_path: Path) -> Any:
 
 def llm(server: ToolChat, **options: Any) -> dict[str, Any]:
     return {"node_type": "llm", "model": "m", "base_url": server.base_url, "max_retries": 0, **options}
-
-
-def of(events: Any, kind: str) -> list[Any]:
-    return [e for e in getattr(events, "events", events) if e.type == kind]
-
-
-def check_log(events: list[ExecutionEvent]) -> None:
-    """Seq is gapless; no model call or tool call is told as finished twice; all that began has ended."""
-    assert [e.seq for e in events] == list(range(len(events)))
-    calls = [e.metadata["call_id"] for e in of(events, "response_metadata")]
-    assert len(calls) == len(set(calls))
-    began = [e.metadata["call_id"] for e in of(events, "model_call_start")]
-    assert sorted(began) == sorted(calls)
-    tools = [
-        e.metadata["tool_call_id"] for e in of(events, "tool_call_complete") if e.metadata["status"] == "ok"
-    ]
-    assert len(tools) == len(set(tools))
-    assert len(of(events, "message_start")) == len(of(events, "message_complete"))
-    completed = [(e.node_id, e.metadata.get("visit", 0)) for e in of(events, "node_complete")]
-    assert len(completed) == len(set(completed))
 
 
 @pytest.mark.parametrize("backend", ["memory", "file", "sqlite"])
