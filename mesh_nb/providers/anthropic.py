@@ -89,17 +89,21 @@ class Anthropic:
         base_url: str | None = None,
         call: ModelCall | None = None,
     ) -> Fetched:
-        """Return a file that code execution made. Raises ProviderError, and ConfigurationError without a key.
+        """Return a file that code execution made.
 
         Parameters: at, where it is; api_key, base_url, None takes the environment; call, the settings of the
-        node that made it, which go before. https://platform.claude.com/docs/en/api/files/download
+        node that made it, which go before. Raises ProviderError, ConfigurationError without a key, InputError
+        for a client of a cloud that keeps no files.
+        https://platform.claude.com/docs/en/api/files/download
         """
         asked = call or ModelCall(at.file_id, [], api_key=api_key, base_url=base_url)
         self._check_access(asked)
         await _clients.ensure_imported("anthropic")
         target, key = _target(asked)
         client: Any = asked.client or _clients.client("anthropic", base_url=target.endpoint, api_key=key)
-        files: Any = getattr(client, "files", None) or client.beta.files
+        files: Any = getattr(client, "files", None) or getattr(client.beta, "files", None)
+        if files is None:
+            raise InputError(f"client= is an {type(client).__name__}, which has no Files API to ask.")
         wait = _clients.timeout(read=TIMEOUT)
 
         async def get() -> Fetched:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import struct
 import zlib
@@ -28,10 +29,17 @@ from mesh_nb.core.errors import (
     RateLimitError,
 )
 from mesh_nb.core.events import encode
+from mesh_nb.nodes.llm import LLMNode
 from mesh_nb.providers import _aws_frames
 
 KEY = "a-key-of-no-known-form-0123456789"
 MODEL = {"openai": "my-deployment", "anthropic": "claude-opus-4-6", "gemini": "gemini-3-pro"}
+
+
+@dataclasses.dataclass
+class FileAt:
+    file_id: str
+    container_id: str | None = None
 
 
 # ---- a server that says one answer in the API, and the framing, that its path asks for
@@ -216,6 +224,13 @@ async def test_a_server_that_tells_the_clients_key(http: Any, name: str) -> None
     assert isinstance(seen.error, NodeExecutionError)
     assert "HTTP 401" in str(seen.error)
     assert KEY not in f"{seen.error!r} {seen.error} {vars(seen.error.cause)}"
+
+
+async def test_a_cloud_that_keeps_no_files(server: Server, http: Any) -> None:
+    make, *_ = CLIENTS["AsyncAnthropicVertex"]
+    node = LLMNode("llm", model="claude-opus-4-6", client=make(server.url, http))
+    with pytest.raises(InputError, match="AsyncAnthropicVertex, which has no Files API"):
+        await node.fetch_file(FileAt("file_1"))
 
 
 async def test_a_client_that_blocks_the_loop_is_refused_by_name(server: Server) -> None:
