@@ -17,7 +17,7 @@ unexport PYTHONPATH PYTHONHOME CONDA_PREFIX NODE_PATH
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup bundle demo lab test check bench bench-browser soak notebooks screenshots clean distclean
+.PHONY: help setup bundle demo lab test check bench bench-browser soak notebooks docs screenshots clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -47,6 +47,9 @@ soak: setup ## long runs: tests/soak
 
 notebooks: setup ## execute notebooks/ in place, after a change of what they show
 	@$(PY) scripts/notebooks.py
+
+docs: setup ## the notebooks as pages in build/docs, nothing executed
+	@$(PY) scripts/docs.py
 
 screenshots: setup $(DONE)/browser ## docs/images, from a real JupyterLab in light and dark
 	@$(PY) scripts/screenshots.py

@@ -1,4 +1,4 @@
-"""Record the tape of notebooks/04_record_and_replay.ipynb anew, and save the notebook after a replay.
+"""Record the tape of notebooks/07_record_and_replay.ipynb anew, and save the notebook after a replay.
 
     python scripts/record.py
 
@@ -23,19 +23,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 gated_chat: Any = importlib.import_module("gated_chat")
 
-NAME = "04_record_and_replay"
+NAME = "07_record_and_replay"
 TAPE = notebooks.FOLDER / "tapes" / f"{NAME}.mesh-tape"
 RIVER = "The longest river of Norway is the **Glomma**, about 600 km from Aursunden to the Skagerrak."
 
 
 def square() -> bytes:
-    """Return a red square of 8 by 8 pixels as PNG."""
+    """Return a red square of 96 by 96 pixels as PNG."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    rows = zlib.compress(8 * (b"\0" + 8 * b"\xd6\x33\x2c"))
-    header = struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)
+    rows = zlib.compress(96 * (b"\0" + 96 * b"\xd6\x33\x2c"))
+    header = struct.pack(">IIBBBBB", 96, 96, 8, 2, 0, 0, 0)
     head = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
     return head + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 

@@ -14,6 +14,7 @@ from IPython.core.interactiveshell import InteractiveShell
 import mesh_nb as mesh
 from mesh_nb.core import tape
 from mesh_nb.notebook import _record, magics
+from mesh_nb.notebook.freeze import freeze
 
 
 @pytest.fixture
@@ -62,6 +63,14 @@ def test_cells_are_recorded_and_then_replayed(
         assert ask(shell).text == first.text == "Some words."
     assert len(server.requests) == 2
     assert said == "a.mesh-tape: what it has is replayed, the rest is recorded.\n"
+
+
+def test_static_output_says_that_a_run_was_replayed(shell: Any, server: ChatServer):
+    shell.run_line_magic("mesh", "record a.mesh-tape --speed 0")
+    shown = [freeze(ask(shell).events)[0] for _ in range(2)]
+    for kind in ("text/plain", "text/html"):
+        assert "replayed" not in shown[0][kind]
+        assert "replayed" in shown[1][kind]
 
 
 def test_a_cell_that_is_run_again_puts_on_one_tape(shell: Any, server: ChatServer, tmp_path: Path):
