@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from typing import Any, cast
 
 from . import plugins
 from .compiled import Runnable
 from .edges import Retry
-from .errors import GraphValidationError, InvalidNodeTypeError, UnknownNameError, shown
+from .errors import GraphValidationError, InvalidNodeTypeError, UnknownNameError, nearest, shown
 from .interrupts import check_timeout
 from .modes import take_event_mode
 from .node import BaseNode, Node
@@ -83,7 +84,9 @@ def _construct(node_id: str, label: str, made: type[Any], thing: Any, options: d
     if known is not None:
         for name in options:
             if name not in known:
-                raise UnknownNameError(f"option of {label}", name, {*known, *ENGINE_OPTIONS})
+                close = nearest(name, ("retry", *known, *ENGINE_OPTIONS)) == "retry"
+                hint = "Retries are set by config={'retry': {'max_retries': 2}}." if close else ""
+                raise UnknownNameError(f"option of {label}", name, {*known, *ENGINE_OPTIONS}, hint)
     if thing is not None and not takes_thing:
         raise GraphValidationError(
             f"Node {node_id!r}: {label} takes options only, not {type(thing).__name__}."
@@ -120,9 +123,9 @@ def _settings(node_id: str, options: dict[str, Any]) -> tuple[dict[str, Any], Re
         if name not in Retry.__dataclass_fields__:
             raise UnknownNameError(f"retry option of node {node_id!r}", name, Retry.__dataclass_fields__)
     retry = Retry(**given)
-    times: list[Any] = [retry.delay, retry.backoff]
+    times: list[Any] = [retry.max_retries, retry.delay, retry.backoff]
     numbers = isinstance(cast("Any", retry.max_retries), int) and all(
-        isinstance(n, (int, float)) and n == n for n in times
+        isinstance(n, (int, float)) and not isinstance(n, bool) and abs(n) < math.inf for n in times
     )
     numbers = numbers and isinstance(cast("Any", retry.jitter), bool)
     if not numbers or retry.max_retries < 0 or retry.delay < 0 or retry.backoff < 1:

@@ -63,7 +63,7 @@ class Runnable(Again, Views):
         backend, display : where the log goes, None for the project's `.mesh/`; False shows nothing.
         background, on_no_answer : True keeps it running when the cell ends; questions that nobody answers
             "wait" or "stop" (an answer resumes), or get "deny", "allow". None waits where there are buttons.
-        max_concurrency, timeout : how many nodes may run at once; seconds for the run, people's included.
+        max_concurrency, timeout : how many nodes of each graph may run at once; seconds for the whole run.
         fail_fast : a node that fails cancels those that run beside it; False lets them come to their end.
         budget_usd, max_tokens, max_model_calls, unpriced, on_budget : what it may spend, see `Budget`.
         cache : True takes answers of the same calls from `.mesh/cache`, "7d" those that are no older.

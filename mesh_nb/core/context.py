@@ -33,6 +33,7 @@ class ExecutionContext:
         compiled graphs that nodes run themselves, by node id and name, and the graph's reducers.
     budget : what the run may spend, None without limits.
     fail_fast : whether a node that fails cancels those that run beside it.
+    max_concurrency : how many nodes of a graph run at once, None for all that can.
     cache : where answers of models are kept, None for nowhere.
 
     One context may serve several runs at once: each run works on its own copy, and writes its state and
@@ -60,6 +61,7 @@ class ExecutionContext:
     budget: Budget | None = dataclasses.field(default=None, repr=False)
     fail_fast: bool = True
     cache: Any = dataclasses.field(default=None, repr=False)
+    max_concurrency: int | None = None
 
     def for_run(self, run_id: str, input: Any) -> ExecutionContext:
         """Return the private copy that one run works on."""
@@ -78,6 +80,7 @@ class ExecutionContext:
             budget=self.budget,
             fail_fast=self.fail_fast,
             cache=self.cache,
+            max_concurrency=self.max_concurrency,
         )
 
     def with_iteration(self, iteration: dict[str, Any], visit: int | None = None) -> ExecutionContext:
@@ -105,6 +108,7 @@ class ExecutionContext:
             self.budget,
             self.fail_fast,
             self.cache,
+            self.max_concurrency,
         )
 
     @property

@@ -102,7 +102,7 @@ class Execution(Visits):
 
     def limit_concurrency(self, limit: int | None) -> None:
         """Let at most so many nodes run at once, None for all that can; before the run begins."""
-        self._scheduler.limit = limit
+        self._scheduler.limit = self.context.max_concurrency = limit
 
     # Nothing here may refer to the generator: that cycle would keep a stream open after a break.
     async def recorded(self) -> AsyncGenerator[ExecutionEvent, None]:

@@ -274,12 +274,18 @@ def _taped(metadata: dict[str, Any], run_id: str) -> tape.Take | None:
 _VOLATILE = ("interrupt_id", "kind", "tool_call_id")
 
 
+LONGEST = 1e9
+"""Seconds that a timeout may be long; None is for ever."""
+
+
 def check_timeout(timeout: Any, what: str = "timeout=") -> float | None:
     """Return a timeout in seconds, None for none. Raises InputError when it is not above 0."""
     if timeout is None:
         return None
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
-        raise InputError(f"{what} is a number of seconds above 0, not {shown(timeout)}.")
+    number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+    if not number or not 0 < timeout <= LONGEST:
+        limits = f"above 0 and at most {LONGEST:g}" if number and timeout > LONGEST else "above 0"
+        raise InputError(f"{what} is a number of seconds {limits}, not {shown(timeout)}.")
     return float(timeout)
 
 

@@ -111,6 +111,7 @@ class _Inner(Execution):
         """Give the nodes inside what they may see of the run around them."""
         context = self.context
         context.desk, context.journal = outer.desk, None
+        self.limit_concurrency(outer.max_concurrency)
         context.iteration = iteration if iteration is not None else {} if isolated else outer.iteration
         if isolated:
             context.state, context.chat_history = state, list(chat_history)

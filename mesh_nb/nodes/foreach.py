@@ -83,7 +83,8 @@ class ForEachNode(BaseNode):
         items = self._items(input)
         ((name, graph),) = context.inner[self.id].items()
         rounds = _Rounds(graph, f"{self.id}." if not name else "", items, context, self.on_error == "collect")
-        async with aclosing(rounds.events(self.concurrency)) as events:
+        at_once = min(self.concurrency, context.max_concurrency or self.concurrency)
+        async with aclosing(rounds.events(at_once)) as events:
             async for event in events:
                 yield event
         if name:

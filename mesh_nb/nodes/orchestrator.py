@@ -122,6 +122,7 @@ class _Team:
         self._calls: dict[str, list[str]] = {}
         self._begun: set[tuple[str, int]] = set()
         self._fatal: Exception | None = None
+        self._room = asyncio.Semaphore(context.max_concurrency or _MOST)
 
     def tool(self, name: str, graph: CompiledGraph) -> Tool:
         """Return the tool that hands a task to an agent."""
@@ -208,7 +209,7 @@ class _Team:
         inner = run(graph, task, self._context, item=(number, _MOST))
         output: Any = None
         try:
-            async with aclosing(inner) as events:
+            async with self._room, aclosing(inner) as events:
                 async for event in events:
                     if event.__class__ is ExecutionEvent:
                         output = event.output

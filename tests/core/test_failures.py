@@ -198,3 +198,25 @@ def test_what_is_no_policy_is_refused(given: Any) -> None:
     graph = mesh.StateGraph().add_node("a", lambda: 1).set_entry_point("a")
     with pytest.raises(InputError, match="fail_fast= is True or False"):
         graph.run("q", fail_fast=given, backend=mesh.MemoryBackend())
+
+
+@pytest.mark.parametrize("limit", [None, 1, 2])
+async def test_a_limit_holds_inside_nodes_too(limit: int | None) -> None:
+    active: list[int] = []
+    most: list[int] = []
+
+    async def leaf() -> None:
+        active.append(1)
+        most.append(len(active))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        active.pop()
+
+    inner = mesh.StateGraph()
+    for node_id in "abc":
+        inner.add_node(node_id, leaf).set_entry_point(node_id)
+    graph = mesh.StateGraph().add_node("sub", inner).add_node("items", lambda: {"items": [1, 2, 3]})
+    graph.add_node("each", leaf, node_type="foreach", concurrency=3).chain("START", "sub", "items", "each")
+    run = await graph.run("q", max_concurrency=limit, backend=mesh.MemoryBackend(), display=False)
+    assert run.status == "completed"
+    assert max(most[:3]) == max(most[3:]) == (limit or 3)

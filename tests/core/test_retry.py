@@ -54,8 +54,17 @@ async def test_a_run_that_has_spent_its_budget_is_not_tried_again() -> None:
         ({"max_retries": 1, "jiter": True}, UnknownNameError, "Did you mean 'jitter'"),
         ({"max_retries": -1}, GraphValidationError, "max_retries >= 0"),
         ({"max_retries": 1, "backoff": 0.5}, GraphValidationError, "backoff >= 1"),
+        ({"max_retries": True}, GraphValidationError, "max_retries >= 0"),
+        ({"max_retries": 1, "delay": True}, GraphValidationError, "delay >= 0"),
+        ({"max_retries": 1, "delay": float("inf")}, GraphValidationError, "delay >= 0"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused(retry: Any, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         StateGraph().add_node("a", lambda: 1, config={"retry": retry})
+
+
+@pytest.mark.parametrize("options", [{"retry": {"max_retries": 1}}, {"config": {"retries": 2}}])
+def test_a_retry_in_the_wrong_place_says_where_it_belongs(options: dict[str, Any]) -> None:
+    with pytest.raises(UnknownNameError, match="Retries are set by config="):
+        StateGraph().add_node("a", lambda: 1, **options)

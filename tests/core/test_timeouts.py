@@ -219,3 +219,9 @@ def test_a_graph_as_json_keeps_them() -> None:
     graph = mesh.StateGraph().add_node("a", node_type="llm", model="demo", node_timeout=2.5)
     again = mesh.StateGraph.from_json(graph.set_entry_point("a").to_json())
     assert again.compile().timeouts == {1: 2.5}
+
+
+def test_a_time_without_an_end_is_none() -> None:
+    for given in (float("inf"), 10**400):
+        with pytest.raises(InputError, match=r"above 0 and at most 1e\+09"):
+            chain(a=(forever, {})).run("q", timeout=given, backend=mesh.MemoryBackend())
