@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -101,6 +102,25 @@ def test_exports_are_read_by_pandas_polars_and_mesh_nb(
     pd.testing.assert_frame_equal(mesh_nb.runs_df(tmp_path / "all.jsonl"), mesh_nb.runs_df())
     cli(capsys, "export", tmp_path / "calls.parquet", "two", "--frame", "calls")
     assert list(pd.read_parquet(tmp_path / "calls.parquet").run_id) == ["two"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("duckdb") is None, reason="DuckDB is not installed")
+def test_exports_are_read_by_duckdb(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    duckdb: Any = importlib.import_module("duckdb")
+    logged("one")
+    logged("two")
+    for suffix in ("jsonl", "parquet", "csv"):
+        cli(capsys, "export", tmp_path / f"all.{suffix}")
+        cli(capsys, "export", tmp_path / f"calls.{suffix}", "--frame", "calls")
+    count = len(mesh_nb.events_df())
+    headers = "WHERE type IS NOT NULL"
+    for suffix, where in (("jsonl", headers), ("parquet", ""), ("csv", "")):
+        found = duckdb.sql(f"SELECT count(*) FROM '{tmp_path}/all.{suffix}' {where}").fetchall()
+        assert found == [(count,)], suffix
+        sums = duckdb.sql(f"SELECT sum(cost_usd) FROM '{tmp_path}/calls.{suffix}' GROUP BY model").fetchall()
+        assert sums == [(pytest.approx(0.02),)], suffix
+    frame = mesh_nb.calls_df()
+    assert duckdb.sql("SELECT sum(total_tokens) FROM frame").fetchall() == [(int(frame.total_tokens.sum()),)]
 
 
 @pytest.mark.parametrize(
