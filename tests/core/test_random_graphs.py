@@ -87,6 +87,16 @@ class Run:
                 if len(self.events) == stop:
                     return
 
+    async def resumed(self) -> Any:
+        """Run to the failure, and resume the run until it is complete; return its output."""
+        graph, backend = self.graph(), mesh_nb.MemoryBackend()
+        run = graph.run({"content": "question"}, backend=backend, display=False)
+        with pytest.raises(NodeExecutionError):
+            await run
+        run = await graph.resume(run.id, backend=backend, display=False)
+        self.events = run.events
+        return run.output
+
     async def cancelled(self, steps: int) -> None:
         """Run, and cancel the run after so many steps of the event loop."""
         run = self.graph().run({"content": "question"}, backend=mesh_nb.MemoryBackend(), display=False)
@@ -190,6 +200,27 @@ def test_runs_that_are_left_agree_up_to_there_and_leave_nothing_running(drawn: A
     run = Run(program)
     asyncio.run(run.execute(stop))
     run.check(model, whole=False)
+
+
+@MANY
+@given(blocks(), st.data())
+def test_runs_that_failed_are_resumed_and_do_only_what_had_not_completed(drawn: Any, data: Any) -> None:
+    program = named(drawn)
+    model, output = modelled(program)
+    visits = sorted(v for v in model.after if not v[0].endswith("_again") and not is_graph(program, v[0]))
+    run = Run(program, data.draw(st.sampled_from(visits)))
+    assert asyncio.run(run.resumed()) == output
+    assert [e.seq for e in run.events] == list(range(len(run.events)))
+    done = [(e.node_id, e.metadata.get("visit", 0)) for e in run.events if e.type == "node_complete"]
+    assert len(done) == len(set(done)), "a visit completed twice"
+    assert Counter(n for n, _ in done) == Counter({n: len(v) for n, v in model.inputs.items() if v})
+    # What had completed is not in the inputs again; what had not, is: at most the visits that were active.
+    active = Counter(e.node_id for e in run.events if e.type == "node_start") - Counter(n for n, _ in done)
+    for name, inputs in run.inputs.items():
+        assert len(inputs) <= len(model.inputs[name]) + active[name]
+        assert [i for n, i in enumerate(inputs) if i not in inputs[:n]] == [
+            i for n, i in enumerate(model.inputs[name]) if i not in model.inputs[name][:n]
+        ]
 
 
 @MANY
