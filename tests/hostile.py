@@ -592,6 +592,18 @@ def told(text: str, number: int) -> Iterator[Record]:
     yield "interrupt_resolved", {"output": text, "metadata": answer}
 
 
+def sized(text: str, number: int) -> Iterator[Record]:
+    """Yield events that say a long text as answer, as reasoning and as the result of a tool."""
+    id = f"n{number}"
+    yield "token", {"content": text, "metadata": {"text_block_id": id}}
+    yield "reasoning_start", {"metadata": {"block_id": id}}
+    yield "reasoning_token", {"content": text, "metadata": {"block_id": id}}
+    yield "reasoning_end", {"metadata": {"block_id": id}}
+    call = {"tool_call_id": id, "tool_name": "read", "executed_by": "client", "status": "ok"}
+    yield "tool_call_start", {"metadata": call}
+    yield "tool_call_complete", {"output": text, "metadata": call}
+
+
 if __name__ == "__main__":
     said = [{"text": text, "told": list(told(text, n))} for n, text in enumerate(ALL)]
     Path(sys.argv[1]).write_text(json.dumps({"all": said, "names": NAMES, "large": LARGE}), "utf-8")

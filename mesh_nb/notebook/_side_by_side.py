@@ -15,6 +15,7 @@ from ._cell import Cell
 from ._coalesce import coalesce
 from ._fold import Folded, fold
 from .compare import TIE
+from .freeze import whole_text
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 COLUMN = "minmax(min(100%, 20rem), 1fr)"
@@ -52,11 +53,12 @@ def frozen(comparison: Any) -> dict[str, str]:
     cells = "".join(f"{place}{_html.render(view)}</td>" for view in views.values())
     columns = f"<table><thead><tr>{heads}</tr></thead><tbody><tr>{cells}</tr></tbody></table>"
     below = _looks.dressed(_figures(comparison, views) + _differences(comparison))
-    return {
+    bundle = {
         "text/html": f"{columns}\n{below}",
         "text/markdown": "\n\n".join(f"## {name}\n\n{_prose.markdown(view)}" for name, view in views.items()),
         "text/plain": "\n\n".join(f"{name}\n{_prose.plain(view)}" for name, view in views.items()),
     }
+    return whole_text(bundle)
 
 
 def masked(event: ExecutionEvent) -> ExecutionEvent:

@@ -25,6 +25,7 @@ from . import _html, _looks, _prose
 from ._cell import Cell
 from ._coalesce import coalesce
 from ._fold import fold
+from .freeze import whole_text
 from .live import LiveView
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -157,11 +158,12 @@ class Chat:
             quoted = "\n".join(f"> {line}" for line in turn.text.splitlines())
             marked += [quoted, _prose.markdown(view)]
             plain += [f"You: {turn.text}", _prose.plain(view)]
-        return {
+        bundle = {
             "text/html": "\n".join(pages),
             "text/markdown": "\n\n".join(marked),
             "text/plain": "\n\n".join(plain) or repr(self),
         }
+        return whole_text(bundle)
 
     def _ipython_display_(self) -> None:
         cell = plugins.find("host", runner.host_name(None)).cell() if _notebook() else None

@@ -63,7 +63,22 @@ def freeze(
         "usage": dict(view.usage),
         "cost_usd": view.cost_usd,
     }
-    return data, {"mesh_nb": {k: v for k, v in known.items() if v is not None}}
+    return whole_text(data), whole_text({"mesh_nb": {k: v for k, v in known.items() if v is not None}})
+
+
+def whole_text(value: Any) -> Any:
+    """Return a JSON value whose half characters (lone surrogates) are replaced: one of them anywhere, and
+    Jupyter cannot send the output."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except UnicodeEncodeError:
+        pass
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [whole_text(v) for v in value]
+    return {whole_text(k): whole_text(v) for k, v in value.items()}
 
 
 def stable_events(events: Iterable[ExecutionEvent]) -> list[dict[str, Any]]:

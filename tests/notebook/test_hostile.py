@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from typing import Any
@@ -89,6 +90,7 @@ def test_what_a_run_says_is_text(family: str):
     for text in CORPUS[family]:
         data, _ = freeze(run(text, node=text, error=text))
         assert Live(data["text/html"]).found == [], text
+        assert json.dumps(data, ensure_ascii=False).encode()
         assert not CONTROL.search(data["text/plain"]), text
         assert "![" not in re.sub(
             r"`[^`]*`|^[ >]*```.*?^[ >]*```", "", data["text/markdown"], flags=re.S | re.M
