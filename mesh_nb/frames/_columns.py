@@ -26,7 +26,8 @@ _WORDS = frozenset({TEXT, CATEGORY})
 BATCH = 2_000
 """Rows that wait as Python values before they become Arrow arrays: more would keep the collector busy."""
 
-_SURE: dict[str, type] = {TEXT: str, CATEGORY: str}
+_SURE: dict[str, type] = {TEXT: str, CATEGORY: str, INTEGER: int, NUMBER: float}
+_FAR = 2**62
 MAX_PROBLEMS = 20
 
 
@@ -102,7 +103,9 @@ class Table:
             if inner:
                 value = value.get(inner) if value.__class__ is dict else None
             # Most values need no second look.
-            if value is not None and not (value.__class__ is sure and (sure is not str or value.isascii())):
+            if value is not None and (
+                value.__class__ is not sure or not (value.isascii() if sure is str else -_FAR < value < _FAR)
+            ):
                 value = fit(value, dtype)
             row.append(value)
         return row

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -60,16 +61,23 @@ class Pack:
             raise ValueError(f"{path.name} was made by another version")
         self.runs: list[str] = [run for run, _ in footer["runs"]]
         self.sizes: dict[str, int] = dict(footer["runs"])
-        self._kept: tuple[frozenset[str], dict[str, list[bytes]]] = (frozenset(), {})
+        self._places = {run: number for number, run in enumerate(self.runs)}
+        self._kept: tuple[frozenset[str], list[bytes], list[int]] | None = None
 
     def lines(self, run_id: str, types: Iterable[str]) -> list[bytes]:
         """Return the lines of a run that have one of the types, or none at all; all lines without types."""
         wanted = frozenset(types)
-        if self._kept[0] != wanted or run_id not in self._kept[1]:
-            self._kept = (wanted, self._read(wanted))
-        return self._kept[1].pop(run_id)
+        if self._kept is None or self._kept[0] != wanted:
+            self._kept = (wanted, *self._read(wanted))
+        _, lines, borders = self._kept
+        place = self._places[run_id]
+        found = lines[borders[place] : borders[place + 1]]
+        if place + 1 == len(self.runs):
+            self._kept = None  # runs are read in order: nobody comes for the others
+        return found
 
-    def _read(self, wanted: frozenset[str]) -> dict[str, list[bytes]]:
+    def _read(self, wanted: frozenset[str]) -> tuple[list[bytes], list[int]]:
+        """Return the lines by run, and where those of each run begin."""
         file = pq.ParquetFile(self.path)
         groups = [0] if wanted and wanted <= FIRST else list(range(file.num_row_groups))
         table = file.read_row_groups(groups)
@@ -78,10 +86,9 @@ class Pack:
             table = table.filter(cast("Any", pc).is_in(kinds, pa.array(["", *sorted(wanted)])))
         if len(groups) > 1:
             table = table.sort_by([("run", "ascending"), ("line_number", "ascending")])
-        found: dict[str, list[bytes]] = {run: [] for run in self.runs}
-        for run, line in zip(table["run"].to_pylist(), table["line"].to_pylist(), strict=True):
-            found[self.runs[run]].append(line)
-        return found
+        runs = table["run"].to_numpy()
+        borders: list[int] = np.searchsorted(runs, np.arange(len(self.runs) + 1)).tolist()
+        return table["line"].to_pylist(), borders
 
 
 def packs(folder: Path, problems: list[str]) -> dict[str, Pack]:
