@@ -131,30 +131,38 @@ async def test_loops_inside_do() -> None:
     assert calls == {"a": 3, "b": 4}
 
 
+@pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("isolated", [True, False])
-async def test_the_state_is_what_completed_nodes_made_of_it(isolated: bool) -> None:
-    tries: list[int] = []
+async def test_the_state_is_what_completed_nodes_made_of_it(isolated: bool, depth: int) -> None:
+    tries: Counter[str] = Counter()
 
     def note(state: dict[str, Any]) -> mesh.NodeResult:
         return mesh.NodeResult("noted", {"notes": [*state.get("notes", []), "a"]})
 
     def fails(state: dict[str, Any]) -> dict[str, Any]:
-        tries.append(1)
-        if len(tries) < 3:
+        tries["inside"] += 1
+        if tries["inside"] < 3:
             raise ValueError("broken")
         return {"content": ",".join(state["notes"])}
 
-    inner = mesh.StateGraph().add_node("note", note).add_node("fails", fails).chain("START", "note", "fails")
-    graph = mesh.StateGraph().add_node("sub", inner, node_type="subgraph", isolated=isolated)
-    graph.add_node("end", lambda input, state: {"content": f"{input['content']} {sorted(state)}"})
-    graph.chain("START", "sub", "end")
+    def end(input: Any, state: dict[str, Any]) -> dict[str, Any]:
+        tries["outside"] += 1
+        if tries["outside"] < 2:
+            raise ValueError("broken")
+        return {"content": f"{input['content']} {sorted(state)}"}
+
+    graph = mesh.StateGraph().add_node("note", note).add_node("fails", fails).chain("START", "note", "fails")
+    for _ in range(depth):
+        around = mesh.StateGraph().add_node("sub", graph, node_type="subgraph", isolated=isolated)
+        graph = around.set_entry_point("sub")
+    graph.add_node("end", end).chain("sub", "end")
     run = graph.run("q", backend=mesh.MemoryBackend(), display=False)
-    for _ in range(2):
+    for _ in range(3):
         with pytest.raises(mesh.NodeExecutionError):
             await run
         run = graph.resume(run.id, backend=run._store, display=False)
     assert (await run).text == f"a {[] if isolated else ['notes']}"
-    assert sum(e.type == "node_complete" and e.node_id == "sub.note" for e in run.events) == 1
+    assert sum(e.type == "node_complete" and e.node_id.endswith("note") for e in run.events) == 1
 
 
 @pytest.mark.parametrize("depth", [1, 2])
