@@ -6,16 +6,18 @@ import dataclasses
 import re
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
+from . import tape
 from ._ending import Totals
+from ._scrub import Hushed
 from ._visit import Visit
 from .backend import Backend, RunLog
 from .balance import Balance, Reason
 from .context import ExecutionContext
 from .edges import Way
 from .errors import InputError
-from .events import EventType, ExecutionEvent
+from .events import EventType, ExecutionEvent, dumps, loads
 from .origin import origin
 from .resume import Begin, Past, balance_of
 
@@ -39,6 +41,7 @@ class Recorder:
         self._run_id = run_id
         self._log: RunLog | None = None
         self._append: Callable[[ExecutionEvent], None]
+        self._hushed: Hushed | None = None
         self._seq = 0
         self._last = 0.0
         self._began = 0.0
@@ -64,15 +67,20 @@ class Recorder:
             raise InputError("An execution is iterated once; start another one.")
         self.header.update({name: getattr(context, name) for name in ("graph_id", "session_id", "trace_id")})
         self.header.update(origin())
+        on = tape.current()
+        scrubber = None if on is None else on.scrubber
         if past is None:
             begin = _begin(context)
             if definitions is not None and not getattr(backend, "transient", False):
                 begin["definitions"] = definitions()
+            if scrubber is not None:
+                begin = cast("Begin", scrubber.value(loads(dumps(begin)), scrubber.secrets()))
             self._log = backend.open(self._run_id, {**self.header, "begin": begin})
         else:
             self._log = backend.reopen(self._run_id, self.header)
             self._go_on(past.events)
-        self._append = self._log.append
+        self._hushed = None if scrubber is None else Hushed(self._log.append, scrubber)
+        self._append = self._hushed or self._log.append
         self._began = time.monotonic()
 
     def _go_on(self, events: list[ExecutionEvent]) -> None:
@@ -90,6 +98,8 @@ class Recorder:
 
     def close(self) -> None:
         """Close the log."""
+        if self._hushed is not None:
+            self._hushed.flush()
         if self._log is not None:
             self._log.close()
 

@@ -1,13 +1,15 @@
-"""What no tape may hold: keys by their form, values of the environment, texts that the user names."""
+"""What no tape may hold, and no log of a run that is recorded with `redact=`: keys by their form, values of
+the environment, texts that the user names."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, cast
 
-from .events import dumps
+from .events import DELTAS, ExecutionEvent, decode, dumps
 
 HIDDEN = "***"
 SHORTEST = 8
@@ -29,12 +31,12 @@ class Scrubber:
     """
 
     def __init__(self, named: Iterable[str] = ()) -> None:
-        self._named = [text for text in named if text]
+        self.named = [text for text in named if text]
 
     def secrets(self) -> list[str]:
         """Return the texts to be hidden, the environment as it is now, longest first."""
         found = (value for name, value in os.environ.items() if _NAMED.search(name))
-        known = {*self._named, *(value for value in found if len(value) >= SHORTEST)}
+        known = {*self.named, *(value for value in found if len(value) >= SHORTEST)}
         return sorted(known, key=len, reverse=True)
 
     def json(self, data: bytes) -> bytes:
@@ -69,6 +71,53 @@ class Scrubber:
             made.append(_without(text, at, end, spans))
             at = end
         return made
+
+    def deltas(self, events: Sequence[ExecutionEvent], secrets: Sequence[str]) -> list[ExecutionEvent]:
+        """Return events in whose deltas no secret is left, not even in pieces."""
+        blocks: dict[tuple[str, str], list[int]] = {}
+        for n, event in enumerate(events):
+            if event.type in DELTAS and isinstance(event.content, str):
+                blocks.setdefault((event.type, _block(event)), []).append(n)
+        made = list(events)
+        for places in blocks.values():
+            pieces = [events[n].content for n in places]
+            for n, said in zip(places, self.pieces(pieces, secrets), strict=True):
+                if said != events[n].content:
+                    made[n] = dataclasses.replace(events[n], content=said)
+        return made
+
+
+class Hushed:
+    """Writes events to a log without secrets; the events themselves stay as they are.
+
+    Deltas wait for the event that follows them, because a secret may lie across several.
+    Parameters: append, writes an event; scrubber.
+    """
+
+    def __init__(self, append: Callable[[ExecutionEvent], None], scrubber: Scrubber) -> None:
+        self._append, self._scrubber = append, scrubber
+        self._held: list[ExecutionEvent] = []
+
+    def __call__(self, event: ExecutionEvent) -> None:
+        """Write an event, or hold a delta back."""
+        if event.type in DELTAS:
+            self._held.append(event)
+            return
+        self.flush()
+        record = event.to_dict()
+        clean = self._scrubber.value(record, self._scrubber.secrets())
+        self._append(event if clean == record else decode(clean))
+
+    def flush(self) -> None:
+        """Write what is held back."""
+        held, self._held = self._held, []
+        for event in self._scrubber.deltas(held, self._scrubber.secrets()) if held else ():
+            self._append(event)
+
+
+def _block(event: ExecutionEvent) -> str:
+    given = event.metadata
+    return f"{event.node_id} {given.get('visit')} {given.get('tool_call_id') or given.get('block_id')}"
 
 
 def hide(text: str, secrets: Sequence[str]) -> str:

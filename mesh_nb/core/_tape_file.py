@@ -145,7 +145,8 @@ def _lines(path: Path, take: Take, scrubber: Scrubber) -> list[bytes]:
     secrets = scrubber.secrets()
     made: list[Any] = []
     last: dict[str, Any] = {}
-    for wait, event in _scrubbed(take.beats, scrubber, secrets):
+    clean = scrubber.deltas([event for _, event in take.beats], secrets)
+    for (wait, _), event in zip(take.beats, clean, strict=True):
         record = event.to_dict()
         for name in ("seq", "timestamp", "run_id", "node_id", "type"):
             record.pop(name, None)
@@ -162,28 +163,6 @@ def _lines(path: Path, take: Take, scrubber: Scrubber) -> list[bytes]:
         made.append({"error": take.error})
     head = {"call": take.key, "lines": len(made), "request": take.request}
     return [dumps(scrubber.value(line, secrets)) for line in (head, *made)]
-
-
-def _scrubbed(
-    beats: list[tuple[float, ExecutionEvent]], scrubber: Scrubber, secrets: list[str]
-) -> Iterator[tuple[float, ExecutionEvent]]:
-    """Yield the events; a secret that lies across the deltas of a block is hidden in them."""
-    blocks: dict[tuple[str, str], list[int]] = {}
-    for n, (_, event) in enumerate(beats):
-        if event.type in DELTAS and isinstance(event.content, str):
-            blocks.setdefault((event.type, _block(event)), []).append(n)
-    said: dict[int, str] = {}
-    for places in blocks.values():
-        pieces = [beats[n][1].content for n in places]
-        said |= zip(places, scrubber.pieces(pieces, secrets), strict=True)
-    for n, (wait, event) in enumerate(beats):
-        same = n not in said or said[n] == event.content
-        yield wait, event if same else dataclasses.replace(event, content=said[n])
-
-
-def _block(event: ExecutionEvent) -> str:
-    given = event.metadata
-    return str(given.get("tool_call_id") or given.get("block_id") or "")
 
 
 def _outside(path: Path, metadata: dict[str, Any]) -> dict[str, Any]:

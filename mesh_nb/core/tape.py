@@ -79,8 +79,8 @@ class Tape:
         TapeMissError; "all" records everything anew; "rewrite" is "once", and what nobody asked for is taken
         out when the tape is closed.
     speed : how many times faster than recorded a replay is; 0 waits for nothing.
-    redact : texts that are written as "***", beside keys and the values of environment variables named so. A
-        replay needs the same texts, or what it asks is not what was recorded.
+    redact : texts that are written as "***", beside keys and the values of environment variables named so;
+        in the logs of the runs too. A replay needs the same texts, or what it asks is not what was recorded.
     live_tools : names of tools that are always called, True for all.
     key : a function of a request, a dict, that returns what of it counts; None counts everything.
     sample : a number or text that counts too: other samples of the same prompts.
@@ -129,6 +129,11 @@ class Tape:
 
     def __len__(self) -> int:
         return len(self._old) + len(self._new)
+
+    @property
+    def scrubber(self) -> Scrubber | None:
+        """What hides the texts of `redact=`, None when there are none."""
+        return self._scrubber if self._scrubber.named else None
 
     def is_live(self, tool: Any) -> bool:
         """Say whether a tool is called although a tape is on."""
