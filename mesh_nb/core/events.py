@@ -152,6 +152,15 @@ class ReasoningMetadata(TypedDict, total=False):
     kind: Literal["full", "summary", "redacted"]
 
 
+class LimitMetadata(TypedDict):
+    """A limit over many runs that held for a call, and what was spent of it when the call had ended."""
+
+    scope: Literal["notebook", "project"]
+    per: Literal["session", "hour", "day", "week", "month"]
+    usd: float
+    spent_usd: float
+
+
 class ResponseMetadata(TypedDict, total=False):
     """Metadata of response_metadata: exactly one for each model call, never without model_id and usage."""
 
@@ -169,6 +178,7 @@ class ResponseMetadata(TypedDict, total=False):
     cost_source: Literal["wire", "genai-prices", "custom"]
     time_to_first_token_ms: float
     duration_ms: float
+    limits: list[LimitMetadata]
 
 
 class SourceMetadata(TypedDict):

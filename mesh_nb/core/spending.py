@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from ._ledger import Ledger
 from .errors import BudgetExceededError, ConfigurationError, InputError, UnknownNameError, shown
+from .events import LimitMetadata
 from .origin import IMPORTED, origin
 
 PERIODS = ("session", "hour", "day", "week", "month")
@@ -142,6 +143,17 @@ def now() -> list[Limit]:
     if found:
         _ledger.refresh(min(limit.begins for limit in found))
     return found
+
+
+def told() -> list[LimitMetadata]:
+    """Return the limits as an event tells them; nothing is read."""
+    return cast(
+        "list[LimitMetadata]",
+        [
+            {"scope": limit.scope, "per": limit.per, "usd": limit.usd, "spent_usd": limit.spent_usd}
+            for limit in limits()
+        ],
+    )
 
 
 async def ready() -> list[Limit]:

@@ -68,6 +68,8 @@ async def _paid(
                                 yield asked
                 elif event.type == EventType.RESPONSE_METADATA:
                     await budget.settle(held, event.metadata, begun)
+                    if held.limited:
+                        event.metadata = {**event.metadata, "limits": spending.told()}
                 elif event.type in DELTAS:
                     begun = True
                 yield event

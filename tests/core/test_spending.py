@@ -62,8 +62,10 @@ def logged(run_id: str, usd: float, at: float, **header: Any) -> Path:
 async def test_runs_share_the_limit_and_the_call_that_crosses_it_is_not_sent(replay: Replay) -> None:
     limit = spending.set(100)
     await one(replay).run("hi", display=False)
-    await one(replay).run("hi", display=False, backend=MemoryBackend())
+    run = await one(replay).run("hi", display=False, backend=MemoryBackend())
     assert limit.spent_usd == pytest.approx(80)
+    [told] = [e.metadata["limits"] for e in run.events if e.type == "response_metadata"]
+    assert told == [{"scope": "notebook", "per": "session", "usd": 100.0, "spent_usd": pytest.approx(80)}]
     error = await refused(one(replay, max_tokens=30))
     assert isinstance(error, BudgetExceededError)
     assert "notebook's budget of $100.00 per session" in str(error)

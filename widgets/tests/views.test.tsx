@@ -167,6 +167,24 @@ describe("a run", () => {
     for (const words of ["Node llm failed", "HTTP 500", "Kept: 3 words."]) expect(text).toContain(words);
   });
 
+  it("shows what is spent of the nearest limit over many runs", () => {
+    const limits = [
+      { scope: "notebook", per: "day", usd: 2.5, spent_usd: 0.4321 },
+      { scope: "project", per: "month", usd: 100, spent_usd: 2 },
+    ];
+    const told = (given: unknown) => {
+      const run = new Stage().play(...START, [
+        "response_metadata",
+        "llm",
+        { metadata: { model_id: "m", usage: { total_tokens: 5 }, cost_usd: 0.25, limits: given } },
+      ]);
+      return run.find("button.usage")!.textContent;
+    };
+    expect(told(limits)).toBe("5 tokens · $0.250 · $0.432 of $2.50 today");
+    expect(told([null, { usd: "x" }, 5])).toBe("5 tokens · $0.250");
+    expect(told("none")).toBe("5 tokens · $0.250");
+  });
+
   it("shows no $0 for a call that nobody priced", () => {
     const s = new Stage().play(...START, ["response_metadata", "llm", { metadata: { model_id: "m", usage: { total_tokens: 5 } } }]);
     expect(s.find("button.usage")!.textContent).toBe("5 tokens · unpriced");

@@ -128,6 +128,14 @@ export interface ReasoningMetadata {
   kind?: "full" | "summary" | "redacted";
 }
 
+/** A limit over many runs that held for a call, and what was spent of it when the call had ended. */
+export interface LimitMetadata {
+  scope: "notebook" | "project";
+  per: "session" | "hour" | "day" | "week" | "month";
+  usd: number;
+  spent_usd: number;
+}
+
 /** Metadata of response_metadata: exactly one for each model call, never without model_id and usage. */
 export interface ResponseMetadata {
   call_id?: string;
@@ -144,6 +152,7 @@ export interface ResponseMetadata {
   cost_source?: "wire" | "genai-prices" | "custom";
   time_to_first_token_ms?: number;
   duration_ms?: number;
+  limits?: LimitMetadata[];
 }
 
 /** Metadata of source. */

@@ -53,6 +53,15 @@ export function again(run: RunState): string {
   return parts.join(", ");
 }
 
+const PERIOD = { session: "in this session", hour: "in this hour", day: "today", week: "this week", month: "this month" };
+
+/** The limit over many runs that is nearest, "$0.43 of $2.50 today"; "" without one. */
+export function limit(run: RunState): string {
+  const nearest = [...run.limits].sort((a, b) => b.spent_usd / b.usd - a.spent_usd / a.usd)[0];
+  if (!nearest) return "";
+  return `${dollars(nearest.spent_usd)} of ${dollars(nearest.usd)} ${PERIOD[nearest.per] ?? ""}`.trim();
+}
+
 export function tokens(run: RunState): number | null {
   const { total_tokens, prompt_tokens, completion_tokens } = run.usage;
   if (total_tokens !== undefined) return total_tokens;

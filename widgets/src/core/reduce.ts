@@ -273,6 +273,7 @@ function response(run: RunState, event: ExecutionEvent<ResponseMetadata & { orig
   call.finish = m.finish_reason ?? null;
   call.firstTokenMs = m.time_to_first_token_ms ?? null;
   call.durationMs = m.duration_ms ?? null;
+  if (Array.isArray(m.limits)) run.limits = m.limits.filter((l) => typeof l?.usd === "number" && typeof l.spent_usd === "number");
   call.again = againOf(m);
   if (call.again) {
     call.original = m.original_cost_usd ?? m.cost_usd ?? null;

@@ -1,7 +1,7 @@
 // What a reader of a run sees. Objects change in place and count up `rev`, so that a view redraws only what changed.
 import type { Mark } from "./cite";
 import { newFlow, type Flow } from "./flow";
-import type { Usage } from "./events";
+import type { LimitMetadata, Usage } from "./events";
 
 interface Base {
   key: string;
@@ -176,6 +176,8 @@ export interface RunState extends Base {
   /** Sum of the known costs; null when no call had one. */
   cost: number | null;
   unpriced: number;
+  /** What the notebook and the project may spend, as the last call told it. */
+  limits: LimitMetadata[];
   /** What calls that were not made anew would have cost. */
   saved: number;
   sources: Map<string, Citation>;
@@ -202,6 +204,7 @@ export function newRun(id: string): RunState {
     calls: [],
     usage: {},
     cost: null,
+    limits: [],
     unpriced: 0,
     saved: 0,
     sources: new Map(),

@@ -1,4 +1,4 @@
-import { again, cost, count, dollars, duration, tokens } from "../core/format";
+import { again, cost, count, dollars, duration, limit, tokens } from "../core/format";
 import type { CallState, RunState } from "../core/state";
 
 export function UsageButton({ run, open, toggle }: { run: RunState; open: boolean; toggle(): void }) {
@@ -6,7 +6,7 @@ export function UsageButton({ run, open, toggle }: { run: RunState; open: boolea
   const money = cost(run);
   const spared = again(run);
   if (used === null && money === null) return spared ? <span class="figure">{spared}</span> : null;
-  const label = [used === null ? null : count(used, "token"), money, spared].filter(Boolean).join(" · ");
+  const label = [used === null ? null : count(used, "token"), money, spared, limit(run)].filter(Boolean).join(" · ");
   return (
     <button type="button" class="figure usage" aria-expanded={open} title="Tokens and cost of each model call" onClick={toggle}>
       {label}
