@@ -19,6 +19,7 @@ _OWN = "mesh-event"
 
 
 def first(event: Event, *names: str, default: Any = "") -> Any:
+    """Return the first field of these names that is there: versions and libraries spell them differently."""
     for name in names:
         value = event.get(name)
         if value is not None:
