@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..core.errors import InputError
+
 STALE_SECONDS = 30.0
 
 
@@ -69,4 +71,11 @@ def alive(header: Mapping[str, Any], modified: float) -> tuple[bool, str | None]
     return fresh, (
         f"The run belongs to host {str(header['host'])[:80]!r}; its last line is {age} than"
         f" {STALE_SECONDS:.0f} s old, so it is taken to be {state}."
+    )
+
+
+def resumed_elsewhere(run_id: str) -> InputError:
+    """Return the error for a run that somebody has gone on with since it was read."""
+    return InputError(
+        f"Run {run_id!r} was resumed by another process meanwhile; Run.load() reads what it did."
     )

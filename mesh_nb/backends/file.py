@@ -17,7 +17,7 @@ from ..core.errors import InputError, RunNotFoundError
 from ..core.events import ENDINGS, SCHEMA_VERSION, ExecutionEvent, decode
 from ._begin import pack, unpack
 from ._blobs import Blobs
-from ._process import alive, identity, is_own
+from ._process import alive, identity, is_own, resumed_elsewhere
 from ._project import mesh_folder, prepare
 from ._read import ends, header_of, matching, read
 from ._writer import FileLog, is_open, lost_log
@@ -81,13 +81,16 @@ class FileBackend:
         except FileExistsError:
             raise InputError(f"Run {run_id!r} already has a log; a run is logged once.") from None
 
-    def reopen(self, run_id: str, header: dict[str, Any]) -> RunLog:
+    def reopen(self, run_id: str, header: dict[str, Any], version: Any = None) -> RunLog:
         """Begin the next part of a run's log, `RUN.r1.jsonl`, `RUN.r2.jsonl` and so on: a file of its own, so
         that nothing is ever appended after a torn line, or to what another process writes.
 
-        Raises RunNotFoundError, and InputError when the run still runs or another process resumes it.
+        Parameters: version, how many parts there were when the run was read, None for any number.
+        Raises RunNotFoundError, and InputError when the run still runs or another process resumes it, or has.
         """
         parts = self.parts(run_id)
+        if version is not None and len(parts) != version:
+            raise resumed_elsewhere(run_id)
         busy = InputError(f"Run {run_id!r} is still running, or being resumed by another process.")
         if self._live(parts[-1])[0] and not _has_ended(parts[-1]):
             raise busy
@@ -116,7 +119,7 @@ class FileBackend:
         ended = bool(events) and events[-1].type in ENDINGS
         if note and not ended:
             problems.append(note)
-        return StoredRun(run_id, header, events, live and not ended, problems)
+        return StoredRun(run_id, header, events, live and not ended, problems, len(parts))
 
     def run_ids(self) -> Iterator[str]:
         """Yield the ids of all runs, newest first."""

@@ -51,13 +51,19 @@ class MemoryBackend:
         log = self._logs[run_id] = MemoryLog({**_apart(header), "run_id": run_id})
         return log
 
-    def reopen(self, run_id: str, header: dict[str, Any]) -> MemoryLog:
-        """Go on with the log of a run. Raises RunNotFoundError, and InputError while the run still runs."""
+    def reopen(self, run_id: str, header: dict[str, Any], version: Any = None) -> MemoryLog:
+        """Go on with the log of a run.
+
+        Parameters: version, how many events there were when it was read, None for any number.
+        Raises RunNotFoundError, and InputError while the run still runs, or when it was resumed since.
+        """
         if run_id not in self._logs:
             raise RunNotFoundError(run_id, self._logs)
         log = self._logs[run_id]
         if log.open:
             raise InputError(f"Run {run_id!r} is still running, or being resumed.")
+        if version is not None and len(log.events) != version:
+            raise InputError(f"Run {run_id!r} was resumed meanwhile; Run.load() reads what it did.")
         log.open = True
         return log
 
@@ -67,7 +73,8 @@ class MemoryBackend:
             raise RunNotFoundError(run_id, self._logs)
         log = self._logs[run_id]
         ended = any(e.type in ENDINGS for e in log.events[-1:])
-        return StoredRun(run_id, dict(log.header), list(log.events), live=log.open and not ended)
+        events = list(log.events)
+        return StoredRun(run_id, dict(log.header), events, log.open and not ended, version=len(events))
 
     def run_ids(self) -> Iterator[str]:
         """Yield the ids of all runs, newest first."""

@@ -16,12 +16,17 @@ from ..core.backend import RunLog, StoredRun
 from ..core.errors import InputError, RunNotFoundError, shown
 from ..core.events import ENDINGS, SCHEMA_VERSION, ExecutionEvent, decode, loads
 from ._begin import pack, unpack
-from ._process import alive, identity, is_own
+from ._process import alive, identity, is_own, resumed_elsewhere
 from ._project import mesh_folder, prepare
 from ._sqlite import Database, SQLiteLog, database, is_open, reason_of
 from ._writer import LostLog, lost_log, warn
 
 MAX_PROBLEMS = 20
+
+
+def _version(header: dict[str, Any]) -> list[Any]:
+    """Return what changes when a process becomes the writer of a run."""
+    return [header.get(name) for name in ("created", "host", "pid", "process_start")]
 
 
 class SQLiteBackend:
@@ -84,18 +89,22 @@ class SQLiteBackend:
             return LostLog(text)
         return SQLiteLog(self._store, run_id, number)
 
-    def reopen(self, run_id: str, header: dict[str, Any]) -> RunLog:
+    def reopen(self, run_id: str, header: dict[str, Any], version: Any = None) -> RunLog:
         """Go on with the log of a run.
 
-        Raises RunNotFoundError, and InputError when the run still runs or another process resumes it. Trouble
-        with the disk is not raised, as for `open`.
+        Parameters: version, when its writer began, None for any time.
+        Raises RunNotFoundError, and InputError when the run still runs or another process resumes it, or has
+        since it was read. Trouble with the disk is not raised, as for `open`.
         """
         stored = self.load(run_id)
         if stored.live:
             raise InputError(f"Run {run_id!r} is still running, or being resumed by another process.")
         with self._reading() as connection:
             _, raw = self._raw(connection, run_id)
-        record = {**(_object(raw) or {}), **header, **identity(), "created": datetime.now(UTC).isoformat()}
+        before = _object(raw) or {}
+        if version is not None and _version(before) != version:
+            raise resumed_elsewhere(run_id)
+        record = {**before, **header, **identity(), "created": datetime.now(UTC).isoformat()}
         try:
             self._store = database(self.path)
             number = self._store.take_over(run_id, record, raw)
@@ -123,7 +132,7 @@ class SQLiteBackend:
                 _restore(event, connection, problems)
         live, notes = self._state(run_id, header, events)
         del problems[MAX_PROBLEMS:]
-        return StoredRun(run_id, header, events, live, [*problems, *notes])
+        return StoredRun(run_id, header, events, live, [*problems, *notes], _version(header))
 
     def run_ids(self) -> Iterator[str]:
         """Yield the ids of all runs, newest first. Raises InputError for a file that is no database."""

@@ -77,7 +77,7 @@ class Recorder:
                 begin = cast("Begin", scrubber.value(loads(dumps(begin)), scrubber.secrets()))
             self._log = backend.open(self._run_id, {**self.header, "begin": begin})
         else:
-            self._log = backend.reopen(self._run_id, self.header)
+            self._log = backend.reopen(self._run_id, self.header, past.version)
             self._go_on(past.events)
         self._hushed = None if scrubber is None else Hushed(self._log.append, scrubber)
         self._append = self._hushed or self._log.append

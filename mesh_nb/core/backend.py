@@ -11,14 +11,16 @@ from .events import ExecutionEvent
 
 @dataclasses.dataclass(slots=True)
 class StoredRun:
-    """A run read back: its header, its events in order of seq, whether its process still runs, and notes on
-    anything that could not be read (a torn last line, a missing blob)."""
+    """A run read back: its header, its events in order of seq, whether its process still runs, notes on
+    anything that could not be read (a torn last line, a missing blob), and a version, which is another once
+    somebody has gone on with the run."""
 
     run_id: str
     header: dict[str, Any]
     events: list[ExecutionEvent]
     live: bool = False
     problems: list[str] = dataclasses.field(default_factory=list[str])
+    version: Any = None
 
 
 class RunLog(Protocol):
@@ -48,10 +50,12 @@ class Backend(Protocol):
         `begin` in it, what the run began with, comes back from `load` as JSON, bytes included."""
         ...
 
-    def reopen(self, run_id: str, header: dict[str, Any]) -> RunLog:
+    def reopen(self, run_id: str, header: dict[str, Any], version: Any = None) -> RunLog:
         """Begin the next part of a run's log; its events go on after those that are there.
 
-        Raises RunNotFoundError, and InputError when the run still runs or another process resumes it.
+        Parameters: version, of the run as it was read, None for any.
+        Raises RunNotFoundError, and InputError when the run still runs, another process resumes it, or
+        somebody has gone on with it since it was read.
         """
         ...
 

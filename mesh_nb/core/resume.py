@@ -26,7 +26,7 @@ class Past:
     """The part of a run that is in its log.
 
     Parameters: events, in order; begin, what the run began with; session_id and graph_id of its context;
-    answers, to its open questions, by id.
+    answers, to its open questions, by id; version, of the log as it was read.
     """
 
     events: list[ExecutionEvent]
@@ -34,6 +34,7 @@ class Past:
     session_id: str = ""
     graph_id: str = ""
     answers: dict[str, Answer] = dataclasses.field(default_factory=dict[str, Answer])
+    version: Any = None
 
     @property
     def times(self) -> int:
@@ -97,7 +98,7 @@ def past_of(stored: StoredRun, graph: CompiledGraph, answers: dict[str, Answer] 
         choose(pending, id, answer)
     header = stored.header
     session, name = str(header.get("session_id") or ""), str(header.get("graph_id") or "")
-    return Past(stored.events, begin, session, name, dict(answers or {}))
+    return Past(stored.events, begin, session, name, dict(answers or {}), version=stored.version)
 
 
 def context_of(past: Past, variables: dict[str, Any] | None = None) -> ExecutionContext:

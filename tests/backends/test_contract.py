@@ -216,6 +216,18 @@ def test_a_run_that_broke_off_is_gone_on_with_once(backend: Any) -> None:
         backend.reopen(LATER, {})
 
 
+def test_who_has_read_a_run_before_another_went_on_with_it_cannot(backend: Any) -> None:
+    write(backend, whole()[:2])
+    early = backend.load(RUN)
+    log = backend.reopen(RUN, {}, backend.load(RUN).version)
+    log.append(whole()[2])
+    log.append(whole()[3])
+    log.close()
+    with pytest.raises(InputError, match=r"was resumed .*meanwhile"):
+        backend.reopen(RUN, {}, early.version)
+    assert backend.load(RUN).events == whole()
+
+
 def test_what_a_run_began_with_comes_back_bytes_included(backend: Any) -> None:
     begin: dict[str, Any] = {"input": {"text": "hi", "files": [b"\x00\xff" * 20_000]}, "state": {"n": 1}}
     backend.open(RUN, {"graph_id": "g", "begin": begin}).close()
