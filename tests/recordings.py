@@ -3,7 +3,7 @@
     python tests/recordings.py OUT.json
 
 Runs are the recorded provider streams, where they are present, streams written by hand, and lists of events
-for what no single model call shows. Each has `name`, `log` (all events, as a log holds them), `batches`
+for what no single model call shows. Each has `name`, `log` (all events, as the page gets them), `batches`
 (the messages of a live view), `snapshots` (what a page gets that asks after so many batches) and `html` and
 `plain` (the static output).
 """
@@ -148,7 +148,12 @@ def written() -> dict[str, list[ExecutionEvent]]:
         "own/tools": _tools(),
         "own/sources": _sources(),
         "own/files": whole(
-            _file("a.png", "image/png", PNG), _file("x.csv", "text/csv", _b64(CSV)), token("Two files.")
+            _file("a.png", "image/png", PNG),
+            _file("x.csv", "text/csv", _b64(CSV)),
+            _file("long.tsv", "text/plain", _b64("a\tb\n" + "1\tx\n" * 80)),
+            _file("voice.wav", "audio/wav", _b64("RIFF" * 700)),
+            _file("a.pdf", "application/pdf", _b64("%PDF-1.4")),
+            token("Files."),
         ),
         "own/data": whole(
             _data("data-progress", {"value": 1, "total": 4, "label": "Rows"}),
@@ -329,7 +334,7 @@ def recording(name: str, log: list[ExecutionEvent]) -> dict[str, Any]:
     places = sorted({len(sent) // 3, 2 * len(sent) // 3, len(sent) - 1})
     return {
         "name": name,
-        "log": [event.to_dict() for event in read],
+        "log": [wire_event(event) for event in read],
         "batches": sent,
         "snapshots": [{"after": n + 1, "message": snapshot(log, sent[n]["to"])} for n in places],
         "html": data["text/html"],

@@ -37,7 +37,7 @@ PLUGIN_FOLDERS = {folder.rpartition(".")[2] for folder in plugins.FOLDERS.values
 ANYWHERE, IN_FUNCTIONS = "anywhere", "in functions"
 HOMES: dict[str, dict[str, str]] = {
     "pandas": {"frames/": ANYWHERE, "backends/": IN_FUNCTIONS},
-    "pyarrow": {"frames/": ANYWHERE, "backends/": IN_FUNCTIONS},
+    "pyarrow": {"frames/": ANYWHERE, "backends/": IN_FUNCTIONS, "notebook/": IN_FUNCTIONS},
     "numpy": {"frames/": ANYWHERE},
     "openai": {"providers/_clients.py": ANYWHERE},
     "anthropic": {"providers/_clients.py": ANYWHERE},

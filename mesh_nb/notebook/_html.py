@@ -16,6 +16,7 @@ from typing import Any
 
 from . import _looks, _words
 from ._markup import link, to_html
+from ._tables import preview
 from ._view import (
     PROGRESS,
     RETRY,
@@ -145,7 +146,7 @@ def _tool(call: ToolCall) -> str:
     if call.output is not None:
         body.append(_caption("Result") + _value(_words.unwrapped(call.output)))
     if call.error:
-        body.append(f"{_caption('Error')}<p>{_lines(call.error)}</p>")
+        body.append(f"{_caption('Error')}<p{_looks.of('error')}>{_lines(call.error)}</p>")
     state = _words.tool_state(call)
     return f"<details>{_summary(call.name or 'tool', rest, by, state)}\n{_inset(''.join(body))}</details>"
 
@@ -243,7 +244,9 @@ def _file(file: File) -> str:
     line = f"<small>{html.escape(_words.file_line(file))}</small>"
     data = _image_data(file)
     if data is None:
-        return f"<p>{line}</p>"
+        known = preview(file.name, file.mime_type, file.content) if file.content else None
+        shown = table(known["rows"], known["total"]) if known else ""
+        return f"{shown}<p>{line}</p>"
     mime = file.mime_type.lower()
     return f'<p><img src="data:{mime};base64,{data}" alt="{html.escape(file.name)}"><br>{line}</p>'
 

@@ -18,6 +18,7 @@ _PLACES = {
     "header": "margin:0 0 10px;line-height:26px",
     "node": "margin:14px 0 4px",
     "last": "margin:0",
+    "error": f"margin:0;color:{_BAD}",
     "caption": "margin:4px 0 2px",
     "column": "text-align:left;vertical-align:top;background:none",
     "inset": f"margin:4px 0 4px 7px;padding-left:14px;border-left:1.5px solid {_HAIR}",

@@ -115,7 +115,10 @@ def size_text(size: int | None) -> str:
         return "size unknown"
     if size < 1000:
         return f"{size} bytes"
-    return f"{size / 1000:.0f} kB" if size < 1_000_000 else f"{size / 1_000_000:.1f} MB"
+    value, unit = (size / 1000, "kB") if size < 1_000_000 else (size / 1_000_000, "MB")
+    if value >= 1000:
+        value, unit = value / 1000, "GB"
+    return f"{value:.{1 if value < 10 else 0}f} {unit}"
 
 
 def file_line(file: File) -> str:

@@ -19,6 +19,7 @@ import traitlets
 from ..core.errors import MeshError
 from ..core.events import ENDINGS, EventType, ExecutionEvent
 from ._coalesce import Coalescer, coalesce
+from ._tables import preview
 
 INTERVAL = 1 / 30
 """Seconds between two messages of a run; one message a token loses text on the way (IOPub limits)."""
@@ -104,12 +105,19 @@ def _subject(node_id: str, tool_name: Any) -> tuple[str, str]:
 
 
 def wire_event(event: ExecutionEvent) -> dict[str, Any]:
-    """Return an event for the page; a large file goes without its content, marked `content_omitted`."""
+    """Return an event for the page; a large file goes without its content, marked `content_omitted`, and a
+    table with its first rows as `preview`."""
     content = event.metadata.get("content") if event.type is EventType.FILE else None
     record = event.to_dict()
-    if isinstance(content, str) and len(content) > FILE_CAP:
-        record["metadata"] = {**record["metadata"], "content_omitted": True}
-        del record["metadata"]["content"]
+    if not isinstance(content, str):
+        return record
+    given = record["metadata"]
+    rows = preview(str(given.get("name") or ""), str(given.get("mime_type") or ""), content)
+    if rows is not None:
+        given["preview"] = rows
+    if len(content) > FILE_CAP:
+        given["content_omitted"] = True
+        del given["content"]
     return record
 
 

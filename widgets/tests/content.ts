@@ -99,7 +99,9 @@ function livePart(el: Element): string[] {
   if (el.matches("figure.file")) {
     const name = flat(el.querySelector(".name")!.textContent);
     const figure = [...el.querySelectorAll(".figure")].map((f) => flat(f.textContent)).join(" · ");
-    return [`file ${name} ${figure}`];
+    const table = el.querySelector(".scroll table");
+    const note = flat(el.querySelector(".scroll > .note")?.textContent);
+    return [...(table ? [`text ${prose([table])}`, note] : []), `file ${name} ${figure}`].filter(Boolean);
   }
   if (el.matches(".progress")) return [`progress ${flat(el.querySelector(".title")!.textContent)} ${flat(el.querySelector(".figure")?.textContent)}`];
   if (el.matches(".steps")) return [...el.querySelectorAll("li")].map((li) => `step ${flat(li.querySelector(".title")!.textContent)} ${flat(li.querySelector(".args")?.textContent)}`.trim());
