@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from answer_server import AnswerServer
+from answer_server import AnswerServer, sse
 
 from mesh_nb import Executor, GraphValidationError, MemoryBackend, NodeExecutionError, StateGraph
 
@@ -67,12 +67,25 @@ def test_what_cannot_be(tools: Any, options: Any, says: str) -> None:
         StateGraph().add_node("ask", tools, "dynamic_tool_selector", **options)
 
 
-async def test_a_resumed_run_chooses_the_same_and_says_so_once() -> None:
-    with AnswerServer(b"data: broken\n\n", "Yes.") as server:
+async def test_a_resumed_run_chooses_the_same_says_so_once_and_calls_nothing_twice() -> None:
+    def tool_call(name: str, arguments: str) -> bytes:
+        function = {"name": name, "arguments": arguments}
+        call = {"index": 0, "id": "call_1", "type": "function", "function": function}
+        base = {"id": "c", "object": "chat.completion.chunk", "model": "m"}
+        choice = {"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": "tool_calls"}
+        return sse({**base, "choices": [choice]}) + b"data: [DONE]\n\n"
+
+    said = (tool_call("get_weather", '{"city": "Rome"}'), b"data: broken\n\n", "Yes.")
+    with AnswerServer(*said) as server:
         made = graph(server)
         run = made.run("Rain or sun today?", backend=MemoryBackend(), display=False)
         with pytest.raises(NodeExecutionError):
             await run
         resumed = await made.resume(run.id, backend=run._store, display=False)
-    assert resumed.output["selected_tools"] == ["get_weather"]
+        assert len(server.bodies) == 3
+    assert (resumed.text, resumed.output["selected_tools"]) == ("Yes.", ["get_weather"])
     assert [e.content["tools"] for e in resumed.events if e.type == "custom_data"] == [["get_weather"]]
+    kinds = [str(e.type) for e in resumed.events]
+    assert kinds.count("step_start") == kinds.count("step_complete")
+    assert kinds.count("tool_call_complete") == 1
+    assert [c["name"] for c in resumed.output["tool_calls"]] == ["get_weather"]

@@ -226,9 +226,11 @@ async def test_calls_of_agents_count_for_the_budget_and_a_spent_one_ends_the_run
     with AnswerServer(calls(("helper", "x")), "helped", "Done.") as server:
         graph = boss(server, helper=("llm", server.options("chat")))
         run = graph.run("q", max_model_calls=1, backend=mesh_nb.MemoryBackend(), **QUIET)
-        with pytest.raises(mesh_nb.NodeExecutionError):
+        with pytest.raises(mesh_nb.NodeExecutionError) as caught:
             await run
         assert (run.status, len(server.bodies)) == ("budget", 1)
+        # It is not told to the model, which would be asked again to read it.
+        assert caught.value.node_id == "helper"
 
 
 async def test_cancel_closes_the_agents() -> None:
