@@ -38,7 +38,10 @@ TYPES = (
     EventType.REASONING_END,
     EventType.TOOL_CALL_COMPLETE,
     EventType.RESPONSE_METADATA,
+    EventType.CUSTOM_DATA,
 )
+RESTART = "data-restart"
+"""data_type of what a provider says when its answer begins again."""
 
 
 def messages_df(source: Any = None, *, since: Any = None) -> pd.DataFrame:
@@ -81,9 +84,18 @@ class _Fold:
                 message["model"] = model
         elif kind == EventType.TOOL_CALL_COMPLETE:
             self._tool(event, metadata)
-        elif kind == EventType.EXECUTION_START:
+        elif kind == EventType.CUSTOM_DATA:
+            if metadata.get("data_type") == RESTART:
+                self._void(where)
+        elif kind == EventType.EXECUTION_START and not metadata.get("resumed"):
             self._session = metadata.get("session_id") or None
             self._add(event, "user", "text", as_text(metadata.get("input")))
+
+    def _void(self, where: Any) -> None:
+        """End what a call has said so far: it says everything again."""
+        for message in self._call.get(where, ()):
+            message["finish_reason"] = "restarted"
+        self._open = {key: message for key, message in self._open.items() if key[:2] != where}
 
     def _add(self, event: ExecutionEvent, role: str, kind: str, content: str, **more: Any) -> dict[str, Any]:
         metadata = event.metadata

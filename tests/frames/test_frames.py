@@ -244,6 +244,28 @@ def test_a_retried_answer_is_a_message_of_its_own() -> None:
     assert list(said.attempt) == [0, 1]
 
 
+def test_an_answer_that_began_again_is_another_message() -> None:
+    made = whole(
+        ("message_start", "llm"),
+        ("token", "llm", {"content": "void"}),
+        ("custom_data", "llm", {"content": {}, "metadata": {"data_type": "data-restart"}}),
+        ("token", "llm", {"content": "whole"}),
+        ("message_complete", "llm", {"metadata": {"finish_reason": "stop"}}),
+    )
+    said = mesh_nb.messages_df(_run(made))
+    said = said[said.role == "assistant"]
+    assert list(said.content) == ["void", "whole"]
+    assert list(said.finish_reason) == ["restarted", "stop"]
+
+
+def test_a_question_is_asked_once_however_often_the_run_was_resumed() -> None:
+    made = [*whole(), *whole()]
+    for seq, event in enumerate(made):
+        event.seq = seq
+    made[len(made) // 2].metadata["resumed"] = 1
+    assert list(mesh_nb.messages_df(_run(made)).content) == ["question"]
+
+
 def test_tools_have_arguments_results_and_times() -> None:
     made = whole(
         ("tool_call_start", "llm", {"metadata": {"tool_name": "f", "tool_call_id": "1"}}),
