@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -61,7 +62,7 @@ def kernel(version: str) -> tuple[str, Path]:
     Raises Unavailable when that version cannot be had.
     """
     folder = overlay(f"ipykernel-{version}", f"ipykernel=={version}")
-    name, data = f"ipykernel-{version}", folder / "share" / "jupyter"
+    name, data = f"ipykernel-{version}", folder / "jupyter"  # nothing but the kernel, as it comes first
     spec = {
         "argv": [str(python(folder)), "-m", "ipykernel_launcher", "-f", "{connection_file}"],
         "display_name": f"ipykernel {version}",
@@ -75,16 +76,17 @@ def kernel(version: str) -> tuple[str, Path]:
 
 
 def _merge(below: Path, above: Path) -> None:
-    """Link what `below` has and `above` has not: schemas, themes and extensions of JupyterLab."""
-    if not below.is_dir():
-        return
-    above.mkdir(parents=True, exist_ok=True)
-    for child in below.iterdir():
+    """Copy what `below` has and `above` has not: schemas, themes and extensions of JupyterLab.
+
+    A link would not do: Voila serves no file that a link brings in.
+    """
+    for child in below.iterdir() if below.is_dir() else ():
         own = above / child.name
-        if own.is_dir() and child.is_dir() and not own.is_symlink():
+        if child.is_dir():
             _merge(child, own)
         elif not own.exists():
-            own.symlink_to(child)
+            above.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(child, own)
 
 
 def _run(*command: str) -> None:

@@ -44,8 +44,7 @@ class Run(Answering):
     """
 
     def __init__(self, run_id: str, *, graph: Any = None, session_id: str = "") -> None:
-        self.id = run_id
-        self.graph = graph
+        self.id, self.graph = run_id, graph
         self.problems: list[str] = []
         self.header: dict[str, Any] = {}
         self.exception: BaseException | None = None
@@ -241,10 +240,12 @@ class Run(Answering):
     def _ipython_display_(self) -> None:
         from .runner import host_name
 
-        name = host_name(None)
-        if name != "notebook":
+        if host_name(None) != "notebook":
             raise NotImplementedError  # IPython then shows the repr
-        plugins.find("host", name).display(self)
+        plugins.find("host", "notebook").display(self)
+
+    def _display_(self) -> Any:  # marimo alone asks for it
+        return plugins.find("host", "marimo").displayed(self)
 
     def __await__(self) -> Generator[Any, None, Run]:
         return self._wait().__await__()
@@ -392,8 +393,7 @@ def runs(limit: int = 20, backend: Backend | None = None) -> RunList:
 def remember(run: Run) -> None:
     """Make this the last run of the process."""
     global _last
-    _last = run
-    _live[run.id] = run
+    _last = _live[run.id] = run
 
 
 def _default_backend() -> Any:

@@ -237,11 +237,20 @@ def default_backend() -> Any:
 
 
 def host_name(display: bool | None) -> str:
-    """Return the host that shows a run: "notebook" in a kernel, unless display is False; else "plain"."""
+    """Return the host that shows a run: "notebook" in a kernel, "marimo" there, unless display is False; else
+    "plain"."""
+    if display is not False and in_marimo():
+        return "marimo"
     shell = sys.modules.get("IPython.core.interactiveshell")
     if display is False or shell is None or not shell.InteractiveShell.initialized():
         return "plain"
     return "notebook" if getattr(shell.InteractiveShell.instance(), "kernel", None) is not None else "plain"
+
+
+def in_marimo() -> bool:
+    """Say whether this is a kernel of marimo, or its export."""
+    marimo = sys.modules.get("marimo")
+    return marimo is not None and bool(getattr(marimo, "running_in_notebook", bool)())
 
 
 def _policy(given: Policy | None, display: bool | None, background: bool) -> Policy:

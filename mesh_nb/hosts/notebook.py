@@ -123,14 +123,19 @@ def _show_live(run: Any, cell: Cell) -> None:
     def freeze_view(view: LiveView) -> None:
         cell.publish(*_frozen(run), display_id=display_id, update=True)
         # A page asks for a snapshot once; another came from a page that was reloaded and misses the update.
-        if view.snapshots > 1:
+        # Voila's page misses it as well.
+        if view.snapshots > 1 or cell.only_widgets:
             view.finish()
         else:
             view.close()
 
     view = LiveView(run, freeze_view)
     model = {"version_major": 2, "version_minor": 0, "model_id": view.widget.model_id}
-    cell.publish({"text/plain": "mesh_nb run", WIDGET_VIEW: model}, display_id=display_id)
+    # What viewers without this kernel show of a notebook that is saved before the run has ended.
+    again = f"<code>%mesh show {run.id}</code>"
+    known = f"<p>This run had not ended when the notebook was saved. {again} shows it.</p>"
+    data = {"text/plain": f"mesh_nb run {run.id}", "text/html": known, WIDGET_VIEW: model}
+    cell.publish(data, display_id=display_id)
 
 
 class _Summary:

@@ -145,7 +145,7 @@ class _Live:
         from .live import LiveView
 
         self._comparison, self._cell = comparison, cell
-        self._display_id = f"mesh_nb-{uuid.uuid4().hex}"
+        self._display_id, self._vote_id = (f"mesh_nb-{uuid.uuid4().hex}" for _ in range(2))
         self._views: list[Any] = []
         columns: list[Any] = []
         for name, run in comparison.runs.items():
@@ -154,16 +154,27 @@ class _Live:
             columns.append(widgets.VBox([widgets.Label(name, style={"font_weight": "600"}), view.widget]))
         layout = widgets.Layout(grid_template_columns=f"repeat(auto-fit, {COLUMN})", grid_gap="0 1.5rem")
         self._vote = widgets.HBox([])
-        self._box = widgets.VBox([widgets.GridBox(columns, layout=layout), self._vote])
-        model = {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}
-        cell.publish({"text/plain": "mesh_nb comparison", WIDGET_VIEW: model}, display_id=self._display_id)
+        # The buttons are an output of their own, so that a notebook saved before the vote has the answers.
+        # Where only widgets change on the page, they stay together.
+        self._apart = comparison.blind and not cell.only_widgets
+        grid = widgets.GridBox(columns, layout=layout)
+        self._box = widgets.VBox([grid] if self._apart else [grid, self._vote])
+        self._show("comparison", self._box, self._display_id)
+        if self._apart:
+            self._show("vote", self._vote, self._vote_id)
         comparison.on_reveal(self._freeze)
         _at_end(comparison, self._ended)
+
+    def _show(self, what: str, widget: Any, display_id: str) -> None:
+        model = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+        self._cell.publish({"text/plain": f"mesh_nb {what}", WIDGET_VIEW: model}, display_id=display_id)
 
     def _ended(self) -> None:
         if not self._comparison.blind:
             self._freeze()
             return
+        if self._apart:
+            self._freeze_answers()
         import ipywidgets as widgets
 
         buttons: list[Any] = []
@@ -176,11 +187,17 @@ class _Live:
     def _freeze(self) -> None:
         if self._box is None or not self._comparison.done:
             return
+        self._freeze_answers()
         box, self._box = self._box, None
+        _close(box)
+        if self._apart:
+            self._cell.publish({"text/plain": ""}, display_id=self._vote_id, update=True)
+            _close(self._vote)
+
+    def _freeze_answers(self) -> None:
         self._cell.publish(frozen(self._comparison), display_id=self._display_id, update=True)
         for view in self._views:
             view.close()
-        _close(box)
 
 
 def _close(widget: Any) -> None:

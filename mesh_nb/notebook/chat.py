@@ -236,7 +236,9 @@ class _Panel:
             cell.publish(chat.transcript() if chat.turns else {"text/plain": ""}, display_id=self._ids[0])
         model = {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}
         self._update()
-        cell.publish({"text/plain": "mesh_nb chat", WIDGET_VIEW: model}, display_id=self._ids[1])
+        known = "<p>Run this cell to go on with the chat.</p>"  # for viewers without this kernel
+        data = {"text/plain": "mesh_nb chat", "text/html": known, WIDGET_VIEW: model}
+        cell.publish(data, display_id=self._ids[1])
         if chat.busy:
             self.follow(chat.turns[-1].run)
 

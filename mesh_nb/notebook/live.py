@@ -8,7 +8,6 @@ import contextlib
 import functools
 import importlib.resources
 import json
-import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +17,7 @@ import traitlets
 
 from ..core.errors import MeshError
 from ..core.events import ENDINGS, EventType, ExecutionEvent
+from ..core.runner import in_marimo
 from ._coalesce import Coalescer, coalesce
 from ._tables import preview
 
@@ -34,15 +34,10 @@ def bundle(name: str) -> str:
     return importlib.resources.files("mesh_nb").joinpath("static", f"{name}.js").read_text("utf-8")
 
 
-def _in_marimo() -> bool:
-    marimo = sys.modules.get("marimo")
-    return marimo is not None and bool(marimo.running_in_notebook())
-
-
 def stub_source() -> str:
     """Return the module of a visible widget: the stub, or in marimo, where a request waits for the running
     cell and modules are cached by content, the stub with the hub inside."""
-    if not _in_marimo():
+    if not in_marimo():
         return bundle("stub")
     hub = json.dumps(bundle("hub")).replace("</", "<\\/")
     load = f'import(URL.createObjectURL(new Blob([{hub}], {{type: "text/javascript"}})));\n'
@@ -138,7 +133,8 @@ class LiveView:
         *,
         edit: Callable[[ExecutionEvent], ExecutionEvent] | None = None,
     ) -> None:
-        open_hub()
+        if not in_marimo():
+            open_hub()
         self.run = run
         self.widget = RunWidget(run_id=run.id, status=str(run.status))
         self.snapshots = 0

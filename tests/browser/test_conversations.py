@@ -97,9 +97,14 @@ def test_answers_stream_side_by_side_and_a_vote_names_them(
         out.get_by_text(word, exact=True).wait_for()
     assert not out.get_by_text("two", exact=True).count()
     server.open("rest")
+    out.get_by_role("button", name="A is best").wait_for()
+    answers, vote = (output["data"] for output in notebook.outputs(1))
+    assert WIDGET not in answers
+    assert "Alpha ends." in answers["text/plain"]
+    assert WIDGET in vote
     out.get_by_role("button", name="A is best").click()
     out.get_by_role("button", name="A is best").wait_for(state="detached")
     out.get_by_text("two", exact=True).first.wait_for()
-    assert WIDGET not in notebook.outputs(1)[0]["data"]
+    assert not any(WIDGET in output["data"] for output in notebook.outputs(1))
     notebook.execute(2)
     notebook.output(2).get_by_text("lost won").wait_for()
