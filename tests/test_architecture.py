@@ -59,7 +59,7 @@ HOMES: dict[str, dict[str, str]] = {
     "nh3": {"notebook/": ANYWHERE},
     "orjson": {"core/_json.py": ANYWHERE, "providers/_wire.py": ANYWHERE, "providers/_stream.py": ANYWHERE},
     "pydantic": {"core/tools.py": IN_FUNCTIONS, "nodes/_structured.py": IN_FUNCTIONS},
-    "genai_prices": {"core/prices.py": IN_FUNCTIONS},
+    "genai_prices": {"core/prices.py": IN_FUNCTIONS, "core/_linear.py": IN_FUNCTIONS},
     "nest_asyncio": {"core/runner.py": IN_FUNCTIONS},
     "starlette": {"streaming/_response.py": ANYWHERE, "streaming/": IN_FUNCTIONS},
     "fastapi": {},

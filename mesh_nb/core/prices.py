@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from ._linear import quick
 from .errors import InputError, shown
 
 COUNTERS = {
@@ -248,6 +249,9 @@ def _look_up(vendor: str, model: str, counts: dict[str, int], moment: datetime |
     from genai_prices import Usage, calc_price
 
     try:
+        usd = quick(vendor, model, counts, moment)
+        if usd is not None:
+            return usd
         found = calc_price(Usage(**counts), model, provider_id=vendor, genai_request_timestamp=moment)
     except (LookupError, ValueError, TypeError):
         # An unknown model, or counters that cannot be (more cached than sent).

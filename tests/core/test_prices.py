@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from genai_prices import Usage, calc_price
+from genai_prices.data_snapshot import get_snapshot
 
+from mesh_nb.core import _linear, prices
 from mesh_nb.core.prices import Price, price, price_now
 
 USAGE = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
@@ -103,3 +108,37 @@ assert where and where[0] is not threading.main_thread()
 async def test_later_prices_are_the_same() -> None:
     assert await price(call()) == price_now(call())
     assert threading.current_thread() is threading.main_thread()
+
+
+def test_every_known_model_costs_what_genai_prices_calculates() -> None:
+    """The sums that are calculated here are those that would be calculated there, to the last digit."""
+    made = random.Random(1)
+    quick = 0
+    for provider in get_snapshot().providers:
+        for model in provider.models:
+            usage = {
+                "prompt_tokens": made.choice([0, 5, 1000, 300_000]),
+                "completion_tokens": made.choice([0, 7]),
+            }
+            if made.random() < 0.6:
+                usage["cached_tokens"] = made.randint(0, usage["prompt_tokens"] + 1)
+            if made.random() < 0.4:
+                usage["reasoning_tokens"] = made.randint(0, usage["completion_tokens"])
+            at = made.uniform(1.7e9, 1.8e9)
+            counts = {prices.COUNTERS[name]: count for name, count in usage.items()}
+            moment = datetime.fromtimestamp(at, UTC)
+            try:
+                found = calc_price(
+                    Usage(**counts), model.id, provider_id=provider.id, genai_request_timestamp=moment
+                )
+                exact = float(found.total_price)
+            except (LookupError, ValueError, TypeError):
+                exact = None
+            priced = prices.price_now({"provider": provider.id, "model_id": model.id, "usage": usage}, at)
+            told = None if priced is None else priced.usd
+            assert told == (None if exact is None else pytest.approx(exact, rel=1e-12)), (
+                provider.id,
+                model.id,
+            )
+            quick += exact is not None and _linear.quick(provider.id, model.id, counts, moment) is not None
+    assert quick > 1000
