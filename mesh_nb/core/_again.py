@@ -33,7 +33,8 @@ class Again:
 
         It has the same id, and its log goes on. Nodes that have completed are not run again; in those that
         have not, model calls and tool calls that completed come from the log and are not paid for again. What
-        was under way when the process died is done again.
+        was under way when the process died is done again. Outputs come back as the JSON of the log: a
+        DataFrame as its rows.
 
         Parameters
         ----------

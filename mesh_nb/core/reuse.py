@@ -74,6 +74,8 @@ class Reuse:
         reused: dict[str, Any] = {"run_id": self.run_id, "seq": kept.done.seq}
         if self._until is not None:
             reused["fork"] = True
+            if kept.done.node_id in self._patch:
+                reused["patched"] = True
         metadata = {"reused": reused}
         if keys := self._keys(kept.done.node_id, kept.done.metadata.get("route", ())):
             metadata["route"] = keys

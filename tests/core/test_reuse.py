@@ -309,6 +309,8 @@ async def test_a_fork_goes_its_own_way_from_a_node(server: ToolChat) -> None:
     assert "two" not in fork.reused
     assert "patched" in fork.text
     assert server.calls - before == 2 - ("other" in fork.reused)
+    (one,) = [e for e in fork.events if e.type == "node_complete" and e.node_id == "one"]
+    assert {**one.metadata["reused"], "seq": 0} == {"run_id": run.id, "seq": 0, "fork": True, "patched": True}
     assert Run.load(run.id).output == run.output
     start = await graph.fork(run.id, at=0, patch={"START": "Oslo"})
     assert start.reused == []
