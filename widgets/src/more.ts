@@ -1,5 +1,6 @@
 // The second module: formulas as MathML, and colours for rarer languages. Loaded when a text first needs it.
 import hljs from "highlight.js/lib/core";
+import bash from "highlight.js/lib/languages/bash";
 import c from "highlight.js/lib/languages/c";
 import cpp from "highlight.js/lib/languages/cpp";
 import css from "highlight.js/lib/languages/css";
@@ -20,8 +21,9 @@ import yaml from "highlight.js/lib/languages/yaml";
 import temml from "temml";
 import type { More } from "./core/more";
 
-const LANGUAGES = { c, cpp, css, diff, go, ini, java, javascript, julia, latex, markdown, r, rust, sql, typescript, xml, yaml };
+const LANGUAGES = { bash, c, cpp, css, diff, go, ini, java, javascript, julia, latex, markdown, r, rust, sql, typescript, xml, yaml };
 for (const [name, language] of Object.entries(LANGUAGES)) hljs.registerLanguage(name, language);
+hljs.registerAliases(["shell", "console", "sh", "zsh"], { languageName: "bash" });
 
 const more: More = {
   math: (tex, display) =>

@@ -1,13 +1,11 @@
 // Colours for code, once, when its block is finished.
 import hljs from "highlight.js/lib/core";
-import bash from "highlight.js/lib/languages/bash";
 import json from "highlight.js/lib/languages/json";
 import python from "highlight.js/lib/languages/python";
 
-const LANGUAGES = { bash, json, python };
+const LANGUAGES = { json, python };
 for (const [name, language] of Object.entries(LANGUAGES)) hljs.registerLanguage(name, language);
 hljs.registerAliases(["ipython", "py", "pycon"], { languageName: "python" });
-hljs.registerAliases(["shell", "console", "sh", "zsh"], { languageName: "bash" });
 hljs.registerAliases(["jsonl", "json5"], { languageName: "json" });
 
 /** Characters and line length above which code stays plain: colours are not worth a frozen page. */
