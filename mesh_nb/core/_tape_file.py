@@ -28,6 +28,7 @@ LARGE = 4_000
 """Characters of base64 above which a file's content lies beside the tape."""
 
 _DELTAS = {kind.value: kind for kind in DELTAS}
+_TAIL = 65_536
 _ABOUT = "Calls recorded by mesh_nb. A replay needs no key; record anew instead of editing."
 _HEAD = dumps({"mesh_tape": VERSION, "about": _ABOUT})
 
@@ -60,7 +61,7 @@ def append(path: Path, take: Take, scrubber: Scrubber) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path) as file:
         end = file.seek(0, os.SEEK_END)
-        start = _whole(path, file) if end else 0
+        start = _whole(file, end) if end else 0
         if start < end:
             file.truncate(start)
         head = b"" if start else _HEAD + b"\n"
@@ -114,14 +115,19 @@ def _locked(path: Path) -> Generator[BinaryIO]:
                 return
 
 
-def _whole(path: Path, file: BinaryIO) -> int:
-    """Return how many bytes at the beginning of a tape are whole calls."""
-    file.seek(0)
-    data = file.read()
-    return len(data) if not (torn := _torn(path, data)) else torn[1]
+def _whole(file: BinaryIO, end: int) -> int:
+    """Return how many bytes at the beginning of a tape are whole calls; reads no more than its last call."""
+    size = _TAIL
+    while True:
+        at = max(end - size, 0)
+        file.seek(at)
+        data = file.read()
+        if at == 0 or b'\n{"call"' in data:
+            return end if not (torn := _torn(data)) else at + torn[1]
+        size *= 16
 
 
-def _torn(path: Path, data: bytes) -> tuple[int, int] | None:
+def _torn(data: bytes) -> tuple[int, int] | None:
     """Return (line, offset) of a last call that was not written to its end, None when it was."""
     start = data.rfind(b'\n{"call"')
     if start < 0:
@@ -192,7 +198,7 @@ def read(path: Path) -> tuple[list[Take], list[str]]:
     """
     data = path.read_bytes()
     problems: list[str] = []
-    if torn := _torn(path, data):
+    if torn := _torn(data):
         line, end = torn
         data = data[:end]
         problems.append(

@@ -232,3 +232,15 @@ def test_what_counts_can_be_chosen_and_samples_differ(tmp_path: Path):
 
     assert [asked("Why?", key=model_only), asked("Why not?", key=model_only)] == ["three", "three"]
     assert asked("Why not?", key=model_only, sample="b") == "four"
+
+
+def test_a_long_call_that_broke_off_is_taken_out_before_the_next_one(tmp_path: Path):
+    path = tmp_path / "t"
+    whole = recorded(path, take("a", "x" * 200_000), take("b", "y"))
+    data = recorded(path, take("c", *["z" * 1000] * 300))
+    path.write_bytes(data[:-5])
+    Tape(path).add(take("d", "after"))
+    assert path.read_bytes().startswith(whole)
+    tape = Tape(path, "none")
+    assert tape.problems == []
+    assert [t.key for t in tape._takes()] == ["a", "b", "d"]
