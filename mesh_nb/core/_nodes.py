@@ -22,8 +22,9 @@ ENGINE_OPTIONS = ("config", "event_mode", "node_timeout")
 
 def make_node(
     node_id: str, thing: Any, node_type: str | None, options: dict[str, Any]
-) -> tuple[Node, Retry, float | None]:
-    """Return the node, how often it is run again when it fails, and how many seconds it may take.
+) -> tuple[Node, Retry, float | None, str]:
+    """Return the node, how often it is run again when it fails, how many seconds it may take, and its event
+    mode.
 
     Raises InvalidNodeTypeError and UnknownNameError with the nearest known name, GraphValidationError when
     the thing cannot be a node.
@@ -31,10 +32,7 @@ def make_node(
     options, retry = _settings(node_id, options)
     mode = take_event_mode(node_id, options)
     timeout = check_timeout(options.pop("node_timeout", None), f"Node {node_id!r}: node_timeout=")
-    node = _node(node_id, thing, node_type, options)
-    if mode != "full":
-        cast("Any", node).event_mode = mode
-    return node, retry, timeout
+    return _node(node_id, thing, node_type, options), retry, timeout, mode
 
 
 def _node(node_id: str, thing: Any, node_type: str | None, options: dict[str, Any]) -> Node:

@@ -178,6 +178,7 @@ class CompiledGraph(Runnable):
         pauses: Mapping[str, tuple[Pause, ...]] | None = None,
         inner: Mapping[str, Mapping[str, CompiledGraph]] | None = None,
         timeouts: Mapping[str, float] | None = None,
+        modes: Mapping[str, str] | None = None,
     ) -> None:
         self.graph_id = graph_id
         self.inner: Mapping[str, Mapping[str, CompiledGraph]] = inner or {}
@@ -192,6 +193,7 @@ class CompiledGraph(Runnable):
         self.by_index: list[Any] = [None, *nodes.values()]
         self.aggregators = {index[i]: f for i, f in aggregators.items()}
         self.retries = {index[i]: r for i, r in retries.items()}
+        self.modes = modes or {}
         self.timeouts = {index[i]: s for i, s in (timeouts or {}).items()}
         self.pauses = {index[i]: p for i, p in (pauses or {}).items()}
         # What these nodes' run() would do, without a generator.
@@ -227,6 +229,7 @@ class CompiledGraph(Runnable):
             {ids[i]: p for i, p in self.pauses.items()},
             self.inner,
             {ids[i]: s for i, s in self.timeouts.items()},
+            self.modes,
         )
         graph.awaited, graph.reducers = self.awaited, self.reducers
         return graph
@@ -252,9 +255,9 @@ class CompiledGraph(Runnable):
         source, target and, where it has one, kind (conditional, loop) and label."""
         kinds = {i: getattr(n, "kind", "node") for i, n in self.nodes.items()}
         nodes: list[dict[str, Any]] = [{"id": i, "kind": kind} for i, kind in kinds.items()]
-        for record, node in zip(nodes, self.nodes.values(), strict=True):
-            if (mode := getattr(node, "event_mode", "full")) != "full":
-                record["event_mode"] = mode
+        for record in nodes:
+            if record["id"] in self.modes:
+                record["event_mode"] = self.modes[record["id"]]
         edges: list[dict[str, Any]] = []
         for edge in self.edges:
             record: dict[str, Any] = {"source": edge.source, "target": edge.target}

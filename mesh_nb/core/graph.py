@@ -44,6 +44,7 @@ class StateGraph(Pausing, GraphJson, Runnable):
         self._aggregators: dict[str, Callable[[dict[str, Any]], Any]] = {}
         self._retries: dict[str, Retry] = {}
         self._timeouts: dict[str, float] = {}
+        self._modes: dict[str, str] = {}
         self._outputs: dict[str, bool] = {}
         self._reducers: dict[str, Callable[[Any, Any], Any]] = {}
         self._ids: dict[int, tuple[str, Any]] = {}
@@ -82,15 +83,17 @@ class StateGraph(Pausing, GraphJson, Runnable):
                 f"Node {node_id!r} is already in this graph. Give the new one another id, or run the cell"
                 " that makes the graph (StateGraph()) again."
             )
-        node, retry, timeout = make_node(node_id, node_or_config, node_type, options)
-        self._retries.pop(node_id, None)
-        self._timeouts.pop(node_id, None)
+        node, retry, timeout, mode = make_node(node_id, node_or_config, node_type, options)
+        for settings in (self._retries, self._timeouts, self._modes):
+            settings.pop(node_id, None)
         self._put(here, self.nodes, node_id, node)
         self._recipes[node_id] = Recipe(node_or_config, node_type, dict(options))
         if retry.max_retries:
             self._put(here, self._retries, node_id, retry)
         if timeout is not None:
             self._put(here, self._timeouts, node_id, timeout)
+        if mode != "full":
+            self._put(here, self._modes, node_id, mode)
         if callable(node_or_config):
             self._ids[id(node_or_config)] = node_id, node_or_config
         return self
@@ -348,6 +351,7 @@ class StateGraph(Pausing, GraphJson, Runnable):
             pauses=self._pauses_of(found.nodes),
             inner=found.inner,
             timeouts={k: s for k, s in self._timeouts.items() if k in found.nodes},
+            modes={k: m for k, m in self._modes.items() if k in found.nodes},
         )
 
     def _routed(self) -> tuple[list[Edge], list[Branch]]:

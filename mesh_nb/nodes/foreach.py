@@ -10,7 +10,14 @@ from ..core._ending import error_text
 from ..core.channel import Channel, Ended
 from ..core.compiled import CompiledGraph, Runnable
 from ..core.context import ExecutionContext, as_text
-from ..core.errors import GraphValidationError, InnerFailure, MeshError, Unanswered, shown
+from ..core.errors import (
+    BudgetExceededError,
+    GraphValidationError,
+    InnerFailure,
+    MeshError,
+    Unanswered,
+    shown,
+)
 from ..core.events import EventType, ExecutionEvent
 from ..core.graph import StateGraph
 from ..core.nested import run
@@ -29,7 +36,7 @@ class ForEachNode(BaseNode):
     concurrency : how many items are worked on at the same time.
     max_iterations : how many items there may be; None for any number.
     on_error : "raise" fails the run at the first item that fails; "collect" goes on, and puts
-        `{"error": message, "index": n}` in its place.
+        `{"error": message, "index": n}` in its place. A budget that is spent ends the run in any case.
 
     The body receives an item that is a dict as it is, any other as `{"input": item}`; functions may take it
     by the names `item` and `index`, templates as `{{$iteration}}`, `{{$iteration.field}}`,
@@ -179,8 +186,8 @@ class _Rounds:
         except Unanswered:
             raise
         except InnerFailure as error:
-            if not self._collect:
-                raise
+            if not self._collect or isinstance(error.cause, BudgetExceededError):
+                raise  # Of a budget that is spent, every item after this one would hear the same.
             self.failed.append(index)
             self.results[index] = {"error": error_text(error.cause), "index": index}
 

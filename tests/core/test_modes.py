@@ -235,3 +235,16 @@ def test_an_unknown_stream_mode_is_refused_before_anything_starts() -> None:
         made.stream("x", "update")
     with pytest.raises(InputError, match="mode=3"):
         Executor(made).stream("x", mode=3)  # pyright: ignore[reportArgumentType]
+
+
+async def test_a_mode_is_of_a_node_in_a_graph_and_not_of_the_object() -> None:
+    class Plain(BaseNode):
+        async def execute(self, input: Any, context: Any) -> Any:
+            return {"content": "x"}
+
+    node = Plain("plain")
+    hidden = StateGraph().add_node("a", node, event_mode="silent").set_entry_point("a")
+    seen = StateGraph().add_node("a", node).set_entry_point("a")
+    kinds = [[str(e.type) async for e in Executor(graph).execute("q")] for graph in (hidden, seen)]
+    assert kinds[0] == ["execution_start", "execution_complete"]
+    assert kinds[1] == ["execution_start", "node_start", "node_complete", "execution_complete"]

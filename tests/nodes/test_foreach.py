@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from answer_server import AnswerServer
 
 import mesh_nb
 from mesh_nb import ExecutionContext, Executor, GraphValidationError, NodeExecutionError, StateGraph
@@ -215,3 +216,15 @@ def test_nodes_that_would_run_each_other_are_refused() -> None:
     graph = StateGraph().add_node("x", "y", node_type="foreach").add_node("y", "x", node_type="foreach")
     with pytest.raises(GraphValidationError, match="'x' is run by 'y' is run by 'x'"):
         graph.set_entry_point("x").compile()
+
+
+async def test_a_spent_budget_ends_the_run_whatever_becomes_of_failures() -> None:
+    with AnswerServer("ok") as server:
+        graph = StateGraph().add_node("each", node_type="foreach", on_error="collect").set_entry_point("each")
+        graph.add_node("llm", node_type="llm", **server.options("chat")).add_edge("each", "llm")
+        run = graph.run(
+            {"items": ["a", "b", "c"]}, max_model_calls=2, backend=mesh_nb.MemoryBackend(), display=False
+        )
+        with pytest.raises(NodeExecutionError):
+            await run
+        assert (run.status, len(server.bodies)) == ("budget", 2)
