@@ -382,3 +382,17 @@ def test_tasks_columns_formulas_and_prices_read_as_they_should():
     assert "$x_1 * y_1$ and \\(a_b\\) cost" in page
     assert len(re.findall(r"mathjax_ignore[^>]*>\$</span>[56]", page)) == 2
     assert "[x] $z$</code>" in page
+
+
+def test_what_was_not_done_anew_says_so_and_what_it_had_cost():
+    usage = {"prompt_tokens": 5, "completion_tokens": 2}
+    known = {"usage": usage, "model_id": "m", "provider": "p"}
+    replayed = {**known, "replayed": True, "cost_usd": 0.0, "original_cost_usd": 0.0123}
+    data, metadata = freeze(whole(*answer("A."), ("response_metadata", "llm", {"metadata": replayed})))
+    for mime in ("text/html", "text/plain", "text/markdown"):
+        assert "replayed, would have cost $0.012" in data[mime]
+    assert metadata["mesh_nb"]["cost_usd"] == 0.0
+    reused = ("node_start", "plan", {"metadata": {"reused": True}})
+    two = freeze(whole(*answer("A."), reused, *answer("B.", node="plan")))[0]
+    assert "plan · reused" in two["text/html"]
+    assert "plan · reused" in two["text/plain"]

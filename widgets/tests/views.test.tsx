@@ -192,6 +192,47 @@ describe("a run", () => {
     expect(s.find("table")!.textContent).toContain("unpriced");
   });
 
+  it("says what was replayed, reused or cached, and that it cost nothing", () => {
+    const usage = { prompt_tokens: 5, completion_tokens: 2 };
+    const s = new Stage().play(
+      ...START,
+      ["response_metadata", "llm", { metadata: { model_id: "m", usage, replayed: true, cost_usd: 0, original_cost_usd: 0.0123 } }],
+      ["node_start", "plan", { metadata: { reused: true } }],
+      ["response_metadata", "plan", { metadata: { model_id: "m", usage, reused: true, cost_usd: 0.02 } }],
+      ["node_complete", "plan", { metadata: { reused: true } }],
+    );
+    expect(s.find("button.usage")!.textContent).toBe("14 tokens · $0.00 · 1 of 2 calls reused, 1 of 2 calls replayed, would have cost $0.032");
+    expect([...s.el.querySelectorAll(".label .again")].map((b) => b.textContent)).toEqual(["reused"]);
+    s.click("button.usage");
+    expect(s.find("table")!.textContent).toContain("$0.00, replayed ($0.012)");
+    expect(s.find("table")!.textContent).toContain("$0.00, reused ($0.020)");
+  });
+
+  it("takes words that no table of ours has", () => {
+    const s = new Stage().play(
+      ...START,
+      ["tool_call_complete", "llm", { output: 1, metadata: { tool_name: "t", status: "constructor" } }],
+      ["execution_error", "START", { metadata: { status: "__proto__" } }],
+    );
+    expect(s.find("header .state")!.textContent).toBe("Ended");
+  });
+
+  it("plays audio, opens a PDF and shows the rows that came with a table", () => {
+    URL.createObjectURL = () => "blob:x";
+    const file = (name: string, mime_type: string, more = {}): Row => ["file", "llm", { metadata: { name, mime_type, content: "AAAA", ...more } }];
+    const s = new Stage().play(
+      ...START,
+      file("a.wav", "audio/wav"),
+      file("b.pdf", "application/pdf"),
+      file("c.csv", "text/csv", { preview: { rows: [{ a: "1" }], total: 61 } }),
+      file("d.html", "audio/wav+html"),
+    );
+    expect(s.el.querySelectorAll("audio")).toHaveLength(1);
+    expect(s.find('[aria-label="Open b.pdf"]')).not.toBeNull();
+    expect(s.find("figure.wide table")!.textContent).toBe("a1");
+    expect(s.find("figure.wide .note")!.textContent).toBe("11 more rows");
+  });
+
   it("folds consecutive tool calls and shows records as a table", () => {
     const call = (id: string, output: unknown): Row => [
       "tool_call_complete",
