@@ -95,7 +95,8 @@ class Calls:
         known["price"] = self._cost(known, started) if event is not None else {}
         self._answered(known)
         known["tokens_per_second"] = _speed(known)
-        self._done(found.seq, {**known, **self._run})
+        known.update(self._run)
+        self._done(found.seq, known)
 
     def _answered(self, known: dict[str, Any]) -> None:
         """Say who answered; what was not asked anew cost nothing and used no tokens."""

@@ -78,7 +78,9 @@ class _Fold:
         self._rows.sort(key=lambda row: row[0])
         whose = {"run_id": self._run_id, "header": log.header(self._run_id)}
         for order, (_, kept) in enumerate(self._rows):
-            yield self._table.values({**kept, **whose, "order": order})
+            kept.update(whose)
+            kept["order"] = order
+            yield self._table.values(kept)
 
 
 _KEPT = ("node_id", "session_id", "graph_id", "provider", "started_at", "spent", "price", "answered_by")
