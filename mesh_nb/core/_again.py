@@ -28,6 +28,9 @@ class Again:
         display: bool | None = None,
         background: bool = False,
         on_no_answer: Policy | None = None,
+        max_concurrency: int | None = None,
+        timeout: float | None = None,
+        fail_fast: bool = True,
     ) -> Run:
         """Go on with a run that broke off, failed, was cancelled or waits for an answer.
 
@@ -42,7 +45,7 @@ class Again:
         answers : to open questions, an `Answer` by interrupt id; `run.approve()` and its like need none.
         variables : values of those whose names look like secrets, which no log keeps.
         budget : what the whole run may spend, None for the limits that it began with.
-        backend : the log, None for this project's; display, background, on_no_answer as for `run`.
+        backend : the log, None for this project's; the rest as for `run`: no log keeps these.
 
         Raises RunNotFoundError; InputError for a run that is complete or still runs; GraphValidationError for
         the log of another graph. Nothing is started then.
@@ -59,6 +62,9 @@ class Again:
             display=display,
             background=background,
             on_no_answer=on_no_answer,
+            max_concurrency=max_concurrency,
+            timeout=timeout,
+            fail_fast=fail_fast,
         )
 
     def fork(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Any, cast
+from typing import Any
 
 from . import plugins
 from .attachments import files_of, with_files
@@ -124,8 +124,6 @@ class Executor:
             input = with_files(input, files)
             self._check_files(input)
         limit, seconds, kept = check_concurrency(max_concurrency), check_timeout(timeout), cache_of(cache)
-        if not isinstance(cast("Any", fail_fast), bool):
-            raise InputError(f"fail_fast= is True or False, not {shown(fail_fast)}.")
         execution = Execution(
             self.graph,
             self.backend,
@@ -134,7 +132,7 @@ class Executor:
             run_id or new_run_id(),
             on_no_answer=check_policy(on_no_answer),
         )
-        execution.context.budget, execution.context.fail_fast = budget, fail_fast
+        execution.context.budget, execution.context.fail_fast = budget, _switch(fail_fast)
         execution.context.cache = kept or None
         execution.limit_concurrency(limit)
         execution.timeout = seconds
@@ -149,6 +147,9 @@ class Executor:
         caller: ExecutionContext | None = None,
         budget: Budget | None = None,
         on_no_answer: Policy = "stop",
+        max_concurrency: int | None = None,
+        timeout: float | None = None,
+        fail_fast: bool = True,
     ) -> Execution:
         """Return an Execution that goes on with a run that broke off, failed, was cancelled, or waits.
 
@@ -162,13 +163,14 @@ class Executor:
         caller : the context that state and history go back to; None keeps them in the run.
         budget : what the whole run may spend; None takes the limits that it began with. What it has spent
             counts.
-        on_no_answer : as for `execute`.
+        on_no_answer, max_concurrency, timeout, fail_fast : as for `execute`; they are not in the log.
 
         Raises RunNotFoundError; InputError for a run that is complete or still runs, an answer to no open
         question, or a missing variable; GraphValidationError when the log is not one of this graph; and what
         `check()` of a node raises. Nothing is started then.
         """
         policy = check_policy(on_no_answer)
+        limit, seconds, first = check_concurrency(max_concurrency), check_timeout(timeout), _switch(fail_fast)
         for check in self.graph.checks:
             check()
         stored = self.backend.load(run_id)
@@ -187,6 +189,8 @@ class Executor:
             past=past,
             caller=caller,
         )
+        execution.context.fail_fast, execution.timeout = first, seconds
+        execution.limit_concurrency(limit)
         if (reuse := again(stored.header.get("taken_from"), self.backend, self.graph)) is not None:
             execution.take_from(reuse)
         return execution
@@ -198,3 +202,9 @@ class Executor:
             check = getattr(self.graph.by_index[index], "check_files", None)
             if check is not None:
                 check(found)
+
+
+def _switch(fail_fast: Any) -> bool:
+    if not isinstance(fail_fast, bool):
+        raise InputError(f"fail_fast= is True or False, not {shown(fail_fast)}.")
+    return fail_fast

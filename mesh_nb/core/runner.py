@@ -104,6 +104,7 @@ def resume(
     display: bool | None = None,
     background: bool = False,
     on_no_answer: Policy | None = None,
+    **limits: Any,
 ) -> Run:
     """Go on with a run of a compiled graph; parameters and errors as for `graph.resume`."""
     loop = None if background else asyncio._get_running_loop()
@@ -115,7 +116,7 @@ def resume(
     caller = _context(graph, session, None) if session else None
     policy = _policy(on_no_answer, display, background)
     execution = Executor(graph, store).resume(
-        run_id, answers, variables=variables, caller=caller, budget=budget, on_no_answer=policy
+        run_id, answers, variables=variables, caller=caller, budget=budget, on_no_answer=policy, **limits
     )
     run = Run(run_id, graph=graph, session_id=execution.context.session_id)
     run._go_on(execution.past_events)

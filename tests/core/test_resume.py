@@ -375,3 +375,44 @@ async def test_a_budget_survives_a_resume_with_what_was_spent(server: ToolChat) 
     assert (again.status, server.calls) == ("budget", 1)
     more = await graph.resume(run.id, budget=mesh_nb.Budget(max_model_calls=2))
     assert (more.status, server.calls) == ("completed", 2)
+
+
+async def test_a_resumed_run_has_limits_of_its_own() -> None:
+    active, most, broken = 0, 0, True
+
+    async def work(input: Any) -> str:
+        nonlocal active, most
+        if broken:
+            raise ValueError("not yet")
+        active += 1
+        most = max(most, active)
+        await asyncio.sleep(0)
+        active -= 1
+        return "done"
+
+    async def last() -> str:
+        if waits:
+            await asyncio.Event().wait()
+        raise ValueError("not yet either")
+
+    waits: list[bool] = []
+    names = ["a", "b", "c"]
+    graph = StateGraph().add_node("start", lambda input: input).add_node("last", last)
+    for name in names:
+        graph.add_node(name, work)
+    graph.set_entry_point("start").add_parallel_edges("start", names).add_fan_in_edge(names, "last")
+    store = MemoryBackend()
+    run = graph.run("hi", backend=store)
+    with pytest.raises(NodeExecutionError):
+        await run
+    broken = False
+    refused: list[dict[str, Any]] = [{"timeout": -1}, {"max_concurrency": 0}, {"fail_fast": "no"}]
+    for options in refused:
+        with pytest.raises(InputError):
+            graph.resume(run.id, backend=store, **options)
+    with pytest.raises(NodeExecutionError, match="not yet either"):
+        await graph.resume(run.id, backend=store, max_concurrency=1)
+    assert most == 1
+    waits.append(True)
+    with pytest.raises(mesh_nb.RunTimeoutError):
+        await graph.resume(run.id, backend=store, timeout=0.05)
