@@ -119,6 +119,7 @@ def test_a_killed_kernel_leaves_what_had_come(lab: LabServer, guest: Visit, chat
     notebook.output(1).get_by_text("Kernel gone").wait_for()
     sees(notebook, 1, "The first half,")
     assert not notebook.output(1).get_by_role("button", name="Stop").count()
+    assert "<code>%mesh show 2" in notebook.outputs(1)[0]["data"]["text/html"]
     notebook.wait("return panel.sessionContext.session?.kernel?.status === 'idle'")
     notebook.execute(2)
     (output,) = notebook.outputs(2)
