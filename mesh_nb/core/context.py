@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import uuid
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -45,7 +45,7 @@ class ExecutionContext:
     chat_history: list[Message] = dataclasses.field(default_factory=list[Message])
     variables: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     state: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
-    trace_id: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
+    trace_id: str = dataclasses.field(default_factory=lambda: os.urandom(16).hex())
     outputs: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     input: Any = None
     iteration: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])

@@ -27,6 +27,7 @@ FOLDERS = {
 }
 
 _registered: dict[tuple[str, str], Any] = {}
+_own: dict[tuple[str, str], Any] = {}
 T = TypeVar("T")
 
 
@@ -91,8 +92,11 @@ def find(kind: str, name: str) -> Any:
         raise UnknownNameError(kind, name, names(kind))
     if (kind, name) in _registered:
         return _registered[kind, name]
+    if (own := _own.get((folder, name))) is not None:
+        return own
     if name.isidentifier() and not name.startswith("_") and importlib.util.find_spec(f"{folder}.{name}"):
-        return importlib.import_module(f"{folder}.{name}").plugin
+        own = _own[folder, name] = importlib.import_module(f"{folder}.{name}").plugin
+        return own
     found = _entry_points(kind).get(name)
     if found is not None:
         return found.load()
