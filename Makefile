@@ -13,7 +13,7 @@ export UV_PROJECT_ENVIRONMENT := $(abspath $(VENV))
 export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
-unexport PYTHONPATH PYTHONHOME CONDA_PREFIX NODE_PATH
+unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE CONDA_PREFIX NODE_PATH
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -33,8 +33,8 @@ lab: setup ## JupyterLab on notebooks/
 test: setup $(DONE)/browser ## everything: front end, Python, kernels, notebooks, browser (at most 25 minutes on two cores)
 	@$(PY) scripts/suites.py widgets python kernel notebooks browser
 
-check: setup ## the inner loop, under a minute: ruff, pyright, unit tests, front-end tests
-	@$(PY) scripts/suites.py lint types widgets unit
+check: setup ## the inner loop, under a minute: ruff, pyright, unit tests
+	@$(PY) scripts/suites.py lint types unit
 
 bench: setup ## ratios to the SDK's own loop and to the floors (needs ../shared/bench, or MESH_BENCH)
 	@$(PY) scripts/bench.py

@@ -21,7 +21,20 @@ ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 PYTEST = [sys.executable, "-m", "pytest", "--color", "yes" if sys.stdout.isatty() else "no"]
 PARALLEL = ["-n", "2", "--dist", "loadfile"]
-NOT_UNIT = ["--ignore=tests/soak", "--ignore=tests/browser"]
+NOT_UNIT = ["--ignore=tests/soak", "--ignore=tests/browser", "-p", "no:nbval", "-p", "no:langsmith_plugin"]
+# Foreign libraries, other processes, and every fault of every provider: `make test` runs these too.
+LONG = [
+    *(
+        f"--ignore=tests/{name}"
+        for name in ("agents", "cli", "reference", "test_docs.py", "test_packaging.py")
+    ),
+    *(f"--ignore=tests/core/test_{name}.py" for name in ("crash", "resume_inside", "reuse", "tape_file")),
+    *(f"--ignore=tests/providers/test_{name}.py" for name in ("bursts", "faults", "grammar", "imports")),
+    *(f"--ignore=tests/providers/test_{name}.py" for name in ("own_clients", "sockets", "tls", "tool_loop")),
+    *("--ignore=tests/frames/test_totals.py", "--ignore=tests/notebook/test_hostile.py"),
+    *("--ignore=tests/nodes/test_taped_vendors.py", "--ignore=tests/test_pytest_plugin.py"),
+    *("-k", "not recorded and not slow_first_byte and not wherever_its_log_ends and not long_lines"),
+]
 NPM = [str(BIN / "npm"), "--prefix", "widgets", "--silent"]
 
 SUITES: dict[str, list[list[str]]] = {
@@ -31,7 +44,7 @@ SUITES: dict[str, list[list[str]]] = {
     ],
     "types": [[str(BIN / "pyright")]],
     "widgets": [[*NPM, "run", "check"], [*NPM, "test"]],
-    "unit": [[*PYTEST, *PARALLEL, *NOT_UNIT, "-m", "not kernel and not slow"]],
+    "unit": [[*PYTEST, "-n", "3", "--dist", "loadfile", *NOT_UNIT, *LONG, "-m", "not kernel and not slow"]],
     "python": [[*PYTEST, *PARALLEL, *NOT_UNIT, "-m", "not kernel"]],
     "kernel": [[*PYTEST, *NOT_UNIT, "-m", "kernel"]],
     "notebooks": [[*PYTEST, "--nbval", "notebooks"]],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -20,9 +21,12 @@ settings.load_profile("mesh")
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the plug-ins that another registered, or the sessions it held."""
+    """No test sees the plug-ins that another registered, its sessions, or how long its server asked to
+    wait: a port of this machine comes again."""
     monkeypatch.setattr(plugins, "_registered", dict(plugins._registered))
     monkeypatch.setattr(runner, "_sessions", {})
+    if (limits := sys.modules.get("mesh_nb.providers._limits")) is not None:
+        limits.limits.clear()
 
 
 @pytest.fixture(scope="session")

@@ -273,7 +273,8 @@ async def test_the_fields_of_an_input_go_without_the_files(server: AnswerServer)
     assert part == text_part("chat", '{"city":"Rome","year":1960}')
 
 
-async def test_the_demo_takes_files_too() -> None:
+async def test_the_demo_takes_files_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MESH_DEMO_SPEED", "0")
     made = mesh.StateGraph().add_node("llm", node_type="llm", model="demo").set_entry_point("llm")
     run = await made.run(
         "What is it?", files=[png(), ("a.txt", b"x")], backend=mesh.MemoryBackend(), display=False
