@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import json
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from thread_server import ThreadServer
 
 APIS = ("chat", "responses", "anthropic", "gemini")
 """The four APIs, by the names that `options` takes."""
@@ -27,7 +29,7 @@ class AnswerServer:
         self.answers: list[Any] = list(answers)
         self.files: dict[str, tuple[int, str, bytes]] = {}
         self.requests: list[tuple[str, str, dict[str, str], Any]] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = ThreadServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 

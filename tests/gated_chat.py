@@ -15,8 +15,10 @@ import json
 import threading
 from collections import defaultdict
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from thread_server import ThreadServer
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class ChatServer:
         self.left = threading.Event()
         self._gates: defaultdict[str, threading.Event] = defaultdict(threading.Event)
         self._closing = False
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = ThreadServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.base_url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 

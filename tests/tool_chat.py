@@ -12,8 +12,10 @@ import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from thread_server import ThreadServer
 
 
 class ToolChat:
@@ -26,7 +28,7 @@ class ToolChat:
         self.bodies: list[dict[str, Any]] = []
         self.finished = 0
         self._ids = itertools.count()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = ThreadServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.base_url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
