@@ -297,6 +297,11 @@ class Notebook:
             self.run(index)
             self.wait_done(index)
 
+    def restart(self) -> None:
+        """Restart the kernel, and wait until it is idle."""
+        self.js("await panel.sessionContext.session.kernel.restart(); return null")
+        self.wait_ready()
+
     def output(self, index: int) -> Any:
         """Return the locator of a cell's output area; CSS below it reaches into open shadow roots."""
         cell = self.page.locator(f".jp-Notebook .jp-Cell[data-windowed-list-index='{index}']")

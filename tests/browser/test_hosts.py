@@ -9,6 +9,7 @@ import environments
 import pytest
 from gated_chat import ChatServer, gate, text
 from lab import LabServer, Notebook, NotebookServer, Visit
+from playwright.sync_api import TimeoutError
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 GRAPH = """
@@ -74,6 +75,15 @@ def frozen(notebook: Notebook, index: int) -> str:
     return output["data"]["text/plain"]
 
 
+def _begin(notebook: Notebook) -> None:
+    """Run the first cell. A kernel that never answers its first request (once, 7.3.0 did not) is restarted."""
+    try:
+        notebook.execute(0)
+    except TimeoutError:
+        notebook.restart()
+        notebook.execute(0)
+
+
 @pytest.mark.parametrize("version", environments.KERNELS)
 @pytest.mark.parametrize("host", ["lab4", "notebook7"])
 def test_a_host_streams_stops_asks_and_keeps(
@@ -90,7 +100,7 @@ def test_a_host_streams_stops_asks_and_keeps(
     )
     cells = (first, "%%mesh -m m\nGo.", "%%mesh -m long --background\nGo.", "%%mesh -m long\nGo.", GRAPH)
     notebook = guest.open(server, server.write(f"{host}-{version}.ipynb", *cells, kernel=kernels[version]))
-    notebook.execute(0)
+    _begin(notebook)
     assert version in notebook.outputs(0)[-1]["data"]["text/plain"]
 
     notebook.run(1)
