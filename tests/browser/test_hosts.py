@@ -76,7 +76,7 @@ def frozen(notebook: Notebook, index: int) -> str:
 
 
 def _begin(notebook: Notebook) -> None:
-    """Run the first cell. A kernel that never answers its first request (once, 7.3.0 did not) is restarted."""
+    """Run the first cell. A kernel that never answers its first request, as 7.3.0 did once, is restarted."""
     try:
         notebook.execute(0)
     except TimeoutError:
