@@ -54,11 +54,14 @@ def on_tape(
     where: str,
     on: Source,
     run_id: str,
+    *,
+    failures: bool = True,
 ) -> Events:
     """Return the events of a model call or an agent from the tape, or as they come, and then they are kept.
 
     Parameters: live, makes the call; key, what tells it from every other; request, what is asked, for its
-    readers; where, its name in an error; on, the tape; run_id, of the run that asks.
+    readers; where, its name in an error; on, the tape; run_id, of the run that asks; failures, whether what
+    `live` raises is kept too.
     Raises TapeMissError for a call that a replay lacks; the events raise as the recorded call did.
     """
     take = on.find(key, run_id)
@@ -66,7 +69,7 @@ def on_tape(
         return _played(take, on)
     if on.mode == "none":
         raise on.miss(request(), where)
-    return _recorded(live(), key, request(), on)
+    return _recorded(live(), key, request(), on, failures)
 
 
 def request_of(provider: Provider, call: ModelCall) -> dict[str, Any]:
@@ -88,31 +91,61 @@ async def result_of(
 ) -> Any:
     """Return what a tool returns, from the tape where it has that.
 
-    Parameters: arguments, as they were asked for; work, which calls the tool; said, an error in words;
-    metadata, which is told when it comes from the tape.
-    A result that is not the same after a way through JSON is not kept: the tool is called each time.
-    Raises what `work` raises, ToolError as the recorded call did, TapeMissError for a call that a replay
-    lacks.
+    Parameters: arguments, as they were asked for; the rest as for `value_of`.
+    Raises what `value_of` raises, ToolError as the recorded call did.
     """
     on = tape.current()
     if on is None or on.is_live(tool):
         return await work()
-    asked = canonical({"tool": tool.name, "arguments": arguments})
-    key = on.key(asked)
+    asked = {"tool": tool.name, "arguments": arguments}
+    try:
+        return await value_of(on, asked, f"tool {tool.name!r}", work, run_id, said, metadata)
+    except _Again as error:
+        raise ToolError(str(error), tool=tool.name) from None
+
+
+class _Again(Exception):
+    """A recorded failure."""
+
+
+async def value_of(
+    on: Tape,
+    asked: dict[str, Any],
+    where: str,
+    work: Callable[[], Awaitable[Any]],
+    run_id: str,
+    said: Callable[[Exception], str] | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> Any:
+    """Return a value from the tape where it has that, else of `work`, and then it is kept.
+
+    Parameters: asked, what tells it from every other; where, its name in an error; run_id, of the run that
+    asks; said, an error in words, None where no failure is kept; metadata, which is told when it comes from
+    the tape.
+    A value that is not the same after a way through JSON is not kept: it is made each time.
+    Raises what `work` raises, TapeMissError for what a replay lacks.
+    """
+    data = canonical(asked)
+    key = on.key(data)
     take = on.find(key, run_id)
     if take is not None and not take.beats:
         return await work()
     if take is not None:
         if metadata is not None:
             metadata["replayed"] = True
-        return await _result_again(take, tool, on)
+        wait, event = take.beats[0]
+        if on.speed and wait:
+            await asyncio.sleep(wait / 1000 / on.speed)
+        if event.error is not None:
+            raise _Again(event.error)
+        return event.output
     if on.mode == "none":
-        raise on.miss(loads(asked), f"tool {tool.name!r}")
-    return await _made(tool, work, on, Take(key, loads(asked), []), said)
+        raise on.miss(loads(data), where)
+    return await _made(work, on, Take(key, loads(data), []), said)
 
 
 async def _made(
-    tool: Tool, work: Callable[[], Awaitable[Any]], on: Tape, take: Take, said: Callable[[Exception], str]
+    work: Callable[[], Awaitable[Any]], on: Tape, take: Take, said: Callable[[Exception], str] | None
 ) -> Any:
     began = time.monotonic()
 
@@ -126,22 +159,14 @@ async def _made(
     except _PASSED:
         raise
     except Exception as error:
-        keep(error=said(error))
-        on.add(take)
+        if said is not None:
+            keep(error=said(error))
+            on.add(take)
         raise
     if _is_json(output):
         keep(output)
     on.add(take)
     return output
-
-
-async def _result_again(take: Take, tool: Tool, on: Source) -> Any:
-    wait, event = take.beats[0]
-    if on.speed and wait:
-        await asyncio.sleep(wait / 1000 / on.speed)
-    if event.error is not None:
-        raise ToolError(event.error, tool=tool.name)
-    return event.output
 
 
 def _is_json(value: Any) -> bool:
@@ -153,7 +178,7 @@ def _is_json(value: Any) -> bool:
     return value is None or (type(value) in (str, int, float, bool) and loads(dumps(value)) == value)
 
 
-async def _recorded(source: Events, key: str, request: dict[str, Any], on: Source) -> Events:
+async def _recorded(source: Events, key: str, request: dict[str, Any], on: Source, failures: bool) -> Events:
     beats: list[tuple[float, ExecutionEvent]] = []
     last = time.monotonic()
 
@@ -175,7 +200,7 @@ async def _recorded(source: Events, key: str, request: dict[str, Any], on: Sourc
         error = failed
     # No recording is a call that its reader left, or a failure that another key, which does not count, mends.
     ended = any(e.type in (EventType.RESPONSE_METADATA, EventType.NODE_COMPLETE) for _, e in beats)
-    if (ended or error is not None) and not isinstance(error, _MENDED):
+    if (ended or (failures and error is not None)) and not isinstance(error, _MENDED):
         on.add(Take(key, request, beats, None if error is None else _failure(error)))
     if error is not None:
         raise error
@@ -188,7 +213,7 @@ async def _played(take: Take, on: Source) -> Events:
         if speed and wait and kind != EventType.INTERRUPT_RESOLVED:
             await asyncio.sleep(wait / 1000 / speed)
         if kind not in DELTAS:
-            if kind == EventType.MODEL_CALL_START:
+            if kind in (EventType.MODEL_CALL_START, EventType.NODE_COMPLETE):
                 metadata = {**metadata, mark: True}
             elif kind == EventType.RESPONSE_METADATA:
                 metadata = _free(metadata, mark, on.name)

@@ -5,21 +5,35 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import aclosing
 from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
-from ..core import templates
+from ..core import tape, templates
 from ..core.context import ExecutionContext, as_text
 from ..core.errors import GraphValidationError, MeshError, shown
-from ..core.events import EventType, ExecutionEvent, loads
+from ..core.events import EventType, ExecutionEvent, canonical, loads
 from ..core.node import BaseNode
 from ..providers import _clients
+from ._taped import on_tape
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
 REDIRECTS = 5
 _TEXT = re.compile(r"^text/|[/+]json\b|[/+]xml\b|x-www-form-urlencoded|javascript|yaml", re.IGNORECASE)
 _PRIVATE = ("set-cookie", "www-authenticate", "proxy-authenticate")
+_HIDDEN = "***"
+_SECRET = re.compile(
+    r"key$|token$|secret|passw|credential|signature|^sig$|^auth|authorization$|cookie|^appid$", re.IGNORECASE
+)
+"""Names whose values are not written."""
+
+_KEY = re.compile(
+    r"(api|access|subscription)[-_]?key$|^(x-)?(api|access|auth)[-_]?token$|authorization$|cookie"
+    r"|client[-_]?secret|passw",
+    re.IGNORECASE,
+)
+"""Names whose values do not tell requests apart; the token of a page, or the key of a record, does."""
 
 
 class HTTPNode(BaseNode):
@@ -34,10 +48,12 @@ class HTTPNode(BaseNode):
     timeout : seconds for the whole exchange. max_bytes : of the response; a longer one fails the node.
     allowed_hosts : the only hosts that may be asked, redirects included; None allows all.
     raise_for_status : False returns answers of status 400 and above as they are.
+    live : True sends the request even where a tape has the answer, see `mesh_nb.record`.
 
     The output is `{"status_code", "url", "headers", "content_type", "content": text, "data": parsed JSON}`;
-    what is not text becomes a file event. Nothing that was sent is in an event. Raises MeshError for a failed
-    request.
+    what is not text becomes a file event. Nothing that was sent is in an event, but for the url, in which
+    parameters with names like `key` or `token` have `***`. A tape keeps answers; a request is the same when
+    method, url, headers and body are, apart from what has such a name. Raises MeshError for a failed request.
     """
 
     kind = "http"
@@ -56,6 +72,7 @@ class HTTPNode(BaseNode):
         max_bytes: int = 5_000_000,
         allowed_hosts: Iterable[str] | None = None,
         raise_for_status: bool = True,
+        live: bool = False,
     ) -> None:
         super().__init__(id)
         if not isinstance(url, str) or not (url.startswith(("http://", "https://")) or _lone(url)):
@@ -73,11 +90,13 @@ class HTTPNode(BaseNode):
         self.headers, self.params = dict(headers or {}), dict(params or {})
         self.json, self.data = json, data
         self.timeout, self.max_bytes, self.raise_for_status = timeout, max_bytes, raise_for_status
+        self.live = live
         self.allowed_hosts = None if allowed_hosts is None else {h.lower() for h in allowed_hosts}
         self.templates = tuple(_texts([url, self.headers, self.params, json, data]))
 
     async def run(self, input: Any, context: ExecutionContext) -> AsyncIterator[ExecutionEvent]:
-        """Send the request and read the response."""
+        """Send the request and read the response, or take it from the tape that is on."""
+        address = self._address(context)
         params = {k: v for k, v in _filled(self.params, context).items() if v is not None}
         options: dict[str, Any] = {
             "headers": {k: _header(self.id, k, v) for k, v in _filled(self.headers, context).items()},
@@ -86,21 +105,48 @@ class HTTPNode(BaseNode):
             options["json"] = _filled(self.json, context)
         elif self.data is not None:
             options["content"] = templates.resolve(self.data, context).encode()
+        async with aclosing(self._answer(address, params, options, context.run_id)) as events:
+            answer = [event async for event in events]
+        output = answer[-1].output
+        if output["status_code"] >= 400 and self.raise_for_status:
+            host, said = urlsplit(output["url"]).hostname, output["content"] or output["content_type"]
+            raise MeshError(f"{host} answered HTTP {output['status_code']}: {shown(said)}")
+        for event in answer:
+            yield event
+
+    def _answer(
+        self, address: str, params: dict[str, Any], options: dict[str, Any], run_id: str
+    ) -> AsyncGenerator[ExecutionEvent, None]:
+        """Return the events of an answer: a file where it is no text, then node_complete."""
+
+        def live() -> AsyncGenerator[ExecutionEvent, None]:
+            return self._asked(address, params, options)
+
+        on = None if self.live else tape.current()
+        if on is None:
+            return live()
+        self._allow(urlsplit(address).hostname or "")
+        asked = _told(self.method, address, params, options, _SECRET)
+        key = on.key(canonical(_told(self.method, address, params, options, _KEY)))
+        where = f"{self.method} {asked['url']}"
+        # A server that cannot be reached has given no answer.
+        return on_tape(live, key, lambda: loads(canonical(asked)), where, on, run_id, failures=False)
+
+    async def _asked(
+        self, address: str, params: dict[str, Any], options: dict[str, Any]
+    ) -> AsyncGenerator[ExecutionEvent, None]:
         try:
             async with asyncio.timeout(self.timeout):
-                response, body = await self._exchange(self._address(context), params, options)
+                response, body = await self._exchange(address, params, options)
         except TimeoutError:
-            raise MeshError(f"No answer from {self._host(context)} within {self.timeout:g} s.") from None
+            host = urlsplit(address).hostname or "the server"
+            raise MeshError(f"No answer from {host} within {self.timeout:g} s.") from None
         kind = response.headers.get("content-type", "")
         is_text = bool(_TEXT.search(kind)) or not body
         text = body.decode(response.encoding or "utf-8", "replace") if is_text else ""
-        if response.status_code >= 400 and self.raise_for_status:
-            raise MeshError(
-                f"{response.url.host} answered HTTP {response.status_code}: {shown(text or kind)}"
-            )
         output: dict[str, Any] = {
             "status_code": response.status_code,
-            "url": str(response.url),
+            "url": _open_url(str(response.url)),
             "headers": {k: v for k, v in response.headers.items() if k.lower() not in _PRIVATE},
             "content_type": kind,
             "content": text,
@@ -161,9 +207,6 @@ class HTTPNode(BaseNode):
             raise MeshError(f"{shown(url)} is no http or https address.")
         return url
 
-    def _host(self, context: ExecutionContext) -> str:
-        return urlsplit(self._address(context)).hostname or "the server"
-
 
 def _lone(url: str) -> bool:
     return url.strip().startswith("{{") and url.strip().endswith("}}") and len(templates.references(url)) == 1
@@ -194,6 +237,35 @@ def _header(node_id: str, name: str, value: Any) -> str:
     if not text.isprintable():
         raise MeshError(f"Header {name!r} of node {node_id!r} would have more than one line.")
     return text
+
+
+def _told(
+    method: str, url: str, params: dict[str, Any], options: dict[str, Any], hidden: re.Pattern[str]
+) -> dict[str, Any]:
+    """Return a request as JSON values, those with hidden names as ***."""
+    headers = {name.lower(): value for name, value in options["headers"].items()}
+    body = {"json": options.get("json"), "data": options.get("content", b"").decode()}
+    sent = {"params": params, "headers": headers, **body}
+    told = {name: _open(value, hidden) for name, value in sent.items() if value not in (None, "", {})}
+    return {"method": method, "url": _open_url(url, hidden), **told}
+
+
+def _open(value: Any, hidden: re.Pattern[str]) -> Any:
+    if isinstance(value, dict):
+        items = cast("dict[Any, Any]", value).items()
+        return {k: _HIDDEN if hidden.search(str(k)) else _open(v, hidden) for k, v in items}
+    if isinstance(value, list):
+        return [_open(v, hidden) for v in cast("list[Any]", value)]
+    return value
+
+
+def _open_url(url: str, hidden: re.Pattern[str] = _SECRET) -> str:
+    """Return a url without a password, and without the values of parameters with hidden names."""
+    address, mark, query = url.partition("?")
+    address = re.sub(r"//[^/@]*@", f"//{_HIDDEN}@", address)
+    pairs = (pair.partition("=") for pair in query.split("&"))
+    kept = (f"{n}={_HIDDEN}" if equals and hidden.search(n) else n + equals + v for n, equals, v in pairs)
+    return address + mark + "&".join(kept)
 
 
 def _json(text: str) -> Any:

@@ -7,13 +7,15 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, cast
 
-from ..core import templates
+from ..core import tape, templates
+from ..core.agent import described
 from ..core.context import ExecutionContext, as_text
 from ..core.errors import GraphValidationError, MeshError, shown
 from ..core.events import EventType, ExecutionEvent
 from ..core.node import BaseNode
 from ..core.tools import run_function
 from ._index import Index
+from ._taped import value_of
 
 _METHODS = ("retrieve", "search", "ainvoke", "invoke")
 _TEXT = ("text", "content", "page_content", "body")
@@ -33,6 +35,7 @@ class RAGNode(BaseNode):
     query_template : what is searched for; None takes this node's input, as text.
     top_k : how many passages. min_score : of those that have a score, the lowest that counts.
     text_column : the column of a DataFrame that has the text.
+    live : True asks the retriever even where a tape has what it found, see `mesh_nb.record`.
 
     The output is `{"content", "formatted", "documents", "query", "count"}`: formatted are the numbered
     passages, content is these and the question.
@@ -50,6 +53,7 @@ class RAGNode(BaseNode):
         top_k: int = 5,
         min_score: float | None = None,
         text_column: str | None = None,
+        live: bool = False,
     ) -> None:
         super().__init__(id)
         if (documents is None) == (retriever is None):
@@ -59,6 +63,7 @@ class RAGNode(BaseNode):
             raise GraphValidationError(f"RAG node {id!r}: top_k={shown(top_k)} is not 1 or more.")
         self.query_template, self.top_k, self.min_score = query_template, top_k, min_score
         self.templates = (query_template,) if query_template else ()
+        self._live = live or retriever is None
         if retriever is not None:
             self._retrieve = _function(id, retriever)
         else:
@@ -73,12 +78,7 @@ class RAGNode(BaseNode):
         query = templates.resolve(self.query_template, context) if self.query_template else question
         if not query.strip():
             raise MeshError("There is nothing to search for: the input is empty.")
-        names = _parameters(self._retrieve)
-        given: dict[str, Any] = {names[0]: query, **({names[1]: self.top_k} if len(names) > 1 else {})}
-        found = await run_function(self._retrieve, given)
-        if not isinstance(found, Iterable) or isinstance(found, (str, Mapping)):
-            raise MeshError(f"The retriever returned {type(found).__name__}; it returns a list of passages.")
-        passages = [_passage(d) for d in cast("Iterable[Any]", found)]
+        passages = await self._passages(query, context.run_id)
         if self.min_score is not None:
             passages = [p for p in passages if p.get("score") is None or p["score"] >= self.min_score]
         passages = passages[: self.top_k]
@@ -97,6 +97,24 @@ class RAGNode(BaseNode):
             "count": len(passages),
         }
         yield ExecutionEvent(EventType.NODE_COMPLETE, self.id, output=output)
+
+    async def _passages(self, query: str, run_id: str) -> list[dict[str, Any]]:
+        """Return what is found, a retriever's from the tape that is on. Raises what the retriever raises."""
+        names = _parameters(self._retrieve)
+        given: dict[str, Any] = {names[0]: query, **({names[1]: self.top_k} if len(names) > 1 else {})}
+
+        async def work() -> list[dict[str, Any]]:
+            found = await run_function(self._retrieve, given)
+            if not isinstance(found, Iterable) or isinstance(found, (str, Mapping)):
+                kind = type(found).__name__
+                raise MeshError(f"The retriever returned {kind}; it returns a list of passages.")
+            return [_passage(d) for d in cast("Iterable[Any]", found)]
+
+        on = None if self._live else tape.current()
+        if on is None:
+            return await work()
+        asked = {"retriever": described(self._retrieve), "node": self.id, "arguments": given}
+        return await value_of(on, asked, f"the retriever of node {self.id!r}", work, run_id)
 
 
 class _Search:
