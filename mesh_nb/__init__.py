@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from .core.node import BaseNode, NodeResult
     from .core.plugins import register
     from .core.react_flow import from_react_flow
-    from .core.run import Run, last_run, runs
+    from .core.run import Run
+    from .core.runs import last_run, runs
     from .core.tape import TapeMissError, record
     from .core.tools import Tool, tool
     from .frames._chart import chart
@@ -111,11 +112,11 @@ _PUBLIC = {
     "chart": "frames._chart",
     "chat": "notebook.chat",
     "compare": "notebook.compare",
-    "last_run": "core.run",
+    "last_run": "core.runs",
     "limits": "providers._limits",
     "record": "core.tape",
     "register": "core.plugins",
-    "runs": "core.run",
+    "runs": "core.runs",
     "tool": "core.tools",
 }
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from ..core import plugins
 from ..core.errors import InputError, UnknownNameError
-from ..core.run import Run, runs
+from ..core.run import Run
+from ..core.runs import runs
 from ..frames._load import began, moment
 from ..frames._packed import compact, drop, packs, whole_log
 from ..frames._progress import watched

@@ -14,7 +14,8 @@ from .executor import Executor
 from .interrupts import Policy
 from .resume import begin_of, context_of_begin
 from .reuse import Reuse, place
-from .run import Run, _live, new_run_id
+from .run import Run
+from .runs import here, new_run_id
 
 LOOK_BACK = 200
 """How many of the newest runs are looked through for one to reuse."""
@@ -31,7 +32,7 @@ def earlier(graph: Any, store: Any, reuse: Any) -> StoredRun | None:
         raise InputError(f"reuse= is True, a run or its id, not {shown(reuse)}.")
     read = getattr(store, "summary", store.load)
     for run_id in itertools.islice(store.run_ids(), LOOK_BACK):
-        own = _live.get(run_id)
+        own = here(run_id)
         if (own is None or own.done) and read(run_id).header.get("graph_id") == graph.graph_id:
             return stored(store, run_id)
     return None
@@ -43,7 +44,7 @@ def stored(store: Any, run_id: str) -> StoredRun:
     Raises RunNotFoundError.
     """
     found: StoredRun = store.load(run_id)
-    own = _live.get(run_id)
+    own = here(run_id)
     if own is not None and own.done:
         alive = {e.seq: e for e in own.events if e.type == EventType.NODE_COMPLETE}
         for n, event in enumerate(found.events):
@@ -70,7 +71,7 @@ def fork(
     from . import runner
 
     loop = None if background else asyncio._get_running_loop()
-    own = _live.get(run_id)
+    own = here(run_id)
     store = backend or (own._store if own is not None else None) or runner.default_backend()
     past = stored(store, run_id)
     begin = begin_of(past)

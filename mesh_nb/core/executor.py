@@ -20,7 +20,7 @@ from .interrupts import Answer, Policy, check_policy, check_timeout
 from .modes import StreamMode, adapted, stream_mode
 from .resume import budget_of, context_of, past_of
 from .reuse import again
-from .run import new_run_id
+from .runs import new_run_id
 from .scheduler import START, check_concurrency
 
 __all__ = ["Execution", "Executor"]

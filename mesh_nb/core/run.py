@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import secrets
-import weakref
 from collections.abc import AsyncIterator, Callable, Generator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,21 +16,14 @@ from ._ending import error_text
 from ._feed import Feed
 from ._files import RunFile, save_all
 from ._fold import Fold
-from ._summary import RunList, RunSummary, line
+from ._summary import line
 from .backend import Backend, StoredRun
-from .errors import MeshError, MeshInterrupted, RunError, RunNotFoundError, is_interrupt, told
+from .errors import MeshError, MeshInterrupted, RunError, is_interrupt, told
 from .events import ENDINGS, EventType, ExecutionEvent, Source
 from .modes import Lens
+from .runs import here, project_log
 
 YIELD_SECONDS = 0.005
-
-_last: Run | None = None
-_live: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
-
-
-def new_run_id() -> str:
-    """Return an id that sorts by time: UTC to the microsecond, then eight random digits."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
 
 
 class Run(Answering):
@@ -66,10 +57,10 @@ class Run(Answering):
         still executes says "running". One that runs in this process is returned itself.
         Raises RunNotFoundError with the nearest id.
         """
-        own = _live.get(run_id)
+        own = here(run_id)
         if own is not None and not own.done and backend is None:
             return own
-        return cls._stored((backend or _default_backend()).load(run_id))
+        return cls._stored((backend or project_log()).load(run_id))
 
     @classmethod
     def _stored(cls, stored: StoredRun) -> Run:
@@ -356,45 +347,3 @@ class Run(Answering):
 
     def __repr__(self) -> str:
         return f"<Run {self.id} {line(self)}>"
-
-
-def last_run() -> Run | None:
-    """Return the run that was started last in this process, else the newest of this project's log, else None.
-
-    A failed or interrupted run is here with everything it had obtained.
-    """
-    if _last is not None:
-        return _last
-    backend = _default_backend()
-    newest = next(iter(backend.run_ids()), None)
-    return None if newest is None else Run._stored(backend.load(newest))
-
-
-def live_runs() -> list[Run]:
-    """Return the runs of this process that have not ended, oldest first."""
-    return sorted((run for run in list(_live.values()) if not run.done), key=lambda run: run.id)
-
-
-def runs(limit: int = 20, backend: Backend | None = None) -> RunList:
-    """Return the newest runs of this project, at most `limit`, as light summaries.
-
-    Parameters: backend, None for the project's `.mesh/` and the runs of this process.
-    """
-    store = backend or _default_backend()
-    read = getattr(store, "summary", store.load)
-    own = {} if backend else {run_id: run for run_id, run in _live.items() if not run.done}
-    found = RunList()
-    for run_id in sorted({*store.run_ids(), *own}, reverse=True)[: max(limit, 0)]:
-        with contextlib.suppress(RunNotFoundError):  # deleted since it was listed
-            found.append(RunSummary(own.get(run_id) or Run._stored(read(run_id))))
-    return found
-
-
-def remember(run: Run) -> None:
-    """Make this the last run of the process."""
-    global _last
-    _last = _live[run.id] = run
-
-
-def _default_backend() -> Any:
-    return plugins.find("backend", "file")()

@@ -26,7 +26,8 @@ from .executor import Executor
 from .interrupts import Policy, check_policy
 from .resume import session_of
 from .reuse import Reuse
-from .run import Run, _live, new_run_id, remember
+from .run import Run
+from .runs import here, new_run_id, remember
 
 TICK = 0.1
 CLOSE_SECONDS = 2.0
@@ -108,7 +109,7 @@ def resume(
 ) -> Run:
     """Go on with a run of a compiled graph; parameters and errors as for `graph.resume`."""
     loop = None if background else asyncio._get_running_loop()
-    own = _live.get(run_id)
+    own = here(run_id)
     if own is not None and not own.done:
         raise InputError(f"Run {own.id} is still running; answer or cancel it instead of resuming it.")
     store = backend or (own._store if own is not None else None) or default_backend()

@@ -14,7 +14,7 @@ import pandas as pd
 from ..core import plugins, spending
 from ..core.errors import InputError, UnknownNameError, shown
 from ..core.origin import IMPORTED
-from ..core.run import _live
+from ..core.runs import all_here
 from ._chart import Chart, of_calls
 from ._load import file_backend, header_of
 from ._show import Frame, clean, html_table, markdown, money, plain
@@ -133,7 +133,7 @@ def usage() -> CostReport:
     Read again for the next figure; calls that are going on count when they end. Of a run that another process
     began and this one resumed, only the calls since then count.
     """
-    here = sorted(_live.values(), key=lambda run: run.id)
+    here = all_here()
     known, ids = {run.id for run in here}, list[str]()
     for run_id in _touched(IMPORTED):
         if run_id not in known and _is_ours(run_id):

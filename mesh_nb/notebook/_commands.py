@@ -12,7 +12,8 @@ from IPython.core.error import UsageError
 from ..core import plugins, spending
 from ..core.compiled import Runnable
 from ..core.errors import nearest
-from ..core.run import Run, last_run, live_runs, runs
+from ..core.run import Run
+from ..core.runs import last_run, live_runs, runs
 from . import _settings
 from ._arguments import variable
 from ._cell import current_shell, notebook_file, notebook_name

@@ -9,7 +9,7 @@ from typing import Any
 from ..core import plugins
 from ..core.compiled import Runnable
 from ..core.errors import MeshError
-from ..core.run import runs
+from ..core.runs import runs
 from ..core.spending import PERIODS
 from ._commands import COMMANDS
 from ._settings import NAMES

@@ -17,7 +17,8 @@ from mesh_nb.core.errors import InputError, NodeExecutionError, RunNotFoundError
 from mesh_nb.core.events import EventType, ExecutionEvent
 from mesh_nb.core.executor import Executor
 from mesh_nb.core.graph import StateGraph
-from mesh_nb.core.run import Run, runs
+from mesh_nb.core.run import Run
+from mesh_nb.core.runs import runs
 
 NAMES = plugins.names("backend")
 ON_DISK = [name for name in NAMES if name != "memory"]

@@ -20,7 +20,8 @@ from mesh_nb.backends.file import FileBackend
 from mesh_nb.backends.memory import MemoryBackend
 from mesh_nb.core.errors import MeshError, NodeExecutionError, RunNotFoundError, UnknownNameError
 from mesh_nb.core.events import EventType, ExecutionEvent
-from mesh_nb.core.run import Run, last_run, new_run_id, runs
+from mesh_nb.core.run import Run
+from mesh_nb.core.runs import last_run, runs
 
 
 @pytest.fixture(autouse=True)
@@ -428,13 +429,6 @@ async def test_a_retried_node_does_not_say_everything_twice() -> None:
         await run
 
 
-def test_ids_sort_by_time() -> None:
-    ids = [new_run_id() for _ in range(2000)]
-    stamps = [i.split("-")[0] for i in ids]
-    assert stamps == sorted(stamps)
-    assert len(set(ids)) == len(ids)
-
-
 async def test_the_repr_is_one_line_whatever_the_model_says() -> None:
     run = await graph_of(
         Speaker(words=["line\n\x1b[31mred\u2028" * 50], events=[response(cost_usd=0.0123)])
@@ -479,35 +473,6 @@ async def test_an_unknown_run_names_the_nearest() -> None:
     run = await graph_of(Speaker()).run("hi")
     with pytest.raises(RunNotFoundError, match=run.id):
         Run.load(run.id[:-1] + "z")
-
-
-async def test_runs_are_listed_newest_first() -> None:
-    made = [await graph_of(Speaker(words=[f"answer {i}"])).run("hi") for i in range(3)]
-    failed = graph_of(Speaker(fails=ValueError("boom"))).run("hi")
-    with pytest.raises(NodeExecutionError):
-        await failed
-    found = runs()
-    assert [s.id for s in found] == [failed.id, *(r.id for r in reversed(made))]
-    assert [s.status for s in found] == ["failed", "completed", "completed", "completed"]
-    assert found[1].text == "answer 2"
-    assert found[1].graph_id == "test"
-    assert "boom" in (found[0].error or "")
-    assert len(repr(found).splitlines()) == 4
-    assert [s.id for s in runs(2)] == [s.id for s in found[:2]]
-    assert found[1].load().output == made[2].output
-
-
-def test_no_runs_yet() -> None:
-    assert runs() == []
-    assert repr(runs()) == "No runs yet."
-
-
-async def test_a_backend_of_your_own() -> None:
-    backend = MemoryBackend()
-    run = await graph_of(Speaker()).run("hi", backend=backend)
-    assert runs() == []
-    assert [s.id for s in runs(backend=backend)] == [run.id]
-    assert Run.load(run.id, backend).text == "Hello world"
 
 
 async def test_an_unknown_frame_names_the_known_ones() -> None:

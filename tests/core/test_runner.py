@@ -18,7 +18,8 @@ from run_doubles import Speaker, forever, graph_of, until
 from mesh_nb.core import plugins, runner
 from mesh_nb.core.errors import ConfigurationError, InputError, MeshInterrupted, NodeExecutionError
 from mesh_nb.core.node import BaseNode
-from mesh_nb.core.run import Run, runs
+from mesh_nb.core.run import Run
+from mesh_nb.core.runs import runs
 
 who = contextvars.ContextVar("who", default="nobody")
 

@@ -13,7 +13,7 @@ from run_doubles import Speaker, graph_of
 from mesh_nb.backends.file import FileBackend
 from mesh_nb.core.errors import InputError, RunNotFoundError
 from mesh_nb.core.events import EventType, ExecutionEvent
-from mesh_nb.core.run import runs
+from mesh_nb.core.runs import runs
 from mesh_nb.frames.calls import COLUMNS, calls_df
 
 USAGE = {

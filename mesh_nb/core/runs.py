@@ -1,0 +1,83 @@
+"""The runs that this process has, and those of the project's log."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import weakref
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from . import plugins
+from ._summary import RunList, RunSummary
+from .errors import RunNotFoundError
+
+if TYPE_CHECKING:
+    from .backend import Backend
+    from .run import Run
+
+_last: Run | None = None
+_here: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
+
+
+def new_run_id() -> str:
+    """Return an id that sorts by time: UTC to the microsecond, then eight random digits."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
+
+
+def remember(run: Run) -> None:
+    """Make this the last run of the process."""
+    global _last
+    _last = _here[run.id] = run
+
+
+def here(run_id: str) -> Run | None:
+    """Return the run of this process that has this id, None when there is none."""
+    return _here.get(run_id)
+
+
+def all_here() -> list[Run]:
+    """Return the runs of this process, ended or not, oldest first."""
+    found = list(_here.values())  # Another thread may start one meanwhile.
+    return sorted(found, key=lambda run: run.id)
+
+
+def live_runs() -> list[Run]:
+    """Return the runs of this process that have not ended, oldest first."""
+    return [run for run in all_here() if not run.done]
+
+
+def last_run() -> Run | None:
+    """Return the run that was started last in this process, else the newest of this project's log, else None.
+
+    A failed or interrupted run is here with everything it had obtained.
+    """
+    if _last is not None:
+        return _last
+    from .run import Run
+
+    log = project_log()
+    newest = next(iter(log.run_ids()), None)
+    return None if newest is None else Run._stored(log.load(newest))
+
+
+def runs(limit: int = 20, backend: Backend | None = None) -> RunList:
+    """Return the newest runs of this project, at most `limit`, as light summaries.
+
+    Parameters: backend, None for the project's `.mesh/` and the runs of this process.
+    """
+    from .run import Run
+
+    store = backend or project_log()
+    read = getattr(store, "summary", store.load)
+    own = {} if backend else {run.id: run for run in live_runs()}
+    found = RunList()
+    for run_id in sorted({*store.run_ids(), *own}, reverse=True)[: max(limit, 0)]:
+        with contextlib.suppress(RunNotFoundError):  # deleted since it was listed
+            found.append(RunSummary(own.get(run_id) or Run._stored(read(run_id))))
+    return found
+
+
+def project_log() -> Any:
+    """Return the backend of this project's `.mesh/`."""
+    return plugins.find("backend", "file")()
