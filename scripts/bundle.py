@@ -19,7 +19,7 @@ WIDGETS = ROOT / "widgets"
 STATIC = ROOT / "mesh_nb" / "static"
 MODULES = WIDGETS / "node_modules"
 LOCK = [WIDGETS / "package.json", WIDGETS / "package-lock.json"]
-BUILT = [STATIC / name for name in ("hub.js", "stub.js", "composer.js", "more.js")]
+BUILT = [STATIC / name for name in ("hub.js", "stub.js", "graph.js", "composer.js", "more.js")]
 
 
 def sources() -> list[Path]:

@@ -21,7 +21,7 @@ import pytest
 import mesh_nb
 
 ROOT = Path(__file__).resolve().parents[1]
-BUNDLES = ("hub.js", "stub.js", "composer.js")
+BUNDLES = ("hub.js", "stub.js", "graph.js", "composer.js", "more.js")
 
 
 def uv() -> str:

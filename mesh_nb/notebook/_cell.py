@@ -125,7 +125,7 @@ def in_voila() -> bool:
 def has_front_end() -> bool:
     """Return whether the built front end is installed; a checkout may run before it was built."""
     folder = importlib.resources.files("mesh_nb").joinpath("static")
-    return all(folder.joinpath(name).is_file() for name in ("hub.js", "stub.js"))
+    return all(folder.joinpath(name).is_file() for name in ("hub.js", "stub.js", "graph.js"))
 
 
 def current_shell() -> Any:

@@ -30,31 +30,38 @@ FILE_CAP = 1_000_000
 
 @functools.cache
 def bundle(name: str) -> str:
-    """Return a built front-end module, `hub`, `stub` or `more`, as source text."""
+    """Return a built front-end module, `hub`, `stub`, `graph` or `more`, as source text."""
     return importlib.resources.files("mesh_nb").joinpath("static", f"{name}.js").read_text("utf-8")
 
 
 def stub_source() -> str:
     """Return the module of a visible widget: the stub, or in marimo, where a request waits for the running
-    cell and modules are cached by content, the stub with the hub inside."""
+    cell and modules are cached by content, the stub with the hub and the graph's module inside."""
     if not in_marimo():
         return bundle("stub")
-    hub = json.dumps(bundle("hub")).replace("</", "<\\/")
-    load = f'import(URL.createObjectURL(new Blob([{hub}], {{type: "text/javascript"}})));\n'
-    return load + bundle("stub")
+    sources = [json.dumps(bundle(name)).replace("</", "<\\/") for name in ("hub", "graph")]
+    loads = [
+        f'import(URL.createObjectURL(new Blob([{source}], {{type: "text/javascript"}})));\n'
+        for source in sources
+    ]
+    return "".join([*loads, bundle("stub")])
 
 
 class Hub(anywidget.AnyWidget):
-    """The hidden widget that carries the front end to each page once; it is never displayed."""
+    """A hidden widget that carries a part of the front end to each page once; it is never displayed."""
 
     _esm = traitlets.Unicode().tag(sync=True)
 
+    def __init__(self, part: str = "hub") -> None:
+        self.part = part
+        super().__init__()
+
     @traitlets.default("_esm")
     def _default_esm(self) -> str:
-        return bundle("hub")
+        return bundle(self.part)
 
     def __repr__(self) -> str:
-        return "Hub()"
+        return f"Hub({self.part!r})"
 
 
 class RunWidget(anywidget.AnyWidget):
@@ -73,25 +80,24 @@ class RunWidget(anywidget.AnyWidget):
         return f"RunWidget({self.run_id!r})"
 
 
-_hub: Hub | None = None
+_hubs: dict[str, Hub] = {}
 _hub_lock = threading.Lock()
 
 
-def open_hub() -> None:
-    """Open the hub of this kernel unless it is open."""
-    global _hub
+def open_hub(*parts: str) -> None:
+    """Open the hub of this kernel, or what brings the named parts to each page, unless it is open."""
     with _hub_lock:
-        if _hub is None or _hub.comm is None:
-            _hub = Hub()
+        for part in parts or ("hub",):
+            if part not in _hubs or _hubs[part].comm is None:
+                _hubs[part] = Hub(part)
 
 
 def close_hub() -> None:
-    """Close the hub; the next live view opens another."""
-    global _hub
+    """Close the hub and the other parts; the next live view opens others."""
     with _hub_lock:
-        if _hub is not None:
-            _hub.close()
-        _hub = None
+        for hub in _hubs.values():
+            hub.close()
+        _hubs.clear()
 
 
 def _subject(node_id: str, tool_name: Any) -> tuple[str, str]:
@@ -134,7 +140,9 @@ class LiveView:
         edit: Callable[[ExecutionEvent], ExecutionEvent] | None = None,
     ) -> None:
         if not in_marimo():
-            open_hub()
+            # Not only when the page asks: most kernels would answer after the cell.
+            several = len(getattr(run.graph, "nodes", ())) > 1
+            open_hub("hub", *(["graph"] if several else []))
         self.run = run
         self.widget = RunWidget(run_id=run.id, status=str(run.status))
         self.snapshots = 0
@@ -216,7 +224,8 @@ class LiveView:
         if kind == "stop":
             self.run.cancel()
         elif kind == "bundle":
-            name = "more" if content.get("name") == "more" else "hub"
+            asked = content.get("name")
+            name = asked if asked in ("graph", "more") else "hub"
             self.widget.send({"kind": "bundle", "name": name}, [bundle(name).encode()])
         elif kind == "answer":
             self._answer(content)

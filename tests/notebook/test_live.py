@@ -169,7 +169,7 @@ async def test_the_bundle_comes_on_request():
 async def test_names_have_no_memory_address():
     run, _ = start(*tokens(1))
     assert repr(LiveView(run).widget) == f"RunWidget({run.id!r})"
-    assert repr(live.Hub()) == "Hub()"
+    assert repr(live.Hub()) == "Hub('hub')"
     await run
 
 
@@ -249,12 +249,44 @@ async def test_an_answer_that_comes_too_late_is_refused_in_words() -> None:
     assert content["message"]
 
 
-async def test_the_second_module_comes_when_it_is_asked_for() -> None:
+@pytest.mark.parametrize("name", ["more", "graph"])
+async def test_a_later_module_comes_when_it_is_asked_for(name: str) -> None:
     run, go = start(None)
     page = Page(LiveView(run))
-    page.says(kind="bundle", name="more")
+    page.says(kind="bundle", name=name)
     content, buffers = await page.until("bundle")
-    assert content["name"] == "more"
-    assert buffers == [live.bundle("more").encode()]
+    assert content["name"] == name
+    assert buffers == [live.bundle(name).encode()]
     go.set()
     await run
+
+
+async def test_the_module_of_graphs_comes_unasked_with_the_first_run_of_several_nodes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The kernel of a running cell may not hear the page.
+    opened: list[str] = []
+
+    class Opened:
+        comm = "open"
+
+        def __init__(self, part: str) -> None:
+            opened.append(part)
+
+        def close(self) -> None:
+            pass
+
+    live.close_hub()
+    monkeypatch.setattr(live, "Hub", Opened)
+    run, _ = start(*tokens(1))
+    LiveView(run)
+    assert opened == ["hub"]
+    several = StateGraph().add_node("a", lambda input: input).add_node("b", lambda input: input)
+    several.add_edge("a", "b").set_entry_point("a")
+    for _ in range(2):
+        graph_run = several.run("x", backend=MemoryBackend(), display=False)
+        LiveView(graph_run)
+        await graph_run
+    assert opened == ["hub", "graph"]
+    await run
+    live.close_hub()

@@ -1,16 +1,19 @@
 // The front end, once a page: publishes itself under its own content hash, so that two versions may meet.
 import { render } from "preact";
 import { Feed, type Message, type Model } from "./core/feed";
+import { drawings, type Drawings } from "./core/more";
+import { slot } from "./core/slot";
 import { adopt } from "./core/theme";
+import * as shared from "./shared";
 import { RunView } from "./views/run";
-
-declare const __HUB__: string;
 
 export interface Hub {
   /** Take over a run's model and the messages that came before the hub did. */
   open(model: Model, early?: Message[]): Feed;
   /** Draw a run into an element; returns what removes it. */
   mount(feed: Feed, el: HTMLElement): () => void;
+  /** Take in the module of graphs and timelines, which is made with the hub's own parts. */
+  draw(make: (require: () => typeof shared) => Drawings): void;
 }
 
 export const hub: Hub = {
@@ -27,18 +30,11 @@ export const hub: Hub = {
       host.remove();
     };
   },
+  draw(make) {
+    if (!drawings.here) drawings.provide(make(() => shared));
+  },
 };
 
-interface Slot {
-  hub: Promise<Hub>;
-  publish(hub: Hub): void;
-  asked: number;
-}
-
-const page = globalThis as unknown as Record<string, Record<string, Slot> | undefined>;
-const hubs = (page["mesh_nb"] ??= {});
-const waiting = hubs[__HUB__];
-if (waiting) waiting.publish(hub);
-else hubs[__HUB__] = { hub: Promise.resolve(hub), publish() {}, asked: 0 };
+slot().publish(hub);
 
 export default { initialize() {}, render() {} };

@@ -1,29 +1,10 @@
 // The visible widget of a run: about 1 KB, because a page receives it once for every run.
 // It keeps what arrives, waits for the hub and hands everything over.
 import type { Feed, Message, Model } from "./core/feed";
+import { slot } from "./core/slot";
 import type { Hub } from "./hub";
 
-declare const __HUB__: string;
-
-interface Slot {
-  hub: Promise<Hub>;
-  publish(hub: Hub): void;
-  asked: number;
-}
-
 const PATIENCE = 1500;
-const page = globalThis as unknown as Record<string, Record<string, Slot> | undefined>;
-
-function slot(): Slot {
-  const hubs = (page["mesh_nb"] ??= {});
-  let found = hubs[__HUB__];
-  if (!found) {
-    let publish!: (hub: Hub) => void;
-    const hub = new Promise<Hub>((resolve) => (publish = resolve));
-    found = hubs[__HUB__] = { hub, publish, asked: 0 };
-  }
-  return found;
-}
 
 export default () => {
   const early: Message[] = [];
@@ -54,7 +35,10 @@ export default () => {
         clearTimeout(timer);
         clearTimeout(tries);
         model.off("msg:custom", keep);
-        return [found, found.open(model, early)];
+        const feed = found.open(model, early.splice(0));
+        if (signal?.aborted) feed.close();
+        else signal?.addEventListener("abort", () => feed.close());
+        return [found, feed];
       });
       signal?.addEventListener("abort", () => clearTimeout(timer));
     },

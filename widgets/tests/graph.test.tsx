@@ -4,9 +4,11 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { questions } from "../src/core/ask";
 import { Feed } from "../src/core/feed";
 import { outlineOf, progressOf } from "../src/core/flow";
+import { drawings, type Drawings } from "../src/core/more";
 import { HEIGHT, layout, type Outline, type PlacedNode } from "../src/core/layout";
 import { reduce } from "../src/core/reduce";
 import { newRun } from "../src/core/state";
+import * as drawn from "../src/drawings";
 import { parsed } from "../src/views/approval";
 import { stepOf } from "../src/views/custom";
 import { RunView } from "../src/views/run";
@@ -113,7 +115,10 @@ const asks = (more: object = {}): Row => [
 ];
 
 describe("a run in the page", () => {
-  beforeEach(() => vi.useFakeTimers());
+  beforeEach(() => {
+    vi.useFakeTimers();
+    drawings.here = drawn;
+  });
   afterEach(() => {
     vi.useRealTimers();
     document.body.replaceChildren();
@@ -161,6 +166,37 @@ describe("a run in the page", () => {
     act(() => void box("b").dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true })));
     s.settle();
     expect(s.el.textContent).toContain("from c");
+  });
+
+  it("keeps the graph's room until its module has come, and asks for that once", () => {
+    drawings.here = null;
+    const s = stage(START, ...visit("a"), ["node_start", "b"]);
+    const asks = () => s.model.sent.filter((m) => (m as { name?: string }).name === "graph");
+    expect(asks()).toEqual([{ kind: "bundle", name: "graph" }]);
+    expect(s.el.querySelector("svg[viewBox^='0 0'] .edge")).toBeNull();
+    const room = Number.parseFloat(s.el.querySelector<HTMLElement>(".graph")!.style.height);
+    act(() => drawings.provide(drawn as Drawings));
+    s.settle();
+    const svg = s.el.querySelector(".graph svg")!;
+    expect(svg.querySelectorAll(".box")).toHaveLength(4);
+    expect(Number(svg.getAttribute("height")) + 12).toBe(room);
+    expect(s.el.querySelector(".timeline")).not.toBeNull();
+    expect(asks()).toHaveLength(1);
+  });
+
+  it("does not ask for the module for a run of one node", () => {
+    drawings.here = null;
+    const s = stage(["execution_start", "START", { metadata: { graph: graph([], ["llm"]) } }], ...visit("llm"));
+    expect(s.model.sent.filter((m) => (m as { kind: string }).kind === "bundle")).toEqual([]);
+  });
+
+  it("lets go of its model when that has gone", () => {
+    const s = stage(START, ...visit("a"));
+    expect(s.model.listening).toBeGreaterThan(0);
+    act(() => s.feed.close());
+    expect(s.model.listening).toBe(0);
+    s.more(["node_start", "b"]);
+    expect(s.el.textContent).not.toContain("b, llm, running");
   });
 
   it("shows no graph for one node, and a bar for very many", () => {

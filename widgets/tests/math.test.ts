@@ -6,8 +6,8 @@ import type { Painter } from "../src/views/markdown";
 /** A page of its own: the second module is loaded once a page. */
 async function page() {
   vi.resetModules();
-  const [{ Painter }, { provide, offer }] = await Promise.all([import("../src/views/markdown"), import("../src/core/more")]);
-  return { Painter, provide: (m: More = more) => provide(m), offer };
+  const [{ Painter }, later] = await Promise.all([import("../src/views/markdown"), import("../src/core/more")]);
+  return { Painter, provide: (m: More = more) => later.more.provide(m), offer: later.offer };
 }
 type MakePainter = new (root: HTMLElement) => Painter;
 const paint = (Make: MakePainter, text: string) => {

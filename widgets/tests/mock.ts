@@ -6,6 +6,10 @@ export class MockModel implements Model {
   readonly sent: unknown[] = [];
   readonly handlers = new Map<string, Set<(...args: never[]) => void>>();
   constructor(readonly traits: Record<string, unknown> = { run_id: "r1", status: "running", final: null }) {}
+  /** How many call-backs are registered. */
+  get listening(): number {
+    return [...this.handlers.values()].reduce((sum, handlers) => sum + handlers.size, 0);
+  }
   get(name: string): unknown {
     return this.traits[name];
   }

@@ -1,6 +1,6 @@
 // The only file that touches the widget model: messages in, one RunState out, one call back per frame.
 import type { ExecutionEvent } from "./events";
-import { offer, provide, type More } from "./more";
+import { more, offer, type LaterName, type More } from "./more";
 import { reduce } from "./reduce";
 import { newRun, type RunState } from "./state";
 
@@ -48,15 +48,17 @@ export interface Answer {
 /** A part of the front end, in a buffer. */
 export interface Bundle {
   kind: "bundle";
-  name?: "hub" | "more";
+  name?: "hub" | LaterName;
 }
 
 export type Message = Batch | Snapshot | FileContent | Refusal | Bundle;
 
-async function load(code: DataView): Promise<void> {
+async function load(name: LaterName, code: DataView): Promise<void> {
   const url = URL.createObjectURL(new Blob([code as BlobPart], { type: "text/javascript" }));
   try {
-    provide(((await import(/* @vite-ignore */ url)) as { default: More }).default);
+    const made = (await import(/* @vite-ignore */ url)) as { default: More };
+    // The module of graphs gives itself to the hub, however it came.
+    if (name === "more") more.provide(made.default);
   } finally {
     URL.revokeObjectURL(url);
   }
@@ -84,6 +86,7 @@ export class Feed {
   private listeners = new Set<() => void>();
   private frame = 0;
   private readonly runId: string;
+  private readonly ends: (() => void)[] = [];
 
   constructor(
     private readonly model: Model,
@@ -91,19 +94,32 @@ export class Feed {
   ) {
     this.runId = String(model.get("run_id") ?? "");
     this.run = newRun(this.runId);
-    model.on("msg:custom", (message: Message, buffers?: DataView[]) => this.receive(message, buffers));
-    model.on("change:final", () => this.finish());
-    model.on("comm_live_update", () => this.lost());
-    offer(() => model.send({ kind: "bundle", name: "more" }));
+    this.on("msg:custom", (message: Message, buffers?: DataView[]) => this.receive(message, buffers));
+    this.on("change:final", () => this.finish());
+    this.on("comm_live_update", () => this.lost());
+    this.ends.push(offer((name) => model.send({ kind: "bundle", name })));
     for (const message of early) this.receive(message);
     if (!this.finish()) this.ask();
+  }
+
+  private on(name: string, callback: (...args: never[]) => void): void {
+    this.model.on(name, callback);
+    this.ends.push(() => this.model.off(name, callback));
+  }
+
+  /** The model has gone: let go of it, and of whoever listens. */
+  close(): void {
+    for (const end of this.ends.splice(0)) end();
+    this.listeners.clear();
+    cancelAnimationFrame(this.frame);
+    this.frame = -1;
   }
 
   receive(message: Message, buffers?: DataView[]): void {
     this.detached = false;
     if (message.kind === "snapshot") this.restore(message);
     else if (message.kind === "events") this.append(message);
-    else if (message.kind === "bundle" && message.name === "more" && buffers?.[0]) void load(buffers[0]);
+    else if (message.kind === "bundle" && (message.name === "more" || message.name === "graph") && buffers?.[0]) void load(message.name, buffers[0]);
     else if (message.kind === "refused") {
       this.answers.set(message.interrupt_id, "refused");
       this.refusals.set(message.interrupt_id, message.message);

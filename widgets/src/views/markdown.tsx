@@ -5,7 +5,7 @@ import { MARK, type Mark } from "../core/cite";
 import { host } from "../core/format";
 import { rarer } from "../core/highlight";
 import { fenceParts, html, sanitize, sanitizeMath } from "../core/markdown";
-import { withMore } from "../core/more";
+import { more } from "../core/more";
 import { copyText } from "./parts";
 
 /** Milliseconds a frame may spend on new blocks; the rest waits for the next frame. */
@@ -34,13 +34,15 @@ export function Markdown({ text, done, marks = [], rev }: Props) {
     const frame = requestAnimationFrame(() => setAgain((n) => n + 1));
     return () => cancelAnimationFrame(frame);
   }, [text, done, rev, again]);
+  useLayoutEffect(() => () => painter.current?.dispose(), []);
   return <div class="markdown" ref={root} />;
 }
 
 /** Keeps a container in step with a growing text. */
 export class Painter {
   private readonly blocks = new Blocks();
-  private readonly drawn: { el: HTMLElement; marks: string; links: number }[] = [];
+  private readonly drawn: { el: HTMLElement; marks: string; links: number; waits: Waits }[] = [];
+  private readonly tailWaits: Waits = [];
   private chunk: HTMLElement | null = null;
   private tail: HTMLElement | null = null;
   private tailKey = "";
@@ -79,7 +81,7 @@ export class Painter {
   private append(marks: readonly Mark[], more: () => boolean): boolean {
     for (let i = this.drawn.length; i < this.blocks.frozen.length; i++) {
       const el = document.createElement("div");
-      this.drawn.push({ el, marks: "", links: -1 });
+      this.drawn.push({ el, marks: "", links: -1, waits: [] });
       this.drawBlock(i, this.here(i, marks));
       if (i % CHUNK === 0) this.openChunk();
       this.chunk!.append(el);
@@ -117,10 +119,19 @@ export class Painter {
     drawn.links = Object.keys(this.blocks.links).length;
     const heading = /^ {0,3}#{1,3} |\n(?:=+|-+) *\n?$/.test(block.raw.slice(0, 300));
     drawn.el.className = `block${heading ? " heading" : ""}${block.prefix ? " continued" : ""}`;
-    drawn.el.replaceChildren(nodesOf(html(block, this.blocks.links, false, marks), marks));
+    endAll(drawn.waits);
+    drawn.el.replaceChildren(nodesOf(html(block, this.blocks.links, false, marks), marks, drawn.waits));
+  }
+
+  /** Nobody shows it any more. */
+  dispose(): void {
+    this.root.removeEventListener("click", onClick);
+    endAll(this.tailWaits);
+    for (const { waits } of this.drawn) endAll(waits);
   }
 
   private clearTail(): void {
+    endAll(this.tailWaits);
     this.tail?.remove();
     this.tail = null;
     this.tailKey = "";
@@ -137,14 +148,22 @@ export class Painter {
       this.tail = this.root.appendChild(document.createElement("div"));
       this.tail.className = "block open";
     }
+    endAll(this.tailWaits);
     if (tail.kind === "fence") drawCode(this.tail, tail);
-    else this.tail.replaceChildren(nodesOf(html(tail, this.blocks.links, true, marks), marks));
+    else this.tail.replaceChildren(nodesOf(html(tail, this.blocks.links, true, marks), marks, this.tailWaits));
   }
 }
 
 const keyOf = (marks: readonly Mark[]): string => marks.map((m) => `${m.at}:${m.number}`).join();
 
-function nodesOf(markup: string, marks: readonly Mark[]): DocumentFragment {
+/** What ends the waits of some nodes for the second module. */
+type Waits = (() => void)[];
+
+const endAll = (waits: Waits): void => {
+  for (const end of waits.splice(0)) end();
+};
+
+function nodesOf(markup: string, marks: readonly Mark[], waits: Waits): DocumentFragment {
   const nodes = sanitize(markup);
   if (marks.length) {
     const placed = placeChips(nodes);
@@ -152,8 +171,8 @@ function nodesOf(markup: string, marks: readonly Mark[]): DocumentFragment {
     const end = nodes.lastElementChild;
     for (const number of lost) (end && /^(?:P|H\d|LI)$/.test(end.tagName) ? end : nodes).append(chip(number));
   }
-  for (const code of nodes.querySelectorAll<HTMLElement>("code.math")) dressMath(code);
-  for (const pre of nodes.querySelectorAll("pre")) dressCode(pre);
+  for (const code of nodes.querySelectorAll<HTMLElement>("code.math")) dressMath(code, waits);
+  for (const pre of nodes.querySelectorAll("pre")) dressCode(pre, waits);
   for (const button of nodes.querySelectorAll<HTMLButtonElement>("button.image")) dressImage(button);
   for (const table of nodes.querySelectorAll("table")) {
     const frame = document.createElement("div");
@@ -172,7 +191,7 @@ function drawCode(el: HTMLElement, block: Block): void {
   const { lang, code } = fenceParts(block.raw);
   let target = el.querySelector<HTMLElement>(":scope > .code.streaming code");
   if (!target) {
-    el.replaceChildren(nodesOf(html({ ...block, raw: `\`\`\`${lang}\n` }, {}, true), []));
+    el.replaceChildren(nodesOf(html({ ...block, raw: `\`\`\`${lang}\n` }, {}, true), [], []));
     el.firstElementChild!.classList.add("streaming");
     target = el.querySelector<HTMLElement>("code")!;
     target.replaceChildren("");
@@ -224,11 +243,11 @@ function placeChips(nodes: DocumentFragment): Set<number> {
 }
 
 /** A formula stands as its TeX until the second module has come; what is no TeX stays so. */
-function dressMath(code: HTMLElement): void {
+function dressMath(code: HTMLElement, waits: Waits): void {
   const tex = code.textContent ?? "";
-  const display = code.classList.contains("display");
   if (tex.length > 5000) return;
-  withMore((more) => {
+  const display = code.classList.contains("display");
+  const end = more.use((more) => {
     try {
       const drawn = sanitizeMath(more.math(tex, display));
       if (drawn.querySelector("math")) code.replaceWith(drawn);
@@ -236,26 +255,28 @@ function dressMath(code: HTMLElement): void {
       code.title = "This is not TeX.";
     }
   });
+  waits.push(end);
 }
 
-function colourLater(pre: HTMLPreElement, language: string): void {
+function colourLater(pre: HTMLPreElement, language: string, waits: Waits): void {
   const code = pre.querySelector("code");
   const name = code && rarer(code.textContent ?? "", language);
   if (!name) return;
-  withMore((more) => {
+  const end = more.use((more) => {
     // A block that still streams is drawn again when it is whole.
     const coloured = pre.closest(".streaming") ? null : more.highlighted(code.textContent ?? "", name);
     if (coloured) code.replaceChildren(sanitize(coloured));
   });
+  waits.push(end);
 }
 
-function dressCode(pre: HTMLPreElement): void {
+function dressCode(pre: HTMLPreElement, waits: Waits): void {
   const frame = document.createElement("div");
   frame.className = "code";
   const bar = frame.appendChild(document.createElement("div"));
   bar.className = "bar";
   bar.appendChild(document.createElement("span")).textContent = pre.title || "text";
-  colourLater(pre, pre.title);
+  colourLater(pre, pre.title, waits);
   pre.removeAttribute("title");
   const copy = bar.appendChild(document.createElement("button"));
   copy.type = "button";

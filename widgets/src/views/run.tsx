@@ -4,14 +4,13 @@ import { count, cost, duration, own, tokens, words } from "../core/format";
 import { questions } from "../core/ask";
 import { safeImage } from "../core/markdown";
 import { answer, type NodeState, type RunState, type RunStatus } from "../core/state";
+import { GraphPlace, TimelinePlace } from "./drawn";
 import { Problem } from "./errors";
-import { Graph } from "./graph";
 import { Icon, type IconName } from "./icons";
 import { Markdown } from "./markdown";
 import { NodeView } from "./node";
 import { CopyButton } from "./parts";
 import { Card, SourceList } from "./sources";
-import { Timeline } from "./timeline";
 import { UsageButton, UsageTable } from "./usage";
 import { unwrapped, Value } from "./value";
 
@@ -47,7 +46,7 @@ export function RunView({ feed }: { feed: Feed }) {
           An earlier part of this run is not here yet; the kernel sends it when it is free.
         </p>
       )}
-      <Graph feed={feed} run={run} rev={run.rev} />
+      <GraphPlace feed={feed} run={run} rev={run.rev} />
       {feed.only !== null && (
         <p class="only">
           Only <strong>{feed.only}</strong>
@@ -62,7 +61,7 @@ export function RunView({ feed }: { feed: Feed }) {
       {!live && feed.only === null && <Output run={run} />}
       <SourceList feed={feed} run={run} />
       <Problem run={run} />
-      <Timeline feed={feed} run={run} live={live} rev={run.rev} />
+      <TimelinePlace feed={feed} run={run} live={live} rev={run.rev} />
       <Status run={run} live={live} />
       <Card feed={feed} root={root} />
     </section>

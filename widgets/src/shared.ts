@@ -1,0 +1,8 @@
+// What the module of graphs and timelines uses of the hub: one preact, one set of parts.
+export { Fragment, jsx, jsxs } from "preact/jsx-runtime";
+export { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+export { progressOf } from "./core/flow";
+export { count, duration } from "./core/format";
+export { adopt } from "./core/theme";
+export { Glyph, Icon } from "./views/icons";
+export { Fold } from "./views/parts";
