@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Generator
 from typing import Any
 
-from . import plugins
+from . import plugins, tape
 from ._earlier import earlier
 from .budget import Budget
 from .context import ExecutionContext
@@ -132,10 +132,11 @@ def _started(run: Run, execution: Any, loop: asyncio.AbstractEventLoop | None, d
     run._loop = loop or private_loop()
     remember(run)
     _show(run, display)
-    if loop is not None:
-        run._begin(execution)
-    else:
-        run._loop.call_soon_threadsafe(run._begin, execution, context=contextvars.copy_context())
+    with tape.held():
+        if loop is not None:
+            run._begin(execution)
+        else:
+            run._loop.call_soon_threadsafe(run._begin, execution, context=contextvars.copy_context())
     return run
 
 

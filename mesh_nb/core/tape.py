@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import contextvars
 import hashlib
 import os
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
@@ -74,19 +76,10 @@ class Tape:
 
     Parameters
     ----------
-    path : the file; its folder is made.
-    mode : "once" replays what is there and records the rest; "none" replays only, a call that is missing is a
-        TapeMissError; "all" records everything anew; "rewrite" is "once", and what nobody asked for is taken
-        out when the tape is closed.
-    speed : how many times faster than recorded a replay is; 0 waits for nothing.
-    redact : texts that are written as "***", beside keys and the values of environment variables named so;
-        in the logs of the runs too. A replay needs the same texts, or what it asks is not what was recorded.
-    live_tools : names of tools that are always called, True for all.
-    key : a function of a request, a dict, that returns what of it counts; None counts everything.
-    sample : a number or text that counts too: other samples of the same prompts.
+    path, mode, speed, redact, live_tools, key, sample : as for `record`.
 
     Several processes may record into one tape at once. `problems` says what of it could not be read.
-    Raises InputError for an unknown mode, a negative speed or a file that is no tape.
+    Raises what `record` raises.
     """
 
     name = "replay"
@@ -94,14 +87,16 @@ class Tape:
     def __init__(
         self,
         path: str | os.PathLike[str],
-        mode: str = "once",
+        mode: str | None = None,
         *,
-        speed: float = 1.0,
+        speed: float | None = None,
         redact: Iterable[str] = (),
         live_tools: Iterable[str] | bool = (),
         key: Callable[[dict[str, Any]], Any] | None = None,
         sample: Any = None,
     ) -> None:
+        mode = _default_mode() if mode is None else mode
+        speed = _default_speed() if speed is None else speed
         if mode not in MODES:
             raise UnknownNameError("tape mode", mode, MODES)
         if isinstance(speed, bool) or not isinstance(speed, (int, float)) or not speed >= 0:  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -124,7 +119,10 @@ class Tape:
         self._stamp: Any = None
         self._lock = threading.RLock()
         if mode == "none" and not self.path.exists():
-            raise InputError(f"There is no tape {str(self.path)!r} to replay. Record it with mode='once'.")
+            place = "" if self.path.is_absolute() else f" in {str(Path.cwd())!r}"
+            raise InputError(
+                f"There is no tape {str(self.path)!r}{place} to replay. Record it with mode='once'."
+            )
         self._load()
 
     def __len__(self) -> int:
@@ -196,13 +194,16 @@ class Tape:
             differences,
         )
 
-    def close(self) -> None:
+    def close(self, *, whole: bool = True) -> None:
         """Finish: what nobody asked for is taken out in mode "rewrite", what was there before in mode "all";
-        calls are put into the order in which they were asked for. Raises OSError."""
+        calls are put into the order in which they were asked for. Raises OSError.
+
+        Parameters: whole, whether everything that there is to ask was asked; else nothing is taken out.
+        """
         with self._lock:
             places = [place for place, _ in self._new]
             gone: list[Take] = []
-            if self.mode == "rewrite" or (self.mode == "all" and self._new):
+            if whole and (self.mode == "rewrite" or (self.mode == "all" and self._new)):
                 gone = [take for take in self._old if id(take) not in self._used]
             if not gone and places == sorted(places):
                 return
@@ -250,13 +251,19 @@ def key_of(
 
 
 _tapes: list[Tape] = []
+_own: contextvars.ContextVar[tuple[Tape | None, bool] | None] = contextvars.ContextVar("_own", default=None)
+"""The tape of the block around, or of the run, and whether it stays after the block has ended."""
 
 
 def current() -> Tape | None:
-    """Return the tape that is on: the innermost `record`, else the one that MESH_TAPE names, else None.
+    """Return the tape that is on: that of the run, which was on when it began; the innermost `record` here,
+    else anywhere; else the one that MESH_TAPE names; else None.
 
     Raises InputError for a MESH_TAPE that names no mode there is, or no tape to replay.
     """
+    own = _own.get()
+    if own is not None and (own[1] or own[0] in _tapes):
+        return own[0]
     if _tapes:
         return _tapes[-1]
     named = os.environ.get("MESH_TAPE", "")
@@ -264,37 +271,77 @@ def current() -> Tape | None:
 
 
 @contextlib.contextmanager
+def held() -> Generator[None]:
+    """Let what begins inside keep the tape that is on now, whatever is put on or taken off later."""
+    before = _own.get()
+    _own.set((current(), True))
+    try:
+        yield
+    finally:
+        _own.set(before)
+
+
+@contextlib.contextmanager
 def record(
     path: str | os.PathLike[str],
-    mode: str = "once",
+    mode: str | None = None,
     *,
-    speed: float = 1.0,
+    speed: float | None = None,
     redact: Iterable[str] = (),
     live_tools: Iterable[str] | bool = (),
     key: Callable[[dict[str, Any]], Any] | None = None,
     sample: Any = None,
 ) -> Generator[Tape]:
-    """Record what the runs of a block ask, or replay what the tape has of it; parameters as for `Tape`.
+    """Record what the runs of a block ask, or replay what the tape has of it.
 
     with mesh_nb.record("answers.mesh-tape"):
         run = await graph.run("question")
 
-    The first time the models, tools, agents and people are asked; from then on the same block costs nothing
-    and needs no key. A model call is the same when provider, model, messages, tools and settings are; keys,
-    addresses and retries do not count. A tool call is the same when its name and arguments are; a tool made
-    with live=True is always called. The answers of people come at once.
-    Raises what `Tape` raises, and OSError.
+    The first time the models, tools, agents, web servers and people are asked; from then on the same block
+    costs nothing and needs no key.
+
+    Parameters
+    ----------
+    path : the file, one text file for git; its folder is made, large contents go to `PATH-files` beside it.
+    mode : "once" replays what is there and records the rest; "none" replays only, a call that is missing is a
+        TapeMissError that says how the nearest recorded one differs; "all" records everything anew;
+        "rewrite" is "once", and what nobody asked for is taken out at the end of the block, unless that
+        raises. None takes the mode in MESH_TAPE_MODE, else "once".
+    speed : how many times faster than recorded a replay is; 0 waits for nothing. None takes the number in
+        MESH_TAPE_SPEED, else 1. The answers of people come at once.
+    redact : texts that are written as "***", beside keys and the values of environment variables with names
+        like secrets; in the logs of the runs too. A replay needs the same texts, or what it asks is not what
+        was recorded.
+    live_tools : names of tools that are always called, True for all; so is what is made with live=True: a
+        tool, an http or a rag node.
+    key : a function of a request to a model, a dict, that returns what of it counts; None counts everything.
+    sample : a number or text that counts too: other samples of the same prompts.
+
+    A model call is the same when provider, model, messages, tools and settings are, attachments by content;
+    keys, addresses and retries do not count. A tool call is the same when its name and arguments are. A plain
+    function as a node, a data node and the documents of a rag node are no calls: they run each time. An agent
+    of another library is recorded whole, with the calls that it makes inside.
+    What failed fails again in a replay, but for a key that was refused and a server that was not reached. A
+    run that begins in the block belongs to the tape until its end. Yields the Tape.
+
+    Raises InputError for a negative speed, a tape that is damaged, with the line, or is not there to be
+    replayed, and OSError.
     """
     options: dict[str, Any] = {"live_tools": live_tools, "key": key, "sample": sample}
     tape = start(path, mode, speed=speed, redact=redact, **options)
+    before = _own.get()
+    _own.set((tape, False))
+    whole = False
     try:
         yield tape
+        whole = True
     finally:
-        stop(tape)
+        _own.set(before)
+        stop(tape, whole=whole)
 
 
-def start(path: str | os.PathLike[str], mode: str = "once", **options: Any) -> Tape:
-    """Put a tape on until `stop`; parameters as for `Tape`."""
+def start(path: str | os.PathLike[str], mode: str | None = None, **options: Any) -> Tape:
+    """Put a tape on until `stop`; parameters as for `record`."""
     return put_on(Tape(path, mode, **options))
 
 
@@ -304,12 +351,13 @@ def put_on(tape: Tape) -> Tape:
     return tape
 
 
-def stop(tape: Tape | None = None) -> Tape | None:
-    """Take a tape off, the last one by default, and return it; None when none was on."""
+def stop(tape: Tape | None = None, *, whole: bool = True) -> Tape | None:
+    """Take a tape off, the last one by default, and return it; None when none was on. whole as for
+    `Tape.close`."""
     found = tape if tape is not None else (_tapes[-1] if _tapes else None)
     if found in _tapes:
         _tapes.remove(found)
-        found.close()
+        found.close(whole=whole)
     return found
 
 
@@ -320,17 +368,32 @@ def _from_environment(named: str) -> Tape:
     if named not in _environment_tapes:
         path, colon, mode = named.rpartition(":")
         if not colon or mode not in MODES:
-            path, mode = (named, "once") if not colon or os.sep in mode else (path, mode)
-        speed = os.environ.get("MESH_TAPE_SPEED", "1")
-        try:
-            factor = float(speed)
-        except ValueError:
-            raise InputError(f"MESH_TAPE_SPEED={speed!r} is not a number.") from None
-        _environment_tapes[named] = Tape(path, mode, speed=factor)
+            path, mode = (named, None) if not colon or os.sep in mode else (path, mode)
+        _environment_tapes[named] = Tape(path, mode)
     return _environment_tapes[named]
+
+
+def _default_mode() -> str:
+    mode = os.environ.get("MESH_TAPE_MODE") or "once"
+    if mode not in MODES:
+        raise UnknownNameError("MESH_TAPE_MODE", mode, MODES)
+    return mode
+
+
+def _default_speed() -> float:
+    speed = os.environ.get("MESH_TAPE_SPEED") or "1"
+    try:
+        return float(speed)
+    except ValueError:
+        raise InputError(f"MESH_TAPE_SPEED={speed!r} is not a number.") from None
 
 
 @atexit.register
 def _close_all() -> None:
-    for tape in (*_environment_tapes.values(), *_tapes):
-        tape.close()
+    # What a process that ended in an error did not come to is no reason to forget it; nor is a kernel that is
+    # restarted before `%mesh record off`.
+    failed = getattr(sys, "last_value", None) is not None
+    for tape in _environment_tapes.values():
+        tape.close(whole=not failed)
+    for tape in _tapes:
+        tape.close(whole=False)

@@ -185,7 +185,11 @@ def _source(
     def request() -> dict[str, Any]:
         return request_of(provider, call)
 
+    on = tape.current()
+
     def live() -> AsyncGenerator[ExecutionEvent, None]:
+        if on is not None:  # What a tape has needs no key, so that nobody has asked for one yet.
+            provider.check(call)
         return stream_of(provider, call, context)
 
     where = f"model {call.model!r}"
@@ -196,7 +200,7 @@ def _source(
         def source() -> AsyncGenerator[ExecutionEvent, None]:
             return on_tape(live, cache.key(asked, request), request, where, cache, run_id)
 
-    if (on := tape.current()) is None:
+    if on is None:
         return source()
     return on_tape(source, on.key(asked, request), request, where, on, run_id)
 

@@ -200,10 +200,18 @@ async def _recorded(source: Events, key: str, request: dict[str, Any], on: Sourc
         error = failed
     # No recording is a call that its reader left, or a failure that another key, which does not count, mends.
     ended = any(e.type in (EventType.RESPONSE_METADATA, EventType.NODE_COMPLETE) for _, e in beats)
-    if (ended or (failures and error is not None)) and not isinstance(error, _MENDED):
+    kept = ended if error is None else failures and not isinstance(error, _MENDED) and _heard(error, beats)
+    if kept:
         on.add(Take(key, request, beats, None if error is None else _failure(error)))
     if error is not None:
         raise error
+
+
+def _heard(error: Exception, beats: list[tuple[float, ExecutionEvent]]) -> bool:
+    """Say whether a call that failed has reached its server, so that the failure is an answer."""
+    if type(error) is not ProviderError or error.status is not None or not error.retryable:
+        return True
+    return any(e.type not in (EventType.MODEL_CALL_START, EventType.RESPONSE_METADATA) for _, e in beats)
 
 
 async def _played(take: Take, on: Source) -> Events:
@@ -221,7 +229,9 @@ async def _played(take: Take, on: Source) -> Events:
                 metadata = dict(metadata)
         yield ExecutionEvent(kind, "", event.content, event.output, metadata, now(), event.error)
     if take.error is not None:
-        raise _raised(take.error)
+        error = _raised(take.error)
+        error.add_note(f"So it was recorded on {str(getattr(on, 'path', on.name))!r}; mode='all' asks again.")
+        raise error
 
 
 def _free(metadata: dict[str, Any], mark: str, source: str) -> dict[str, Any]:

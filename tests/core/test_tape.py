@@ -306,3 +306,104 @@ def test_what_is_no_tape(tmp_path: Path, content: str, said: str):
 def test_what_cannot_be_meant(tmp_path: Path, options: dict[str, Any], said: str):
     with pytest.raises(mesh.MeshError, match=said):
         start(tmp_path / "t", **options)
+
+
+def test_without_a_key_nothing_is_sent_and_the_key_is_named(
+    server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    graph = mesh.StateGraph().add_node("llm", None, node_type="llm", model="gpt-5").set_entry_point("llm")
+    with mesh.record(tmp_path / "t") as tape:
+        with pytest.raises(mesh.NodeExecutionError, match="OPENAI_API_KEY is not set"):
+            ask(graph)
+        assert len(tape) == 0
+
+
+def test_a_server_that_is_not_reached_is_asked_again(server: ChatServer, tmp_path: Path):
+    gone = graph_of(server, base_url="http://127.0.0.1:9/v1", max_retries=0)
+    with mesh.record(tmp_path / "t", speed=0) as tape:
+        with pytest.raises(mesh.NodeExecutionError, match="could not be reached"):
+            ask(gone)
+        assert len(tape) == 0
+        assert ask(graph_of(server)).text == "Four words, told slowly."
+    assert len(server.requests) == 1
+
+
+def test_a_replayed_failure_says_where_it_comes_from(server: ChatServer, tmp_path: Path):
+    for mode in ("once", "none"):
+        with (
+            mesh.record(tmp_path / "t", mode=mode, speed=0),
+            pytest.raises(mesh.NodeExecutionError) as caught,
+        ):
+            ask(graph_of(server, model="unknown", max_retries=0))
+    assert caught.value.cause.__notes__ == [
+        f"So it was recorded on {str(tmp_path / 't')!r}; mode='all' asks again."
+    ]
+
+
+@pytest.mark.parametrize("mode", ["rewrite", "all"])
+def test_a_block_that_raises_takes_nothing_out(server: ChatServer, tmp_path: Path, mode: str):
+    with mesh.record(tmp_path / "t"):
+        for question in ("Why?", "How?", "When?"):
+            ask(graph_of(server), question)
+
+    def block() -> None:
+        with mesh.record(tmp_path / "t", mode=mode, speed=0):
+            ask(graph_of(server), "Why?")
+            raise KeyError("in the middle")
+
+    with pytest.raises(KeyError):
+        block()
+    with mesh.record(tmp_path / "t", mode="none", speed=0):
+        for question in ("Why?", "How?", "When?"):
+            assert ask(graph_of(server), question).text
+
+
+def test_the_environment_says_what_a_block_does_not(
+    server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MESH_TAPE_MODE", "none")
+    monkeypatch.setenv("MESH_TAPE_SPEED", "0")
+    with pytest.raises(mesh.MeshError, match="There is no tape"), mesh.record(tmp_path / "t"):
+        pass
+    with mesh.record(tmp_path / "t", mode="once", speed=2) as tape:
+        assert (tape.mode, tape.speed) == ("once", 2)
+        ask(graph_of(server))
+    with mesh.record(tmp_path / "t") as tape:
+        assert (tape.mode, tape.speed) == ("none", 0)
+    monkeypatch.setenv("MESH_TAPE_MODE", "nnoe")
+    with pytest.raises(mesh.MeshError, match="Did you mean 'none'"):
+        start(tmp_path / "t")
+
+
+async def test_a_run_belongs_to_the_tape_that_was_on_when_it_began(server: ChatServer, tmp_path: Path):
+    def begun(path: Path) -> mesh.Run:
+        return graph_of(server).run("Why?", backend=mesh.MemoryBackend(), display=False, background=True)
+
+    server.models["m"] = [gate("open"), text("Late.")]
+    with mesh.record(tmp_path / "t") as tape:
+        late = begun(tmp_path)
+    outside = begun(tmp_path)
+    with mesh.record(tmp_path / "other") as other:
+        server.open("open")
+        await asyncio.to_thread(late.wait)
+        await asyncio.to_thread(outside.wait)
+    assert (len(tape), len(other)) == (1, 0)
+    assert len(Tape(tmp_path / "t", "none")) == 1
+
+
+async def test_blocks_side_by_side_have_a_tape_each(server: ChatServer, tmp_path: Path):
+    both = asyncio.Barrier(2)
+
+    async def recorded(name: str) -> int:
+        with mesh.record(tmp_path / name) as tape:
+            await both.wait()
+            for n in range(2):
+                await graph_of(server).run(f"{name} {n}", backend=mesh.MemoryBackend(), display=False)
+            await both.wait()
+        return len(tape)
+
+    assert await asyncio.gather(recorded("a"), recorded("b")) == [2, 2]
+    for name in "ab":
+        assert [t.request["messages"][0]["content"][0] for t in Tape(tmp_path / name)._takes()] == [name] * 2
