@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 if TYPE_CHECKING:
-    from .budget import Budget
+    from .budget import OnBudget, Unpriced
+    from .cache import Cache
     from .interrupts import Policy
     from .run import Run
+
+
+class Options(TypedDict, total=False):
+    """What `resume`, `fork` and `rerun` take alike; see `Again.resume`."""
+
+    variables: dict[str, Any] | None
+    backend: Any
+    display: bool | None
+    background: bool
+    on_no_answer: Policy | None
+    max_concurrency: int | None
+    timeout: float | None
+    fail_fast: bool
+    budget_usd: float | None
+    max_tokens: int | None
+    max_model_calls: int | None
+    unpriced: Unpriced | None
+    on_budget: OnBudget | None
+    cache: bool | str | Cache | None
+
+
+def _options(given: dict[str, Any]) -> Options:
+    return cast("Options", {name: given[name] for name in Options.__annotations__})
 
 
 class Again:
@@ -23,7 +47,6 @@ class Again:
         *,
         answers: dict[str, Any] | None = None,
         variables: dict[str, Any] | None = None,
-        budget: Budget | None = None,
         backend: Any = None,
         display: bool | None = None,
         background: bool = False,
@@ -31,6 +54,12 @@ class Again:
         max_concurrency: int | None = None,
         timeout: float | None = None,
         fail_fast: bool = True,
+        budget_usd: float | None = None,
+        max_tokens: int | None = None,
+        max_model_calls: int | None = None,
+        unpriced: Unpriced | None = None,
+        on_budget: OnBudget | None = None,
+        cache: bool | str | Cache | None = None,
     ) -> Run:
         """Go on with a run that broke off, failed, was cancelled or waits for an answer.
 
@@ -43,29 +72,19 @@ class Again:
         ----------
         run_id : the run, of this graph.
         answers : to open questions, an `Answer` by interrupt id; `run.approve()` and its like need none.
-        variables : values of those whose names look like secrets, which no log keeps.
-        budget : what the whole run may spend, None for the limits that it began with.
-        backend : the log, None for this project's; the rest as for `run`: no log keeps these.
+        variables : values of those whose names look like secrets, which no log keeps, and new ones.
+        backend : the log, None for this project's.
+        display, background, on_no_answer, max_concurrency, timeout, fail_fast, cache : as for `run`; no log
+            keeps these.
+        budget_usd, max_tokens, max_model_calls, unpriced, on_budget : what the whole run may spend, what it
+            has spent included; None is what the run had.
 
         Raises RunNotFoundError; InputError for a run that is complete or still runs; GraphValidationError for
         the log of another graph. Nothing is started then.
         """
-        from . import runner
+        from ._onward import resume
 
-        return runner.resume(
-            self.compile(),
-            run_id,
-            answers=answers,
-            variables=variables,
-            budget=budget,
-            backend=backend,
-            display=display,
-            background=background,
-            on_no_answer=on_no_answer,
-            max_concurrency=max_concurrency,
-            timeout=timeout,
-            fail_fast=fail_fast,
-        )
+        return resume(self.compile(), run_id, answers, _options(locals()))
 
     def fork(
         self,
@@ -74,11 +93,19 @@ class Again:
         at: str | int,
         patch: dict[str, Any] | None = None,
         variables: dict[str, Any] | None = None,
-        budget: Budget | None = None,
         backend: Any = None,
         display: bool | None = None,
         background: bool = False,
         on_no_answer: Policy | None = None,
+        max_concurrency: int | None = None,
+        timeout: float | None = None,
+        fail_fast: bool = True,
+        budget_usd: float | None = None,
+        max_tokens: int | None = None,
+        max_model_calls: int | None = None,
+        unpriced: Unpriced | None = None,
+        on_budget: OnBudget | None = None,
+        cache: bool | str | Cache | None = None,
     ) -> Run:
         """Start a new run that is as another was at some place, and goes its own way from there.
 
@@ -89,53 +116,39 @@ class Again:
         ----------
         at : a node id, for the moment before the node first started; or a seq, for what completed before it.
         patch : outputs in the place of those that nodes had before `at`, by node id; "START" is the input.
-        variables, backend, display, background, on_no_answer : as for `resume`.
-        budget : what the new run may spend.
+        budget_usd, max_tokens, max_model_calls, unpriced, on_budget : what the new run may spend, None what
+            the other might; the rest as for `resume`.
 
         Raises RunNotFoundError, UnknownNameError for a node that did not run or complete, InputError.
         """
-        from ._earlier import fork
+        from ._onward import fork
 
-        return fork(
-            self.compile(),
-            run_id,
-            at,
-            patch,
-            variables=variables,
-            backend=backend,
-            display=display,
-            background=background,
-            on_no_answer=on_no_answer,
-            budget=budget,
-        )
+        return fork(self.compile(), run_id, at, patch, _options(locals()))
 
     def rerun(
         self,
         run_id: str,
         *,
         variables: dict[str, Any] | None = None,
-        budget: Budget | None = None,
         backend: Any = None,
         display: bool | None = None,
         background: bool = False,
         on_no_answer: Policy | None = None,
+        max_concurrency: int | None = None,
+        timeout: float | None = None,
+        fail_fast: bool = True,
+        budget_usd: float | None = None,
+        max_tokens: int | None = None,
+        max_model_calls: int | None = None,
+        unpriced: Unpriced | None = None,
+        on_budget: OnBudget | None = None,
+        cache: bool | str | Cache | None = None,
     ) -> Run:
         """Execute again what a run executed: a new run with its input, variables, state and history, in which
         every call is made, and paid for, anew. `resume` goes on with a run instead.
 
         Parameters and errors as for `fork`.
         """
-        from ._earlier import fork
+        from ._onward import fork
 
-        return fork(
-            self.compile(),
-            run_id,
-            None,
-            None,
-            variables=variables,
-            backend=backend,
-            display=display,
-            background=background,
-            on_no_answer=on_no_answer,
-            budget=budget,
-        )
+        return fork(self.compile(), run_id, None, None, _options(locals()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from ._feed import Feed
 from ._fold import Fold
@@ -10,6 +10,7 @@ from .errors import InputError
 from .interrupts import Answer, Desk, Interrupt, choose, unanswered
 
 if TYPE_CHECKING:
+    from ._again import Options
     from .events import ExecutionEvent
     from .run import Run
 
@@ -18,13 +19,15 @@ class Answering:
     """The questions of a run, and the ways to answer them; safe on any thread.
 
     A run that waits goes on with the answer. One that has ended as interrupted is resumed with it; so `run =
-    await run.approve()` is right for both.
+    await run.approve()` is right for both. What comes of a run is shown, limited in time and concurrency, and
+    cached as the run itself was.
     """
 
     id: str
     graph: Any
     _desk: Desk | None = None
     _store: Any = None
+    _options: dict[str, Any]
     _feed: Feed
     _fold: Fold
     events: Any
@@ -68,17 +71,28 @@ class Answering:
         """
         return self._answer(interrupt_id, Answer("edited", value, by=by))
 
-    def resume(self) -> Run:
-        """Go on with this run where it ended, in a new Run with the same id; see `graph.resume`."""
-        return self._resume_with({})
+    def resume(self, *, answers: dict[str, Any] | None = None, **options: Unpack[Options]) -> Run:
+        """Go on with this run where it ended, in a new Run with the same id.
 
-    def fork(self, *, at: str | int, patch: dict[str, Any] | None = None) -> Run:
-        """Start a new run that goes its own way from a place in this one; see `graph.fork`."""
-        return self._graph_of("fork").fork(self.id, at=at, patch=patch, backend=self._store)
+        Parameters: those of `graph.resume`, display=, timeout=, budget_usd= and others; display, background,
+        on_no_answer, max_concurrency, timeout, fail_fast and cache are by default what this run was started
+        with. Errors as for `graph.resume`.
+        """
+        return self._resume_with(answers or {}, **options)
 
-    def rerun(self) -> Run:
-        """Execute again what this run executed, in a new run; see `graph.rerun`."""
-        return self._graph_of("rerun").rerun(self.id, backend=self._store)
+    def fork(self, *, at: str | int, patch: dict[str, Any] | None = None, **options: Unpack[Options]) -> Run:
+        """Start a new run that goes its own way from a place in this one.
+
+        Parameters: those of `graph.fork`, with the defaults of `resume`. Errors as for `graph.fork`.
+        """
+        return self._graph_of("fork").fork(self.id, at=at, patch=patch, **self._and(options))
+
+    def rerun(self, **options: Unpack[Options]) -> Run:
+        """Execute again what this run executed, in a new run.
+
+        Parameters: those of `graph.rerun`, with the defaults of `resume`. Errors as for `graph.rerun`.
+        """
+        return self._graph_of("rerun").rerun(self.id, **self._and(options))
 
     @property
     def reused(self) -> list[str]:
@@ -105,9 +119,12 @@ class Answering:
         self._fold = Fold(self._feed.events)
         self._fold.now().go_on()
 
-    def _resume_with(self, answers: dict[str, Answer]) -> Run:
+    def _resume_with(self, answers: dict[str, Any], **options: Unpack[Options]) -> Run:
         hint = " answers={id: mesh_nb.Answer('approved')} answers its questions."
-        return self._graph_of("resume", hint).resume(self.id, answers=answers, backend=self._store)
+        return self._graph_of("resume", hint).resume(self.id, answers=answers, **self._and(options))
+
+    def _and(self, options: Options) -> dict[str, Any]:
+        return {"backend": self._store, **self._options, **options}
 
     def _graph_of(self, verb: str, hint: str = "") -> Any:
         if self.graph is None:

@@ -1,21 +1,15 @@
-"""New runs that begin where an earlier one was."""
+"""Runs of the log that new ones take from."""
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from typing import Any
 
 from .backend import StoredRun
-from .budget import Budget
 from .errors import InputError, shown
 from .events import EventType, canonical
-from .executor import Executor
-from .interrupts import Policy
-from .resume import begin_of, context_of_begin
-from .reuse import Reuse, place
 from .run import Run
-from .runs import here, new_run_id
+from .runs import here
 
 LOOK_BACK = 200
 """How many of the newest runs are looked through for one to reuse."""
@@ -52,42 +46,3 @@ def stored(store: Any, run_id: str) -> StoredRun:
             if kept is not None and canonical(kept.output) == canonical(event.output):
                 found.events[n] = kept
     return found
-
-
-def fork(
-    graph: Any,
-    run_id: str,
-    at: str | int | None,
-    patch: dict[str, Any] | None,
-    *,
-    variables: dict[str, Any] | None = None,
-    backend: Any = None,
-    display: bool | None = None,
-    background: bool = False,
-    on_no_answer: Policy | None = None,
-    budget: Budget | None = None,
-) -> Run:
-    """Start a run like an earlier one: from a place in it, or all of it when `at` is None."""
-    from . import runner
-
-    loop = None if background else asyncio._get_running_loop()
-    own = here(run_id)
-    store = backend or (own._store if own is not None else None) or runner.default_backend()
-    past = stored(store, run_id)
-    begin = begin_of(past)
-    changes = dict(patch or {})
-    context = context_of_begin(begin, variables)
-    context.graph_id = graph.graph_id
-    new = new_run_id()
-    execution = Executor(graph, store).start(
-        changes.pop("START", begin["input"]),
-        context,
-        run_id=new,
-        on_no_answer=runner._policy(on_no_answer, display, background),
-        budget=budget,
-    )
-    if at is not None:
-        execution.take_from(Reuse(past, graph, place(past.events, at), changes))
-    run = Run(new, graph=graph)
-    run._store = store
-    return runner._started(run, execution, loop, display)

@@ -91,19 +91,45 @@ class Budget:
         unpriced: str,
         on_budget: str,
     ) -> Budget | None:
-        """Return the budget that the options of `run` mean, None without a limit. Raises as `Budget`."""
+        """Return the budget that the options of `run` mean, None for the usual. Raises as `Budget`."""
         made = cls(budget_usd, max_tokens, max_model_calls, unpriced, on_budget)
-        return made if made.limits else None
+        unusual = made.unpriced != "refuse" or made.on_budget != "stop"
+        return made if made.limits or unusual else None  # They hold for limits over many runs too.
+
+    @classmethod
+    def like(cls, events: Iterable[ExecutionEvent], **given: Any) -> Budget | None:
+        """Return the budget that the last part of a run had, with the options of `run` that are given and not
+        None in the places of its own; None without a limit. Raises as `Budget`."""
+        had: dict[str, Any] = {}
+        for event in events:
+            if event.type == EventType.EXECUTION_START:
+                had = event.metadata.get("budget") or {}
+        options = {name: had[name] for name in _OPTIONS if had.get(name) is not None}
+        options |= {name: value for name, value in given.items() if value is not None}
+        return cls.of(**{**_OPTIONS, **options})
 
     def settings(self) -> dict[str, Any]:
         """Return the options of `run` that make this budget, for the log."""
-        return {**self.limits, "unpriced": self.unpriced, "on_budget": self.on_budget}
+        return {**self._steps, "unpriced": self.unpriced, "on_budget": self.on_budget}
 
     def recall(self, events: Iterable[ExecutionEvent]) -> None:
-        """Count what an earlier part of the run has spent, from its events."""
+        """Count what an earlier part of the run has spent, and what people have allowed it under these
+        limits, from its events."""
+        asked: dict[Any, None] = {}
+        allowed, had = 0, {}
         for event in events:
+            given = event.metadata
             if event.type == EventType.RESPONSE_METADATA:
-                self._count(event.metadata, prices.price_now(event.metadata, event.timestamp), None)
+                if not given.get("replayed") and not given.get("cached"):
+                    self._count(given, prices.price_now(given, event.timestamp), None)
+            elif event.type == EventType.EXECUTION_START:
+                allowed, had = allowed if given.get("budget") == had else 0, given.get("budget")
+            elif event.type == EventType.INTERRUPT and _is_about_a_budget(given):
+                asked[given.get("interrupt_id")] = None
+            elif event.type == EventType.INTERRUPT_RESOLVED and given.get("interrupt_id") in asked:
+                allowed += given.get("decision") in ("approved", "edited")
+        for _ in range(allowed if had == self.settings() else 0):
+            self.extend()
 
     async def hold(
         self,
@@ -249,6 +275,20 @@ class Budget:
         for future in waiting:
             if not future.done():
                 future.set_result(None)
+
+
+_OPTIONS: dict[str, Any] = {
+    "budget_usd": None,
+    "max_tokens": None,
+    "max_model_calls": None,
+    "unpriced": "refuse",
+    "on_budget": "stop",
+}
+
+
+def _is_about_a_budget(asked: Mapping[str, Any]) -> bool:
+    data = asked.get("data")
+    return isinstance(data, Mapping) and "on_budget" in data and "spent" in data
 
 
 def _check(name: str, value: Any, kinds: tuple[type, ...]) -> None:

@@ -18,7 +18,7 @@ from .execution import Execution
 from .graph import StateGraph
 from .interrupts import Answer, Policy, check_policy, check_timeout
 from .modes import StreamMode, adapted, stream_mode
-from .resume import budget_of, context_of, past_of
+from .resume import context_of, past_of
 from .reuse import again
 from .runs import new_run_id
 from .scheduler import START, check_concurrency
@@ -150,6 +150,7 @@ class Executor:
         max_concurrency: int | None = None,
         timeout: float | None = None,
         fail_fast: bool = True,
+        cache: Any = None,
     ) -> Execution:
         """Return an Execution that goes on with a run that broke off, failed, was cancelled, or waits.
 
@@ -163,7 +164,7 @@ class Executor:
         caller : the context that state and history go back to; None keeps them in the run.
         budget : what the whole run may spend; None takes the limits that it began with. What it has spent
             counts.
-        on_no_answer, max_concurrency, timeout, fail_fast : as for `execute`; they are not in the log.
+        on_no_answer, max_concurrency, timeout, fail_fast, cache : as for `execute`; they are not in the log.
 
         Raises RunNotFoundError; InputError for a run that is complete or still runs, an answer to no open
         question, or a missing variable; GraphValidationError when the log is not one of this graph; and what
@@ -171,12 +172,13 @@ class Executor:
         """
         policy = check_policy(on_no_answer)
         limit, seconds, first = check_concurrency(max_concurrency), check_timeout(timeout), _switch(fail_fast)
+        kept = cache_of(cache)
         for check in self.graph.checks:
             check()
         stored = self.backend.load(run_id)
         past = past_of(stored, self.graph, answers)
         context = context_of(past, variables)
-        context.budget = budget or budget_of(past)
+        context.budget = budget or Budget.like(past.events)
         if context.budget is not None:
             context.budget.recall(past.events)
         execution = Execution(
@@ -190,6 +192,7 @@ class Executor:
             caller=caller,
         )
         execution.context.fail_fast, execution.timeout = first, seconds
+        execution.context.cache = kept or None
         execution.limit_concurrency(limit)
         if (reuse := again(stored.header.get("taken_from"), self.backend, self.graph)) is not None:
             execution.take_from(reuse)

@@ -20,7 +20,7 @@ import uuid
 from typing import Any, Literal, cast, get_args
 
 from . import tape
-from .errors import InputError, RejectedError, Unanswered, nearest, shown
+from .errors import InputError, RejectedError, Unanswered, UnknownNameError, nearest, shown
 from .events import EventType, ExecutionEvent, canonical, loads
 
 Kind = Literal["approval", "before", "after", "tool", "input"]
@@ -34,13 +34,18 @@ class Answer:
     """What came of a question.
 
     Parameters: decision; value, what an edit puts in the place of what was asked about; reason, in the
-    person's words; by, who: "person", "policy", "timeout" or a name.
+    person's words; by, who: "person", "policy", "timeout" or a name. Raises UnknownNameError for another
+    decision.
     """
 
     decision: Decision
     value: Any = None
     reason: str = ""
     by: str = "person"
+
+    def __post_init__(self) -> None:
+        if self.decision not in get_args(Decision):
+            raise UnknownNameError("decision of an Answer", str(self.decision), get_args(Decision))
 
     @property
     def approved(self) -> bool:

@@ -9,10 +9,9 @@ from ._inside import host_of, node_at
 from ._visit import Way
 from .backend import StoredRun
 from .balance import Balance
-from .budget import Budget
 from .compiled import CompiledGraph
 from .context import ExecutionContext
-from .errors import GraphValidationError, InputError
+from .errors import GraphValidationError, InputError, shown
 from .events import EventType, ExecutionEvent
 from .interrupts import Answer, Interrupt, choose, unanswered
 from .journal import Journal
@@ -75,7 +74,13 @@ def past_of(stored: StoredRun, graph: CompiledGraph, answers: dict[str, Answer] 
     with, and for an answer to no open question; GraphValidationError when the graph lacks a node that the run
     has completed.
     """
-    run_id = stored.run_id
+    run_id, given = stored.run_id, cast("Any", answers) or {}
+    if not isinstance(given, dict) or any(
+        not isinstance(answer, Answer) for answer in cast("dict[Any, Any]", given).values()
+    ):
+        raise InputError(
+            f"answers= is a dict of interrupt ids and Answer('approved') or the like, not {shown(answers)}."
+        )
     if stored.live:
         raise InputError(f"Run {run_id} is still running; answer or cancel it instead of resuming it.")
     status = status_of(stored.events)
@@ -122,21 +127,6 @@ def context_of_begin(begin: Begin, variables: dict[str, Any] | None = None) -> E
         chat_history=list(begin.get("chat_history") or ()),
         variables={**(begin.get("variables") or {}), **given},
         state=dict(begin.get("state") or {}),
-    )
-
-
-def budget_of(past: Past) -> Budget | None:
-    """Return the limits that a run began with, None without."""
-    given = next((e.metadata.get("budget") for e in past.events if "budget" in e.metadata), None)
-    if not isinstance(given, dict):
-        return None
-    limits = cast("dict[str, Any]", given)
-    return Budget.of(
-        limits.get("budget_usd"),
-        limits.get("max_tokens"),
-        limits.get("max_model_calls"),
-        str(limits.get("unpriced", "refuse")),
-        str(limits.get("on_budget", "stop")),
     )
 
 

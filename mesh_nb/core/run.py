@@ -40,6 +40,7 @@ class Run(Answering):
         self.header: dict[str, Any] = {}
         self.exception: BaseException | None = None
         self._session_id = session_id
+        self._options = {}
         self._feed = Feed()
         self._fold = Fold(self._feed.events)
         self._unfinished = "running"

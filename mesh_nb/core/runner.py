@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from . import plugins, tape
@@ -24,10 +24,9 @@ from .context import ExecutionContext
 from .errors import InputError, MeshInterrupted, shown
 from .executor import Executor
 from .interrupts import Policy, check_policy
-from .resume import session_of
 from .reuse import Reuse
 from .run import Run
-from .runs import here, new_run_id, remember
+from .runs import new_run_id, remember
 
 TICK = 0.1
 CLOSE_SECONDS = 2.0
@@ -64,10 +63,7 @@ def start(
     """
     if session_id is not None and not isinstance(session_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(f"session_id= is text, not {shown(session_id)}.")
-    if variables is not None and not isinstance(variables, dict):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InputError(f"variables= is a dict of names and values, not {shown(variables)}.")
-    if backend is not None and not hasattr(backend, "open"):
-        raise InputError(f"backend= is a MemoryBackend() or a FileBackend(), not {shown(backend)}.")
+    check_options(variables, backend)
     loop = None if background else asyncio._get_running_loop()
     context = _context(graph, session_id, variables)
     run_id = new_run_id()
@@ -91,38 +87,32 @@ def start(
             execution.take_from(Reuse(found, graph))
     run = Run(run_id, graph=graph, session_id=context.session_id)
     run._store = store
+    run._options = chosen(locals())
     return _started(run, execution, loop, display)
 
 
-def resume(
-    graph: Any,
-    run_id: str,
-    *,
-    answers: dict[str, Any] | None = None,
-    variables: dict[str, Any] | None = None,
-    budget: Budget | None = None,
-    backend: Any = None,
-    display: bool | None = None,
-    background: bool = False,
-    on_no_answer: Policy | None = None,
-    **limits: Any,
-) -> Run:
-    """Go on with a run of a compiled graph; parameters and errors as for `graph.resume`."""
-    loop = None if background else asyncio._get_running_loop()
-    own = here(run_id)
-    if own is not None and not own.done:
-        raise InputError(f"Run {own.id} is still running; answer or cancel it instead of resuming it.")
-    store = backend or (own._store if own is not None else None) or default_backend()
-    session = session_of(store.load(run_id).header)
-    caller = _context(graph, session, None) if session else None
-    policy = _policy(on_no_answer, display, background)
-    execution = Executor(graph, store).resume(
-        run_id, answers, variables=variables, caller=caller, budget=budget, on_no_answer=policy, **limits
-    )
-    run = Run(run_id, graph=graph, session_id=execution.context.session_id)
-    run._go_on(execution.past_events)
-    run._store = store
-    return _started(run, execution, loop, display)
+def check_options(variables: Any, backend: Any) -> None:
+    """Raise InputError for variables and a backend that cannot be meant."""
+    if variables is not None and not isinstance(variables, dict):
+        raise InputError(f"variables= is a dict of names and values, not {shown(variables)}.")
+    if backend is not None and not hasattr(backend, "open"):
+        raise InputError(f"backend= is a MemoryBackend() or a FileBackend(), not {shown(backend)}.")
+
+
+def chosen(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of the options was chosen of those that a run hands on to the runs that come of it."""
+    return {name: options[name] for name, usual in _HANDED_ON.items() if options[name] is not usual}
+
+
+_HANDED_ON: dict[str, Any] = {
+    "display": None,
+    "background": False,
+    "on_no_answer": None,
+    "max_concurrency": None,
+    "timeout": None,
+    "fail_fast": True,
+    "cache": None,
+}
 
 
 def _started(run: Run, execution: Any, loop: asyncio.AbstractEventLoop | None, display: bool | None) -> Run:
@@ -185,11 +175,14 @@ def run_sync(
         # Nothing that a page sends is heard while this thread waits.
         "on_no_answer": "stop" if on_no_answer is None else on_no_answer,
     }
+    given = {**options, "background": False, "on_no_answer": on_no_answer}
     if nested:
         return _run_nested(graph, input, options)
     if asyncio._get_running_loop() is _private and _private is not None:
         raise InputError("run_sync() inside a run would wait for itself; use `await graph.run(...)` there.")
-    return wait_here(start(graph, input, background=True, **options))
+    run = start(graph, input, background=True, **options)
+    run._options = chosen(given)
+    return wait_here(run)
 
 
 def wait_here(run: Run) -> Run:

@@ -81,7 +81,7 @@ async def _paid(
 async def _ask(
     context: ExecutionContext, budget: Budget, error: BudgetExceededError
 ) -> AsyncGenerator[ExecutionEvent, None]:
-    data = {"spent": error.spent, "limit": error.limit, **budget.settings()}
+    data = {"spent": error.spent, "limit": error.limit, **budget.settings(), **budget.limits}
     question = context.ask("approval", f"{error} Allow as much again?", data=data)
     yield question.event
     answer = await question.answer()

@@ -284,7 +284,7 @@ async def test_a_run_that_goes_on_has_what_is_left_of_its_budget(replay: Replay,
         await run.approve()
     assert isinstance(told.value.cause, BudgetExceededError)
     assert len(replay.requests) == 2
-    raised = await graph.resume(run.id, budget=Budget(usd=1000), **options)
+    raised = await graph.resume(run.id, budget_usd=1000, **options)
     assert raised.status == "completed"
     assert len(replay.requests) == 4
 

@@ -373,7 +373,7 @@ async def test_a_budget_survives_a_resume_with_what_was_spent(server: ToolChat) 
     with pytest.raises(NodeExecutionError, match="max_model_calls"):
         await again
     assert (again.status, server.calls) == ("budget", 1)
-    more = await graph.resume(run.id, budget=mesh_nb.Budget(max_model_calls=2))
+    more = await graph.resume(run.id, max_model_calls=2)
     assert (more.status, server.calls) == ("completed", 2)
 
 
