@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -10,18 +11,17 @@ from ..core.errors import InputError, shown
 from ..core.events import EventType, ExecutionEvent
 from ..core.prices import Price, billed, price_now
 
-TYPES = (
-    EventType.EXECUTION_START,
-    EventType.MODEL_CALL_START,
-    EventType.RESPONSE_METADATA,
-    EventType.CUSTOM_DATA,
-)
+# Names of an Enum are slow to look up, and this is done for each event.
+_RUN, _BEGIN, _END = EventType.EXECUTION_START, EventType.MODEL_CALL_START, EventType.RESPONSE_METADATA
+_CUSTOM = EventType.CUSTOM_DATA
+TYPES = (_RUN, _BEGIN, _END, _CUSTOM)
 RETRY = "data-retry"
 _AGAIN = (("reused", "reused"), ("replayed", "replay"), ("cached", "cache"))
 """Marks of a call that was not made, and the words for it: reused from the run that this one was forked from,
 replayed from a tape, taken from a cache."""
 _MARKS = frozenset(name for name, _ in _AGAIN)
 PRICES = ("current", "logged")
+DAY = 86_400
 
 
 def priced(price: str) -> Callable[[dict[str, Any], float | None], Price | None]:
@@ -37,7 +37,7 @@ class Calls:
     Parameters: price, as for `priced`; done, called with the seq and the record of each call that has ended,
     and by `close` of each that was cut off. A record has the metadata of both events and, beside them,
     node_id, session_id, graph_id, started_at (seconds), attempt, visit, retries, price ({usd, source, date}),
-    tokens_per_second, answered_by, original_cost_usd, and spent: its usage, empty where it was not asked
+    answered_by, original_cost_usd, and spent: its usage, empty where it was not asked
     anew.
     """
 
@@ -49,17 +49,17 @@ class Calls:
     def take(self, event: ExecutionEvent) -> None:
         """Take in an event of one of TYPES; others are passed over."""
         kind, metadata = event.type, event.metadata
-        if kind == EventType.RESPONSE_METADATA:
+        if kind == _END:
             begun, retries = self._open.pop(self._begin_of(event), (None, 0))
             self._finish(event, begun, retries)
-        elif kind == EventType.MODEL_CALL_START:
+        elif kind == _BEGIN:
             key = _key(event)
             if key in self._open:  # an id that came again: the first call was cut off
                 self._finish(None, *self._open[key])
             self._open[key] = (event, 0)
-        elif kind == EventType.EXECUTION_START:
+        elif kind == _RUN:
             self._run = {key: metadata.get(key) or None for key in ("session_id", "graph_id")}
-        elif kind == EventType.CUSTOM_DATA and metadata.get("data_type") == RETRY:
+        elif kind == _CUSTOM and metadata.get("data_type") == RETRY:
             here = (event.node_id, metadata.get("visit", 0))
             for key, (begun, retries) in self._open.items():
                 if key[:2] == here:
@@ -84,6 +84,7 @@ class Calls:
             **(begun.metadata if begun else {}),
             **(event.metadata if event else {"usage_status": "unknown"}),
         }
+        known.pop("request", None)  # it may be large
         duration = known.get("duration_ms")
         started = found.timestamp
         if begun is None and isinstance(duration, (int, float)):
@@ -94,7 +95,6 @@ class Calls:
         known["retries"], known["started_at"] = retries, started
         known["price"] = self._cost(known, started) if event is not None else {}
         self._answered(known)
-        known["tokens_per_second"] = _speed(known)
         known.update(self._run)
         self._done(found.seq, known)
 
@@ -114,21 +114,21 @@ class Calls:
         if price is None:
             return {}
         cost: dict[str, Any] = {"usd": price.usd, "source": price.source}
-        if price.source == "genai-prices" and 0 < started < 1e11:
-            cost["date"] = datetime.fromtimestamp(started, UTC).date().isoformat()
+        if price.source == "genai-prices":
+            cost["date"] = day(started)
         return cost
+
+
+def day(at: float) -> str | None:
+    """Return the day of a time in UTC, None for a time that cannot be."""
+    return _day(int(at // DAY)) if 0 < at < 1e11 else None
+
+
+@functools.lru_cache
+def _day(number: int) -> str:
+    return datetime.fromtimestamp(number * DAY, UTC).date().isoformat()
 
 
 def _key(event: ExecutionEvent) -> Any:
     metadata = event.metadata
     return (event.node_id, metadata.get("visit", 0), str(metadata.get("call_id")))
-
-
-def _speed(known: dict[str, Any]) -> float | None:
-    usage = known.get("usage")
-    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
-    total, first = known.get("duration_ms"), known.get("time_to_first_token_ms")
-    if not isinstance(tokens, (int, float)) or not isinstance(total, (int, float)):
-        return None
-    seconds = (total - (first if isinstance(first, (int, float)) else 0)) / 1000
-    return tokens / seconds if seconds > 0 and tokens else None

@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..core.events import dumps
 
@@ -22,12 +23,19 @@ _ARROW: dict[str, pa.DataType] = {
     CATEGORY: pa.dictionary(pa.int32(), pa.string()),
     JSON: pa.string(),
 }
+_compute = cast("Any", pc)  # its functions are made when it is imported
 _WORDS = frozenset({TEXT, CATEGORY})
-BATCH = 2_000
+BATCH = 2000
 """Rows that wait as Python values before they become Arrow arrays: more would keep the collector busy."""
 
-_SURE: dict[str, type] = {TEXT: str, CATEGORY: str, INTEGER: int, NUMBER: float}
-_FAR = 2**62
+_SURE: dict[str, set[type]] = {
+    TEXT: {str},
+    CATEGORY: {str},
+    INTEGER: {int},
+    NUMBER: {int, float},
+    TIME: {int, float},
+}
+"""Kinds of values that Arrow takes as they are, or refuses."""
 MAX_PROBLEMS = 20
 
 
@@ -85,50 +93,38 @@ class Table:
     def __init__(self, columns: Sequence[Column]) -> None:
         self.columns = columns
         self.problems: list[str] = []
-        self._plan: list[tuple[str, str, str, type | None]] = []
-        for column in columns:
-            name, _, inner = column.path.partition(".")
-            self._plan.append((name, inner, column.dtype, _SURE.get(column.dtype)))
-        self._waiting: list[list[Any]] = []
+        self._plan = [column.path.partition(".")[::2] for column in columns]
+        self._waiting: list[Mapping[str, Any]] = []
         self._chunks: list[list[pa.Array]] = [[] for _ in columns]
 
-    def values(self, record: Mapping[str, Any]) -> list[Any]:
-        """Return a record as a row: much smaller than the events it is made from.
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Take a record as a row, to be looked into later: it is not changed from now on.
 
-        A value that is absent or not of its column's dtype is None.
+        A value that is absent or not of its column's dtype is a missing one.
         """
-        row: list[Any] = []
-        for name, inner, dtype, sure in self._plan:
-            value: Any = record.get(name)
-            if inner:
-                value = value.get(inner) if value.__class__ is dict else None
-            # Most values need no second look.
-            if value is not None and (
-                value.__class__ is not sure or not (value.isascii() if sure is str else -_FAR < value < _FAR)
-            ):
-                value = fit(value, dtype)
-            row.append(value)
-        return row
-
-    def add(self, row: list[Any]) -> None:
-        """Take a row that `values` made."""
-        self._waiting.append(row)
+        self._waiting.append(record)
         if len(self._waiting) >= BATCH:
             self._flush()
 
     def block(self, values: Sequence[Sequence[Any]]) -> None:
-        """Take many rows, column by column; a value of a wrong kind becomes a missing one."""
+        """Take many rows, column by column, JSON as text; a value of a wrong kind becomes a missing one."""
         self._flush()
         for chunks, column, found in zip(self._chunks, self.columns, values, strict=True):
             chunks.append(_array(found, column.dtype))
 
     def _flush(self) -> None:
         if self._waiting:
-            rows, self._waiting = self._waiting, []
-            for chunks, column, values in zip(
-                self._chunks, self.columns, zip(*rows, strict=True), strict=True
-            ):
-                chunks.append(_typed(values, column.dtype))
+            records, self._waiting = self._waiting, []
+            found: dict[str, list[Any]] = {}
+            for chunks, column, (name, inner) in zip(self._chunks, self.columns, self._plan, strict=True):
+                values = found.get(name)
+                if values is None:
+                    values = found[name] = [record.get(name) for record in records]
+                if inner:
+                    values = [value.get(inner) if value.__class__ is dict else None for value in values]
+                if column.dtype == JSON:
+                    values = [None if value is None else as_json_text(value) for value in values]
+                chunks.append(_checked(values, column.dtype))
 
     def arrow(self) -> pa.Table:
         """Return an Arrow table."""
@@ -158,8 +154,19 @@ def build(records: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> pd
     """Return a DataFrame of records: each gives a row."""
     table = Table(columns)
     for record in records:
-        table.add(table.values(record))
+        table.add(record)
     return table.frame()
+
+
+def _checked(values: Sequence[Any], dtype: str) -> pa.Array:
+    """Return values of which each may be of any kind."""
+    kinds = {*map(type, values)} - {type(None)}
+    if dtype == JSON or kinds <= _SURE[dtype]:
+        found = _array(values, dtype)
+        # NaN and infinity come from outside: they are no numbers to add up.
+        if dtype != NUMBER or _compute.all(_compute.less(_compute.abs(found), 1e308)).as_py() is not False:
+            return found
+    return _typed([fit(value, dtype) for value in values], dtype)
 
 
 def _typed(values: Sequence[Any], dtype: str) -> pa.Array:

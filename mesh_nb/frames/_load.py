@@ -59,8 +59,8 @@ class Fold(Protocol):
         """Take in an event."""
         ...
 
-    def rows(self, log: Log) -> Iterable[list[Any]]:
-        """Return the rows, at the end of the run's log."""
+    def rows(self, log: Log) -> Iterable[dict[str, Any]]:
+        """Return the records that rows are made from, at the end of the run's log."""
         ...
 
 
@@ -86,8 +86,8 @@ def fill(
                 taker = folds[run_id] = fold(run_id)
             taker.take(event)
         for taker in folds.values():
-            for row in taker.rows(log):
-                table.add(row)
+            for record in taker.rows(log):
+                table.add(record)
         table.problems += log.problems
 
 
@@ -369,8 +369,8 @@ def _event(record: dict[str, Any]) -> ExecutionEvent:
         metadata,
         at if at.__class__ is float or at.__class__ is int else 0.0,
         get("error"),
-        run_id=run_id if run_id.__class__ is str else "",
-        seq=seq if seq.__class__ is int else -1,
+        run_id if run_id.__class__ is str else "",
+        seq if seq.__class__ is int else -1,
     )
 
 
@@ -380,6 +380,7 @@ def take_header(record: dict[str, Any], log: Log) -> bool:
         return False
     if "schema" in record:
         # That of a part which was added later is about who resumed the run.
+        record.pop("begin", None)  # it may be large
         log.headers.setdefault(str(record.get("run_id") or log.run_id), record)
         return True
     return "seq" in record

@@ -119,7 +119,8 @@ def _sizes(folder: Path) -> dict[str, int]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.endswith(".jsonl"):
-                run = _PART.sub("", entry.name[:-6])
+                run = entry.name[:-6]
+                run = _PART.sub("", run) if ".r" in run else run
                 sizes[run] = sizes.get(run, 0) + entry.stat().st_size
     return sizes
 

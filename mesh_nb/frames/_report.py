@@ -43,13 +43,14 @@ class CostReport:
 
     def __init__(self, costs: Frame, by: Sequence[str], title: str) -> None:
         self.costs, self.by, self.title = costs, list(by), title
+        costs = bare(costs)
         self.df = added_up(costs, self.by)
         self.cost_usd, self.saved_usd = total(costs.cost_usd), total(costs.saved_usd)
         missing = costs[costs.cost_usd.isna()]
         keys = ["provider", "model", "unpriced"]
         self.unpriced = missing.groupby(keys, observed=True, dropna=False).size().reset_index(name="calls")
         self.sections: list[tuple[str, Frame]] = [("", self.df)]
-        self.notes = _notes(self, costs)
+        self.notes = _notes(self, self.costs)
 
     @property
     def headline(self) -> str:
@@ -174,7 +175,7 @@ def _is_ours(run_id: str) -> bool:
 
 def overview(costs: Frame, title: str) -> CostReport:
     """Return the report of `%mesh cost`: by cell and by model, with the most expensive cells named."""
-    report = CostReport(costs, ["cell"], title)
+    report, costs = CostReport(costs, ["cell"], title), bare(costs)
     cells = report.df.assign(cell=_cell_names(costs, report.df.cell))
     report.df = cells
     report.sections = [
@@ -198,6 +199,13 @@ def _cell_names(costs: Frame, cells: Frame) -> list[str]:
         same = name is None or pd.isna(name) or name == cell
         names.append(("outside a cell" if pd.isna(cell) else str(cell)) if same else f"{name} ({cell[:8]})")
     return names
+
+
+def bare(costs: Frame) -> Frame:
+    """Return the frame without its attrs, which pandas copies deeply at every step."""
+    found = costs.copy(deep=False)
+    found.attrs = {}
+    return found
 
 
 def added_up(costs: Frame, by: Sequence[str]) -> Frame:

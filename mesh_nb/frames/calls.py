@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..core.events import ExecutionEvent
 from ._calls import TYPES, Calls, priced
-from ._columns import CATEGORY, INTEGER, NUMBER, TEXT, TIME, Column, Table, fit
+from ._columns import CATEGORY, INTEGER, NUMBER, TEXT, TIME, Column, Table
 from ._load import Log, fill
 
 COLUMNS = (
@@ -47,8 +47,6 @@ COLUMNS = (
     Column("original_cost_usd", "original_cost_usd", NUMBER, "USD", "What such a call had cost at first."),
     Column("call_id", "call_id", TEXT, "", "The call in the log."),
 )
-_ORDER = [column.name for column in COLUMNS].index("order")
-_PLACES = {n: c.name for n, c in enumerate(COLUMNS) if c.path.startswith("header.")}
 
 
 def calls_df(source: Any = None, *, since: Any = None, price: str = "current") -> pd.DataFrame:
@@ -70,32 +68,40 @@ def calls_df(source: Any = None, *, since: Any = None, price: str = "current") -
     """
     priced(price)
     table = Table(COLUMNS)
-    fill(table, source, TYPES, lambda run_id: _Fold(run_id, price, table), since=since)
+    fill(table, source, TYPES, lambda run_id: _Fold(run_id, price), since=since)
     return table.frame()
 
 
 class _Fold:
-    def __init__(self, run_id: str, price: str, table: Table) -> None:
-        self._run_id, self._table = run_id, table
-        self._rows: list[tuple[int, list[Any]]] = []
+    def __init__(self, run_id: str, price: str) -> None:
+        self._run_id = run_id
+        self._rows: list[tuple[int, dict[str, Any]]] = []
         self._calls = Calls(price, self._done)
 
     def _done(self, seq: int, record: dict[str, Any]) -> None:
-        record["run_id"] = self._run_id
-        self._rows.append((seq, self._table.values(record)))
+        record["tokens_per_second"] = _speed(record)
+        self._rows.append((seq, record))
 
     def take(self, event: ExecutionEvent) -> None:
         self._calls.take(event)
 
-    def rows(self, log: Log) -> Iterable[list[Any]]:
+    def rows(self, log: Log) -> Iterable[dict[str, Any]]:
         self._calls.close()
-        header = log.header(self._run_id)
         self._rows.sort(key=lambda row: row[0])
-        for order, (_, row) in enumerate(self._rows):
-            row[_ORDER] = order
-            for place, name in _PLACES.items():
-                row[place] = fit(header.get(name), CATEGORY)
-            yield row
+        whose = {"run_id": self._run_id, "header": log.header(self._run_id)}
+        for order, (_, record) in enumerate(self._rows):
+            record.update(whose, order=order)
+            yield record
+
+
+def _speed(record: dict[str, Any]) -> float | None:
+    usage = record.get("usage")
+    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    total, first = record.get("duration_ms"), record.get("time_to_first_token_ms")
+    if not isinstance(tokens, (int, float)) or not isinstance(total, (int, float)):
+        return None
+    seconds = (total - (first if isinstance(first, (int, float)) else 0)) / 1000
+    return tokens / seconds if seconds > 0 and tokens else None
 
 
 plugin = calls_df

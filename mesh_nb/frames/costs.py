@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
@@ -49,13 +48,13 @@ def costs_df(source: Any = None, *, since: Any = None, price: str = "current") -
     """
     _calls.priced(price)
     table = Table(COLUMNS)
-    fill(table, source, _calls.TYPES, lambda run_id: _Fold(run_id, price, table), since=since)
+    fill(table, source, _calls.TYPES, lambda run_id: _Fold(run_id, price), since=since)
     return table.frame()
 
 
 class _Fold:
-    def __init__(self, run_id: str, price: str, table: Table) -> None:
-        self._run_id, self._table = run_id, table
+    def __init__(self, run_id: str, price: str) -> None:
+        self._run_id = run_id
         self._rows: list[tuple[int, dict[str, Any]]] = []
         self._calls = _calls.Calls(price, self._done)
 
@@ -63,26 +62,22 @@ class _Fold:
         at = record["started_at"]
         usage = record["spent"]
         cached = isinstance(usage, dict) and (usage.get("cached_tokens") or usage.get("cache_write_tokens"))
-        kept = {name: record.get(name) for name in _KEPT}
-        kept["model"] = record.get("model_id") or record.get("requested_model")
-        kept["day"] = datetime.fromtimestamp(at, UTC).date().isoformat() if 0 < at < 1e11 else None
-        kept["saved_usd"] = saved_usd(record, at) if cached else None
-        kept["unpriced"] = None if record["price"] else why_unpriced(record)
-        self._rows.append((seq, kept))
+        record["saved_usd"] = saved_usd(record, at) if cached else None
+        record["unpriced"] = None if record["price"] else why_unpriced(record)
+        record["model"] = record.get("model_id") or record.get("requested_model")
+        record["day"] = _calls.day(at)
+        self._rows.append((seq, record))
 
     def take(self, event: ExecutionEvent) -> None:
         self._calls.take(event)
 
-    def rows(self, log: Log) -> Iterable[list[Any]]:
+    def rows(self, log: Log) -> Iterable[dict[str, Any]]:
         self._calls.close()
         self._rows.sort(key=lambda row: row[0])
         whose = {"run_id": self._run_id, "header": log.header(self._run_id)}
-        for order, (_, kept) in enumerate(self._rows):
-            kept.update(whose)
-            kept["order"] = order
-            yield self._table.values(kept)
+        for order, (_, record) in enumerate(self._rows):
+            record.update(whose, order=order)
+            yield record
 
-
-_KEPT = ("node_id", "session_id", "graph_id", "provider", "started_at", "spent", "price", "answered_by")
 
 plugin = costs_df

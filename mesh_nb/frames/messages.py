@@ -53,13 +53,13 @@ def messages_df(source: Any = None, *, since: Any = None) -> pd.DataFrame:
     path or a time.
     """
     table = Table(COLUMNS)
-    fill(table, source, TYPES, lambda run_id: _Fold(run_id, table), since=since)
+    fill(table, source, TYPES, _Fold, since=since)
     return table.frame()
 
 
 class _Fold:
-    def __init__(self, run_id: str, table: Table) -> None:
-        self._run_id, self._table = run_id, table
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
         self._messages: list[dict[str, Any]] = []
         self._open: dict[Any, dict[str, Any]] = {}
         self._call: dict[Any, list[dict[str, Any]]] = {}
@@ -127,11 +127,11 @@ class _Fold:
             text = value if isinstance(value, str) else "" if value is None else dumps(value).decode()
             self._add(event, role, kind, text, tool_name=metadata.get("tool_name"))
 
-    def rows(self, log: Log) -> Iterable[list[Any]]:
+    def rows(self, log: Log) -> Iterable[dict[str, Any]]:
         for order, message in enumerate(self._messages):
             text = "".join(message["content"])
             whose = {"run_id": self._run_id, "session_id": self._session, "order": order}
-            yield self._table.values({**message, "content": text, "characters": len(text), **whose})
+            yield {**message, "content": text, "characters": len(text), **whose}
 
 
 plugin = messages_df

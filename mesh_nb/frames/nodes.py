@@ -44,13 +44,13 @@ def nodes_df(source: Any = None, *, since: Any = None, price: str = "current") -
     """
     _calls.priced(price)
     table = Table(COLUMNS)
-    fill(table, source, TYPES, lambda run_id: _Fold(run_id, price, table), since=since)
+    fill(table, source, TYPES, lambda run_id: _Fold(run_id, price), since=since)
     return table.frame()
 
 
 class _Fold:
-    def __init__(self, run_id: str, price: str, table: Table) -> None:
-        self._run_id, self._table = run_id, table
+    def __init__(self, run_id: str, price: str) -> None:
+        self._run_id = run_id
         self._visits: dict[tuple[str, Any], dict[str, Any]] = {}
         self._sums: dict[tuple[str, Any], _sums.Sums] = {}
         self._calls = _calls.Calls(price, self._called)
@@ -86,11 +86,10 @@ class _Fold:
         known["duration_ms"] = (event.timestamp - known["started_at"]) * 1000
         known["error"] = event.error or known.get("error")
 
-    def rows(self, log: Log) -> Iterable[list[Any]]:
+    def rows(self, log: Log) -> Iterable[dict[str, Any]]:
         self._calls.close()
         for order, (key, known) in enumerate(self._visits.items()):
-            record = {**known, **self._sums[key].record(), "run_id": self._run_id, "order": order}
-            yield self._table.values(record)
+            yield {**known, **self._sums[key].record(), "run_id": self._run_id, "order": order}
 
 
 def _number(value: Any) -> int:

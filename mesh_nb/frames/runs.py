@@ -44,13 +44,13 @@ def runs_df(source: Any = None, *, since: Any = None, price: str = "current") ->
     """
     _calls.priced(price)
     table, order = Table(COLUMNS), iter(range(1 << 62))
-    fill(table, source, TYPES, lambda run_id: _Fold(run_id, price, table, next(order)), since=since)
+    fill(table, source, TYPES, lambda run_id: _Fold(run_id, price, next(order)), since=since)
     return table.frame()
 
 
 class _Fold:
-    def __init__(self, run_id: str, price: str, table: Table, order: int) -> None:
-        self._table, self._run_id = table, run_id
+    def __init__(self, run_id: str, price: str, order: int) -> None:
+        self._run_id = run_id
         self._known: dict[str, Any] = {"run_id": run_id, "order": order}
         self._sums = _sums.Sums()
         self._models: dict[str, None] = {}
@@ -67,7 +67,7 @@ class _Fold:
         known, metadata = self._known, event.metadata
         if event.type == EventType.EXECUTION_START:
             known.setdefault("started_at", event.timestamp)
-            known["start"] = {key: value or None for key, value in metadata.items()}
+            known["start"] = {key: metadata.get(key) or None for key in ("graph_id", "session_id")}
             known["input"] = _beginning(metadata.get("input"))
         elif event.type in ENDINGS:
             complete = event.type == EventType.EXECUTION_COMPLETE
@@ -75,12 +75,12 @@ class _Fold:
             known["duration_ms"] = metadata.get("duration_ms")
             known["text"], known["error"] = _beginning(event.output), event.error
 
-    def rows(self, log: Log) -> Iterable[list[Any]]:
+    def rows(self, log: Log) -> Iterable[dict[str, Any]]:
         self._calls.close()
         known = {**self._known, **self._sums.record(), "header": log.header(self._run_id)}
         known["status"] = known.get("status") or log.status()
         known["models"] = ", ".join(self._models) or None
-        yield self._table.values(known)
+        yield known
 
 
 def _beginning(value: Any) -> str | None:

@@ -38,13 +38,13 @@ def tools_df(source: Any = None, *, since: Any = None) -> pd.DataFrame:
     path or a time.
     """
     table = Table(COLUMNS)
-    fill(table, source, TYPES, lambda run_id: _Fold(run_id, table), since=since)
+    fill(table, source, TYPES, _Fold, since=since)
     return table.frame()
 
 
 class _Fold:
-    def __init__(self, run_id: str, table: Table) -> None:
-        self._run_id, self._table = run_id, table
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
         self._calls: dict[Any, dict[str, Any]] = {}
         self._ended = 0
 
@@ -64,10 +64,10 @@ class _Fold:
         self._calls[(*key, self._ended)] = self._calls.pop(key)
         self._ended += 1
 
-    def rows(self, log: Log) -> Iterable[list[Any]]:
+    def rows(self, log: Log) -> Iterable[dict[str, Any]]:
         for order, known in enumerate(sorted(self._calls.values(), key=lambda known: known["started_at"])):
             known["attempt"], known["visit"] = known.get("attempt", 0), known.get("visit", 0)
-            yield self._table.values({**known, "run_id": self._run_id, "order": order})
+            yield {**known, "run_id": self._run_id, "order": order}
 
 
 plugin = tools_df
