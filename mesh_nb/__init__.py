@@ -23,16 +23,28 @@ if TYPE_CHECKING:
     from .core.cache import Cache
     from .core.context import ExecutionContext
     from .core.errors import (
+        AuthenticationError,
+        BudgetExceededError,
+        ConfigurationError,
         CycleDetectedError,
         GraphValidationError,
+        IncompleteStreamError,
+        InputError,
         InvalidNodeTypeError,
         MeshError,
         MeshInterrupted,
         NodeExecutionError,
         NodeTimeoutError,
         ProviderError,
+        RateLimitError,
         RejectedError,
+        RunError,
+        RunNotFoundError,
         RunTimeoutError,
+        StreamTimeoutError,
+        ToolError,
+        UnknownNameError,
+        VariableResolutionError,
     )
     from .core.events import EventType, ExecutionEvent
     from .core.executor import Executor
@@ -44,7 +56,7 @@ if TYPE_CHECKING:
     from .core.react_flow import from_react_flow
     from .core.run import Run
     from .core.runs import last_run, runs
-    from .core.tape import TapeMissError, record
+    from .core.tape import TapeError, TapeMissError, record
     from .core.tools import Tool, tool
     from .frames._chart import chart
     from .frames._report import CostReport, cost_report, usage
@@ -59,18 +71,22 @@ if TYPE_CHECKING:
     from .notebook.chat import Chat, chat
     from .notebook.compare import Comparison, compare
     from .providers._limits import limits
+    from .streaming.sse import SSEAdapter
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
     "Answer": "core.interrupts",
+    "AuthenticationError": "core.errors",
     "BaseNode": "core.node",
     "Budget": "core.budget",
+    "BudgetExceededError": "core.errors",
     "Cache": "core.cache",
     "Chat": "notebook.chat",
     "Comparison": "notebook.compare",
     "CompiledGraph": "core.graph",
     "Condition": "nodes.condition",
+    "ConfigurationError": "core.errors",
     "CostReport": "frames._report",
     "CycleDetectedError": "core.errors",
     "DebugInfo": "core.modes",
@@ -80,6 +96,8 @@ _PUBLIC = {
     "Executor": "core.executor",
     "FileBackend": "backends.file",
     "GraphValidationError": "core.errors",
+    "IncompleteStreamError": "core.errors",
+    "InputError": "core.errors",
     "InvalidNodeTypeError": "core.errors",
     "MemoryBackend": "backends.memory",
     "MeshError": "core.errors",
@@ -88,47 +106,59 @@ _PUBLIC = {
     "NodeResult": "core.node",
     "NodeTimeoutError": "core.errors",
     "ProviderError": "core.errors",
+    "RateLimitError": "core.errors",
     "RejectedError": "core.errors",
     "Run": "core.run",
+    "RunError": "core.errors",
+    "RunNotFoundError": "core.errors",
     "RunTimeoutError": "core.errors",
     "SQLiteBackend": "backends.sqlite",
+    "SSEAdapter": "streaming.sse",
     "StateGraph": "core.graph",
     "StateUpdate": "core.modes",
     "StateValue": "core.modes",
     "StreamMessage": "core.modes",
     "StreamMode": "core.modes",
+    "StreamTimeoutError": "core.errors",
+    "TapeError": "core.tape",
     "TapeMissError": "core.tape",
     "Tool": "core.tools",
+    "ToolError": "core.errors",
+    "UnknownNameError": "core.errors",
+    "VariableResolutionError": "core.errors",
     "calls_df": "frames.calls",
+    "chart": "frames._chart",
+    "chat": "notebook.chat",
+    "compare": "notebook.compare",
     "cost_report": "frames._report",
     "costs_df": "frames.costs",
     "events_df": "frames.events",
     "from_react_flow": "core.react_flow",
-    "messages_df": "frames.messages",
-    "nodes_df": "frames.nodes",
-    "runs_df": "frames.runs",
-    "tools_df": "frames.tools",
-    "usage": "frames._report",
-    "chart": "frames._chart",
-    "chat": "notebook.chat",
-    "compare": "notebook.compare",
     "last_run": "core.runs",
     "limits": "providers._limits",
+    "messages_df": "frames.messages",
+    "nodes_df": "frames.nodes",
     "record": "core.tape",
     "register": "core.plugins",
     "runs": "core.runs",
+    "runs_df": "frames.runs",
     "tool": "core.tools",
+    "tools_df": "frames.tools",
+    "usage": "frames._report",
 }
 
 __all__ = [
     "Answer",
+    "AuthenticationError",
     "BaseNode",
     "Budget",
+    "BudgetExceededError",
     "Cache",
     "Chat",
     "Comparison",
     "CompiledGraph",
     "Condition",
+    "ConfigurationError",
     "CostReport",
     "CycleDetectedError",
     "DebugInfo",
@@ -138,6 +168,8 @@ __all__ = [
     "Executor",
     "FileBackend",
     "GraphValidationError",
+    "IncompleteStreamError",
+    "InputError",
     "InvalidNodeTypeError",
     "MemoryBackend",
     "MeshError",
@@ -146,17 +178,26 @@ __all__ = [
     "NodeResult",
     "NodeTimeoutError",
     "ProviderError",
+    "RateLimitError",
     "RejectedError",
     "Run",
+    "RunError",
+    "RunNotFoundError",
     "RunTimeoutError",
     "SQLiteBackend",
+    "SSEAdapter",
     "StateGraph",
     "StateUpdate",
     "StateValue",
     "StreamMessage",
     "StreamMode",
+    "StreamTimeoutError",
+    "TapeError",
     "TapeMissError",
     "Tool",
+    "ToolError",
+    "UnknownNameError",
+    "VariableResolutionError",
     "__version__",
     "calls_df",
     "chart",
@@ -182,7 +223,7 @@ __all__ = [
 ]
 
 
-_ROOMS = ("backends", "nodes", "streaming")
+_ROOMS = ("backends", "frames", "nodes", "streaming", "testing")
 _MODULES = {"prices": "core.prices", "spending": "core.spending"}
 
 

