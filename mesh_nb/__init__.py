@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from .core.react_flow import from_react_flow
     from .core.run import Run
     from .core.runs import last_run, runs
+    from .core.secret import secret
     from .core.tape import TapeError, TapeMissError, record
     from .core.tools import Tool, tool
     from .frames._chart import chart
@@ -141,6 +142,7 @@ _PUBLIC = {
     "record": "core.tape",
     "register": "core.plugins",
     "runs": "core.runs",
+    "secret": "core.secret",
     "runs_df": "frames.runs",
     "tool": "core.tools",
     "tools_df": "frames.tools",
@@ -216,6 +218,7 @@ __all__ = [
     "register",
     "runs",
     "runs_df",
+    "secret",
     "spending",
     "tool",
     "tools_df",

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from . import tape
 from ._ending import Totals
-from ._scrub import Hushed
+from ._scrub import Hushed, Scrubber
 from ._visit import Visit
 from .backend import Backend, RunLog
 from .balance import Balance, Reason
@@ -20,6 +20,7 @@ from .errors import InputError
 from .events import EventType, ExecutionEvent, dumps, loads
 from .origin import origin
 from .resume import Begin, Past, balance_of
+from .secret import marked
 
 _SECRET = re.compile(r"key$|token$|secret|passw|credential|^auth", re.IGNORECASE)
 
@@ -68,7 +69,7 @@ class Recorder:
         self.header.update({name: getattr(context, name) for name in ("graph_id", "session_id", "trace_id")})
         self.header.update(origin())
         on = tape.current()
-        scrubber = None if on is None else on.scrubber
+        scrubber = (None if on is None else on.scrubber) or (Scrubber() if marked else None)
         if past is None:
             begin = _begin(context)
             if definitions is not None and not getattr(backend, "transient", False):
@@ -79,9 +80,16 @@ class Recorder:
         else:
             self._log = backend.reopen(self._run_id, self.header, past.version)
             self._go_on(past.events)
-        self._hushed = None if scrubber is None else Hushed(self._log.append, scrubber)
-        self._append = self._hushed or self._log.append
+        self._append = self._log.append
+        if scrubber is not None:
+            self.hush(scrubber)
+        marked.watch(self)
         self._began = time.monotonic()
+
+    def hush(self, scrubber: Scrubber | None = None) -> None:
+        """Write no secrets from now on. Parameters: scrubber, that of a tape, None for what is marked."""
+        if self._hushed is None and self._log is not None:
+            self._append = self._hushed = Hushed(self._log.append, scrubber or Scrubber())
 
     def _go_on(self, events: list[ExecutionEvent]) -> None:
         self.balance = balance_of(events)

@@ -1,5 +1,5 @@
 """What no tape may hold, and no log of a run that is recorded with `redact=`: keys by their form, values of
-the environment, texts that the user names."""
+the environment, texts that the user names. What `secret()` marks, nothing may hold that is written."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, cast
 
 from .events import DELTAS, ExecutionEvent, decode, dumps
+from .secret import blank, marked
 
 HIDDEN = "***"
 SHORTEST = 8
@@ -22,6 +23,11 @@ _KEYS = re.compile(
 )
 _MARKS = (b"sk-", b"AIza", b"gsk_", b"xai-", b"earer ", b"EARER ")
 _NAMED = re.compile(r"API_?KEY|TOKEN|SECRET|PASSWORD", re.I)
+_BEGUN = re.compile(
+    r"(?:\bsk-|\bAIza|\bgsk_|\bxai-|(?i:\bbearer ))[\w.~+/=-]*$|\b(?:sk?|AI?z?|g(?:sk?)?|x(?:ai?)?)$"
+    r"|(?i:\bb(?:e(?:a(?:r(?:er?)?)?)?)?)$"
+)
+"""The end of a text that may become a key."""
 
 
 class Scrubber:
@@ -36,7 +42,7 @@ class Scrubber:
     def secrets(self) -> list[str]:
         """Return the texts to be hidden, the environment as it is now, longest first."""
         found = (value for name, value in os.environ.items() if _NAMED.search(name))
-        known = {*self.named, *(value for value in found if len(value) >= SHORTEST)}
+        known = {*self.named, *marked.texts, *(value for value in found if len(value) >= SHORTEST)}
         return sorted(known, key=len, reverse=True)
 
     def json(self, data: bytes) -> bytes:
@@ -52,11 +58,22 @@ class Scrubber:
         """Return a JSON value whose texts have no secrets."""
         if isinstance(value, str):
             return hide(value, secrets)
-        if isinstance(value, dict):
-            return {k: self.value(v, secrets) for k, v in cast("dict[str, Any]", value).items()}
-        if isinstance(value, list):
-            return [self.value(v, secrets) for v in cast("list[Any]", value)]
-        return value
+        if not isinstance(value, (dict, list)):
+            return value
+        given = cast("dict[str, Any] | list[Any]", value)
+        if marked.values and given in marked.values:
+            return blank(given)
+        if isinstance(given, dict):
+            if "output" in given and (given.get("secret") is True or _is_secret(given.get("metadata"))):
+                given = {**given, "output": blank(given["output"])}
+            return {hide(k, secrets): self.value(v, secrets) for k, v in given.items()}
+        return [self.value(v, secrets) for v in given]
+
+    def event(self, event: ExecutionEvent, secrets: Sequence[str]) -> ExecutionEvent:
+        """Return an event without secrets: itself when it has none."""
+        record = event.to_dict()
+        clean = self.value(record, secrets)
+        return event if clean == record else decode(clean)
 
     def pieces(self, pieces: list[str], secrets: Sequence[str]) -> list[str]:
         """Return the pieces of one text without secrets, those that lie across several included."""
@@ -88,31 +105,98 @@ class Scrubber:
 
 
 class Hushed:
-    """Writes events to a log without secrets; the events themselves stay as they are.
+    """Passes events on without secrets; the events themselves stay as they are.
 
-    Deltas wait for the event that follows them, because a secret may lie across several.
-    Parameters: append, writes an event; scrubber.
+    A delta waits for those that follow while its end may be the beginning of a secret, for that may lie
+    across several.
+    Parameters: append, takes an event; scrubber.
     """
 
     def __init__(self, append: Callable[[ExecutionEvent], None], scrubber: Scrubber) -> None:
         self._append, self._scrubber = append, scrubber
         self._held: list[ExecutionEvent] = []
+        self._texts: dict[tuple[str, str], str] = {}
+        self._known: tuple[int, list[str]] = -1, []
 
     def __call__(self, event: ExecutionEvent) -> None:
-        """Write an event, or hold a delta back."""
-        if event.type in DELTAS:
-            self._held.append(event)
+        """Pass an event on, or hold a delta back."""
+        if event.type not in DELTAS:
+            self.flush()
+            self._append(self._scrubber.event(event, self._secrets()))
             return
-        self.flush()
-        record = event.to_dict()
-        clean = self._scrubber.value(record, self._scrubber.secrets())
-        self._append(event if clean == record else decode(clean))
+        self._held.append(event)
+        if isinstance(event.content, str):
+            block = event.type, _block(event)
+            self._texts[block] = self._texts.get(block, "") + event.content
+        secrets = self._secrets() if self._known[0] != marked.version else self._known[1]
+        if not any(_begins(text, secrets) for text in self._texts.values()):
+            self.flush()
 
     def flush(self) -> None:
-        """Write what is held back."""
-        held, self._held = self._held, []
-        for event in self._scrubber.deltas(held, self._scrubber.secrets()) if held else ():
+        """Pass on what is held back."""
+        held, self._held, self._texts = self._held, [], {}
+        for event in self._scrubber.deltas(held, self._known[1]) if held else ():
             self._append(event)
+
+    def passed(self, events: Sequence[ExecutionEvent]) -> list[ExecutionEvent]:
+        """Return events of the run as far as they were passed on, without secrets."""
+        last = self._held[0].seq if self._held else None
+        return visible([e for e in events if last is None or e.seq < last])
+
+    def _secrets(self) -> list[str]:
+        self._known = marked.version, self._scrubber.secrets()
+        return self._known[1]
+
+
+def _is_secret(metadata: Any) -> bool:
+    return isinstance(metadata, dict) and cast("dict[str, Any]", metadata).get("secret") is True
+
+
+def _begins(text: str, secrets: Sequence[str]) -> bool:
+    """Say whether a secret may begin at the end of a text."""
+    for secret in secrets:
+        at = text.find(secret[0], max(len(text) - len(secret) + 1, 0))
+        while at >= 0:
+            if secret.startswith(text[at:]):
+                return True
+            at = text.find(secret[0], at + 1)
+    return _BEGUN.search(text) is not None
+
+
+def visible(events: Iterable[ExecutionEvent]) -> list[ExecutionEvent]:
+    """Return events of a run as they may be shown: without what `secret()` has marked."""
+    found = list(events)
+    if not marked:
+        return found
+    scrubber, secrets = Scrubber(), _marked()
+    clean = scrubber.deltas(found, secrets)
+    return [event if event.type in DELTAS else scrubber.event(event, secrets) for event in clean]
+
+
+def hidden(text: str) -> str:
+    """Return a text as it may be shown: without what `secret()` has marked."""
+    return hide(text, _marked()) if marked else text
+
+
+def hush(error: BaseException) -> None:
+    """Take what `secret()` has marked out of the messages of an exception and of those that led to it."""
+    todo: list[BaseException | None] = [error] if marked else []
+    seen: list[BaseException] = []
+    secrets = _marked()
+    while todo:
+        one = todo.pop()
+        if one is None or any(one is other for other in seen):
+            continue
+        seen.append(one)
+        one.args = tuple(Scrubber().value(given, secrets) for given in one.args)
+        for name, given in list(getattr(one, "__dict__", {}).items()):
+            if isinstance(given, (str, list)):
+                setattr(one, name, Scrubber().value(given, secrets))
+        todo += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
+
+
+def _marked() -> list[str]:
+    return sorted(marked.texts, key=len, reverse=True)
 
 
 def _block(event: ExecutionEvent) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
+from ._scrub import hidden
 from .events import ENDINGS
 
 PREVIEW = 60
@@ -53,7 +54,7 @@ def line(run: Any) -> str:
     cost = run.billed_usd
     if cost is not None:
         parts.append(f"${cost:.4f}")
-    said = run.error if run.error and run.status != "completed" else run.text
+    said = hidden(run.error if run.error and run.status != "completed" else run.text)
     said = " ".join("".join(c if unicodedata.category(c)[0] != "C" else " " for c in said[:400]).split())
     if said:
         parts.append(repr(said if len(said) <= PREVIEW else said[: PREVIEW - 1] + "…"))

@@ -16,7 +16,7 @@ from . import _tape_file as files
 from . import plugins
 from ._scrub import Scrubber
 from .errors import InputError, MeshError, shown
-from .events import EventType
+from .events import DELTAS, EventType
 from .tape import Take, key_of
 
 _AGE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*")
@@ -37,8 +37,8 @@ class Cache:
         model, messages, tools, settings and the contents of attachments.
     path : the folder; None for `.mesh/cache` of the project.
 
-    An answer that failed or was cut off is not kept. Several processes may use one folder at once. Raises
-    InputError for what is no age or no function.
+    An answer that failed, was cut off or tells a secret is not kept. Several processes may use one folder at
+    once. Raises InputError for what is no age or no function.
     """
 
     name = "cache"
@@ -71,8 +71,9 @@ class Cache:
         return plugins.find("backend", "file")().prepared("cache")
 
     def key(self, asked: bytes, request: Callable[[], dict[str, Any]] | None = None) -> str:
-        """Return the key of a call; parameters as for `Tape.key`."""
-        return key_of(asked, request, self._choose, self._sample, self._scrubber)
+        """Return the key of a call; parameters as for `Tape.key`. Calls that differ in their secrets only
+        have answers of their own."""
+        return key_of(asked, request, self._choose, self._sample, None)
 
     def find(self, key: str, run_id: str) -> Take | None:
         """Return the answer to a call, None when there is none, or none that is new enough."""
@@ -93,10 +94,22 @@ class Cache:
         ends = [e.metadata for _, e in take.beats if e.type == EventType.RESPONSE_METADATA]
         if take.error is not None or not ends or ends[-1].get("finish_reason") in _UNFINISHED:
             return
+        if self._tells_a_secret(take):
+            return
         try:
             files.write(self._file(take.key), [take], self._scrubber)
         except OSError as error:
             _logger.warning("An answer cannot be kept in the cache: %s", error)
+
+    def _tells_a_secret(self, take: Take) -> bool:
+        """Say whether an answer would come back without words that it had."""
+        secrets = self._scrubber.secrets()
+        said = [e for _, e in take.beats if e.type != EventType.MODEL_CALL_START]
+        clean = self._scrubber.deltas(said, secrets)
+        return any(
+            new is not old or (old.type not in DELTAS and self._scrubber.event(old, secrets) is not old)
+            for old, new in zip(said, clean, strict=True)
+        )
 
     def miss(self, request: dict[str, Any], where: str) -> MeshError:
         """Return an error; a cache is never asked for one."""

@@ -14,6 +14,7 @@ from types import CoroutineType
 from typing import Any
 
 from ._ending import error_text, final_output, status_of, write_back
+from ._scrub import hush
 from ._timeouts import until
 from ._visit import Visit
 from ._visits import Visits
@@ -188,6 +189,7 @@ class Execution(Visits):
     def _raise_failure(self) -> None:
         if failed := self._failure or self._failed:
             visit, error = failed
+            hush(error)
             raise NodeExecutionError(visit.node_id, error) from error
 
     def _launch(self, channel: Channel[Visit], batch: list[tuple[int, Any, int]]) -> list[ExecutionEvent]:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, overload
 
 from .errors import ToolError, is_interrupt, told
+from .secret import mark_result
 
 
 @dataclasses.dataclass(slots=True)
@@ -28,6 +29,8 @@ class Tool:
     idempotent : False for a function that must not be run twice with one meaning, such as a payment: a call
         that was under way when its process died is run again only if a person says so.
     live : True calls the function even where a tape has the result, see `mesh_nb.record`.
+    secret : True marks what the function returns, as `mesh_nb.secret` does: models get it, and no tape, log
+        or output has it.
     """
 
     fn: Callable[..., Any]
@@ -40,6 +43,7 @@ class Tool:
     requires_approval: bool | Callable[[dict[str, Any]], Any] = False
     idempotent: bool = True
     live: bool = False
+    secret: bool = False
 
     @classmethod
     def from_function(
@@ -53,6 +57,7 @@ class Tool:
         requires_approval: bool | Callable[[dict[str, Any]], Any] = False,
         idempotent: bool = True,
         live: bool = False,
+        secret: bool = False,
     ) -> Tool:
         """Make a tool from type hints and docstring. Raises ToolError when the signature has no schema."""
         label = name or getattr(fn, "__name__", type(fn).__name__)
@@ -63,7 +68,8 @@ class Tool:
             prop.pop("title", None)
         schema.setdefault("properties", {})
         doc = description if description is not None else inspect.getdoc(fn) or ""
-        return cls(fn, label, doc, schema, timeout, thread, model, requires_approval, idempotent, live)
+        flags = {"idempotent": idempotent, "live": live, "secret": secret}
+        return cls(fn, label, doc, schema, timeout, thread, model, requires_approval, **flags)
 
     async def needs_approval(self, arguments: dict[str, Any]) -> bool:
         """Say whether a person is asked before such a call. Raises what the function raises."""
@@ -97,13 +103,16 @@ class Tool:
         """Run with values from `validate`. Raises ToolError for a timeout, else what the function raises."""
         try:
             async with asyncio.timeout(self.timeout):
-                return await run_function(self.fn, values, thread=self.thread)
+                result = await run_function(self.fn, values, thread=self.thread)
         except TimeoutError:
             if self.timeout is None:
                 raise
             raise ToolError(
                 f"Tool {self.name!r} took longer than its timeout of {self.timeout:g} s.", tool=self.name
             ) from None
+        if self.secret:
+            mark_result(result)
+        return result
 
 
 async def run_function(fn: Callable[..., Any], values: dict[str, Any], *, thread: bool = True) -> Any:
@@ -192,6 +201,7 @@ def tool(
     requires_approval: bool | Callable[[dict[str, Any]], Any] = ...,
     idempotent: bool = ...,
     live: bool = ...,
+    secret: bool = ...,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a Tool of a function: `@mesh_nb.tool` or `@mesh_nb.tool(timeout=5)`; see Tool for the options."""

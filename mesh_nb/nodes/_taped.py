@@ -22,6 +22,7 @@ from ..core.errors import (
     told,
 )
 from ..core.events import DELTAS, EventType, ExecutionEvent, canonical, dumps, loads
+from ..core.secret import mark_result
 from ..core.tape import Source, Take, Tape, TapeError
 from ..core.tools import Tool
 from ..providers._call import ModelCall, Provider
@@ -99,9 +100,13 @@ async def result_of(
         return await work()
     asked = {"tool": tool.name, "arguments": arguments}
     try:
-        return await value_of(on, asked, f"tool {tool.name!r}", work, run_id, said, metadata)
+        where = f"tool {tool.name!r}"
+        result = await value_of(on, asked, where, work, run_id, said, metadata, secret=tool.secret)
     except _Again as error:
         raise ToolError(str(error), tool=tool.name) from None
+    if tool.secret:
+        mark_result(result)
+    return result
 
 
 class _Again(Exception):
@@ -116,12 +121,13 @@ async def value_of(
     run_id: str,
     said: Callable[[Exception], str] | None = None,
     metadata: dict[str, Any] | None = None,
+    secret: bool = False,
 ) -> Any:
     """Return a value from the tape where it has that, else of `work`, and then it is kept.
 
     Parameters: asked, what tells it from every other; where, its name in an error; run_id, of the run that
     asks; said, an error in words, None where no failure is kept; metadata, which is told when it comes from
-    the tape.
+    the tape; secret, whether only the shape of the value is kept.
     A value that is not the same after a way through JSON is not kept: it is made each time.
     Raises what `work` raises, TapeMissError for what a replay lacks.
     """
@@ -141,16 +147,22 @@ async def value_of(
         return event.output
     if on.mode == "none":
         raise on.miss(loads(data), where)
-    return await _made(work, on, Take(key, loads(data), []), said)
+    return await _made(work, on, Take(key, loads(data), []), said, secret=secret)
 
 
 async def _made(
-    work: Callable[[], Awaitable[Any]], on: Tape, take: Take, said: Callable[[Exception], str] | None
+    work: Callable[[], Awaitable[Any]],
+    on: Tape,
+    take: Take,
+    said: Callable[[Exception], str] | None,
+    *,
+    secret: bool,
 ) -> Any:
     began = time.monotonic()
 
     def keep(output: Any = None, error: str | None = None) -> None:
-        status = {"status": "ok" if error is None else "error"}
+        status: dict[str, Any] = {"status": "ok" if error is None else "error"}
+        status |= {"secret": True} if secret else {}
         event = ExecutionEvent(EventType.TOOL_CALL_COMPLETE, output=output, error=error, metadata=status)
         take.beats.append(((time.monotonic() - began) * 1000, event))
 

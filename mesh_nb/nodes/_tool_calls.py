@@ -106,7 +106,10 @@ class ToolCall:
 
     def record(self) -> dict[str, Any]:
         """Return the call as the node's output lists it."""
-        record = {"id": self.id, "name": self.name, "arguments": self.arguments, "status": self.status}
+        record: dict[str, Any] = {"id": self.id, "name": self.name}
+        record |= {"arguments": self.arguments, "status": self.status}
+        if self.more.get("secret"):
+            record["secret"] = True
         return record | ({"output": self.output} if self.error is None else {"error": self.error})
 
 
@@ -229,6 +232,8 @@ async def _run(
 async def _execute(call: ToolCall, tool: Tool, context: ExecutionContext | None) -> None:
     if call.recalled:
         return
+    if tool.secret:
+        call.more["secret"] = True
     began = time.perf_counter()
     try:
         values = tool.validate(call.arguments or {})

@@ -87,6 +87,8 @@ class ToolNode(BaseNode):
             "executed_by": "client",
             "arguments": {k: "***" if _SECRET.search(k) else v for k, v in shown.items()},
         }
+        if self.tool is not None and self.tool.secret:
+            call["secret"] = True
         before = dict(context.state) if self._takes_state else None
         if context.journal is not None or (self.tool is not None and self.tool.requires_approval):
             async with contextlib.aclosing(self._before(call, values, context)) as events:

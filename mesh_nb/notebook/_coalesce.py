@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
+from ..core._scrub import visible
 from ..core.events import DELTAS, ExecutionEvent
 
 Key = tuple[Any, ...]
@@ -63,8 +64,8 @@ class Coalescer:
 
 
 def coalesce(events: Iterable[ExecutionEvent]) -> list[ExecutionEvent]:
-    """Return the events of a run with the deltas of each block joined."""
+    """Return the events of a run with the deltas of each block joined, and what `secret()` marked hidden."""
     joined = Coalescer()
-    for event in events:
+    for event in visible(events):
         joined.add(event)
     return joined.drain()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..core._scrub import hidden
 from ..core.attachments import with_files
 from ..core.compiled import CompiledGraph
 from ..core.context import ExecutionContext
@@ -34,7 +35,7 @@ def preview(graph: CompiledGraph, prompt: str, files: list[Any]) -> str:
             )
         else:
             parts.append(f"{node_id}: what it gets is known when the nodes before it have ended.")
-    return "\n\n".join(parts)
+    return hidden("\n\n".join(parts))
 
 
 def _call(node: Any, given: Any, context: ExecutionContext) -> str:

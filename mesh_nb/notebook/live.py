@@ -15,9 +15,11 @@ from typing import Any
 import anywidget
 import traitlets
 
+from ..core._scrub import Hushed, Scrubber
 from ..core.errors import MeshError
 from ..core.events import ENDINGS, EventType, ExecutionEvent
 from ..core.runner import in_marimo
+from ..core.secret import marked
 from ._coalesce import Coalescer, coalesce
 from ._tables import preview
 
@@ -149,6 +151,7 @@ class LiveView:
         self._on_end = on_end
         self._wire = wire_event if edit is None else lambda event: wire_event(edit(event))
         self._pending = Coalescer()
+        self._hushed = Hushed(self._pending.add, Scrubber())
         self._allowed: set[tuple[str, str]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -164,7 +167,10 @@ class LiveView:
             run.add_done_callback(lambda _: self._end())
 
     def _event(self, event: ExecutionEvent) -> None:
-        self._pending.add(event)
+        if marked:
+            self._hushed(event)
+        else:
+            self._pending.add(event)
         if event.type is EventType.INTERRUPT and self._allowed:
             self._approve_again(event)
         if event.type in ENDINGS:
@@ -215,7 +221,7 @@ class LiveView:
         self.widget.close()
 
     def _snapshot(self) -> dict[str, Any]:
-        events = list(self.run.events)
+        events = self._hushed.passed(self.run.events)
         last = max((e.seq for e in events[-1:]), default=-1)
         return {"kind": "snapshot", "to": last, "events": [self._wire(e) for e in coalesce(events)]}
 
