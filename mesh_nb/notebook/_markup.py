@@ -6,7 +6,7 @@ import bisect
 import functools
 import html
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import nh3
@@ -19,6 +19,9 @@ from ._view import CLOSE_MARK, OPEN_MARK, Citation
 
 LARGE = 200_000
 """Characters above which text is shown as it is rather than parsed as Markdown."""
+
+PIECE = 16_000
+"""Characters of such a text that a browser lays out, or skips while they are out of sight, together."""
 
 TAGS = {
     *("a", "p", "br", "hr", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li"),
@@ -141,9 +144,20 @@ def link(url: str, label: str) -> str:
 def to_html(text: str, sources: Sequence[Citation] = ()) -> str:
     """Return Markdown as HTML of the allowed tags; raw HTML in it is shown as text."""
     if len(text) > LARGE:
-        return f"<pre>{html.escape(_numbers(text))}</pre>"
+        return f"<pre>{''.join(_pieces(html.escape(_numbers(text))))}</pre>"
     rendered = clean(_parser().render(text))
     return _MARK.sub(_reference({c.number: c for c in sources}), rendered)
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Yield whole lines of escaped text in pieces that cost nothing until they are scrolled to."""
+    at = 0
+    while at < len(text):
+        end = text.find("\n", at + PIECE) + 1 or len(text)
+        lines = max(text.count("\n", at, end), (end - at) // 120)
+        size = f"content-visibility:auto;contain-intrinsic-size:auto {1.5 * lines:g}em"
+        yield f'<span style="display:block;{size}">{text[at:end]}</span>'
+        at = end
 
 
 def clean(markup: str) -> str:

@@ -396,3 +396,14 @@ def test_what_was_not_done_anew_says_so_and_what_it_had_cost():
     two = freeze(whole(*answer("A."), reused, *answer("B.", node="plan")))[0]
     assert "plan · reused" in two["text/html"]
     assert "plan · reused" in two["text/plain"]
+
+
+def test_a_very_long_answer_is_whole_and_in_pieces_that_a_browser_can_skip():
+    text = "".join(f"line {n} of <many> & more\n" for n in range(20_000))
+    data, _ = freeze(whole(*answer(text)))
+    (shown,) = re.findall(r"<pre[^>]*>(.*?)</pre>", data["text/html"], re.DOTALL)
+    pieces = re.findall(
+        r'<span style="display:block;content-visibility:auto;[^"]*">(.*?)</span>', shown, re.DOTALL
+    )
+    assert "".join(pieces) == html.escape(text)
+    assert all(piece.endswith("\n") and len(piece) < 20_000 for piece in pieces)
