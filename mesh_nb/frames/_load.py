@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from ..core import plugins
+from ..core._scrub import visible
 from ..core.errors import InputError, shown
 from ..core.events import EventType, ExecutionEvent, loads
 from ._columns import Table
@@ -195,7 +196,7 @@ def _logs(source: Any, types: tuple[str, ...], since: float | None) -> Iterator[
         if since is not None and source.started_at is not None and source.started_at.timestamp() < since:
             return iter(())
         header = dict(getattr(source, "header", None) or {})
-        found = _of(cast("list[ExecutionEvent]", events), types)
+        found = _of(visible(cast("list[ExecutionEvent]", events)), types)
         return iter([Log(str(source.id), found, {source.id: header}, status=lambda: str(source.status))])
     if hasattr(source, "load") and hasattr(source, "id"):
         return _named(str(source.id), types, since)

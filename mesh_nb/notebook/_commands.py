@@ -10,6 +10,7 @@ from typing import Any
 from IPython.core.error import UsageError
 
 from ..core import plugins, spending
+from ..core._scrub import hidden
 from ..core.compiled import Runnable
 from ..core.errors import nearest
 from ..core.run import Run
@@ -76,7 +77,7 @@ def _pending() -> None:
     going = live_runs()
     waiting = [*going, *([last] if last is not None and last.id not in {run.id for run in going} else [])]
     lines = [f"{run.id}  {q.node_id}: {q.message}" for run in waiting for q in run.pending]
-    print("\n".join(lines) or "No questions are open.")  # noqa: T201
+    print(hidden("\n".join(lines)) or "No questions are open.")  # noqa: T201
 
 
 def _cost(*words: str) -> Any:

@@ -65,7 +65,8 @@ def test_a_secret_of_a_prompt_is_sent_and_written_nowhere(
             with mesh.record(home / "t.mesh-tape", mode=mode, speed=0):
                 run = graph.run_sync(f"Who treats {patient}?", variables={"doctor": doctor}, display=False)
             shown += [repr(run), *map(str, freeze(run.events)[0].values()), repr(mesh.runs())]
-            shown.append(mesh.messages_df().to_string())
+            shown += [frame.to_string() for frame in (mesh.messages_df(), mesh.messages_df(run))]
+            assert "***" in shown[-1]
             if mode == "once":
                 assert run.text == f"{PATIENT} sees {DOCTOR}."
                 assert server.requests[0]["messages"][0]["content"] == f"Who treats {PATIENT}?"
