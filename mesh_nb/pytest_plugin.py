@@ -26,6 +26,15 @@ _LONGEST = 100
 """Characters of a test's name in a file name; a longer one ends in its hash."""
 
 
+_FAILED = pytest.StashKey[bool]()
+
+
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> None:
+    """Remember whether a test failed."""
+    if call.when == "call" and call.excinfo is not None:
+        item.stash[_FAILED] = True
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--mesh-tape`."""
     parser.getgroup("mesh_nb").addoption(
@@ -54,7 +63,7 @@ def mesh_tape(request: pytest.FixtureRequest) -> Generator[Tape]:
     to replay, and what the test asks for and the tape does not have fails it with a TapeMissError.
     """
     from .core.errors import InputError
-    from .core.tape import record
+    from .core.tape import start, stop
 
     mode = str(request.config.getoption("--mesh-tape"))
     path = tape_path(request.path, request.node.nodeid)
@@ -67,14 +76,14 @@ def mesh_tape(request: pytest.FixtureRequest) -> Generator[Tape]:
     for marker in reversed(list(request.node.iter_markers("mesh_tape"))):
         options |= marker.kwargs
     try:
-        block = record(path, mode, **options)
-        tape = block.__enter__()
+        tape = start(path, mode, **options)
     except InputError as error:
         pytest.fail(str(error), pytrace=False)
     try:
         yield tape
     finally:
-        block.__exit__(None, None, None)
+        # What a test that failed did not come to stays on its tape.
+        stop(tape, whole=not request.node.stash.get(_FAILED, False))
 
 
 def tape_path(module: Path, node_id: str) -> Path:

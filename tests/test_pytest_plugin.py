@@ -112,6 +112,21 @@ def test_the_marker_gives_the_tapes_options(pytester: pytest.Pytester, server: C
     run(pytester, "-k", "test_one").assert_outcomes(passed=1)
 
 
+@pytest.mark.parametrize("mode", ["rewrite", "all"])
+def test_a_test_that_fails_takes_nothing_off_its_tape(
+    pytester: pytest.Pytester, server: ChatServer, mode: str
+):
+    source = TEST.format(url=server.base_url).replace(
+        'ask() == "Because."', '[ask(q or 1 / 0) for q in ("a", "b")] == ["Because."] * 2'
+    )
+    pytester.makepyfile(test_it=source)
+    run(pytester, "--mesh-tape=once", "-k", "test_one", key="k").assert_outcomes(passed=1)
+    pytester.makepyfile(test_it=source.replace('("a", "b")', '("a", "")'))
+    run(pytester, f"--mesh-tape={mode}", "-k", "test_one", key="k").assert_outcomes(failed=1)
+    pytester.makepyfile(test_it=source)
+    run(pytester, "-k", "test_one").assert_outcomes(passed=1)
+
+
 def test_a_damaged_tape_is_named_with_its_line(pytester: pytest.Pytester, server: ChatServer):
     pytester.makepyfile(test_it=TEST.format(url=server.base_url))
     run(pytester, "--mesh-tape=once", "-k", "test_one", key="k")
