@@ -6,11 +6,16 @@ import asyncio
 import dataclasses
 import functools
 import inspect
+import re
 from collections.abc import Awaitable, Callable
-from typing import Any, overload
+from typing import Annotated, Any, overload
 
-from .errors import ToolError, is_interrupt, told
+from .errors import ToolError, is_interrupt, shown, told
 from .secret import mark_result
+
+# What OpenAI's APIs take; the others take these too.
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_RENAMED = "renamed__"
 
 
 @dataclasses.dataclass(slots=True)
@@ -62,7 +67,13 @@ class Tool:
         """Make a tool from type hints and docstring. Raises ToolError when the signature has no schema."""
         label = name or getattr(fn, "__name__", type(fn).__name__)
         model = _arguments_model(fn, label)
-        schema: dict[str, Any] = model.model_json_schema()
+        if not _NAME.fullmatch(label):
+            raise ToolError(
+                f"A model cannot call a tool named {shown(label)}: use up to 64 letters, digits, _ and -, as"
+                " in mesh_nb.tool(name='look_up')(function).",
+                tool=label,
+            )
+        schema = _schema(model, label)
         schema.pop("title", None)
         for prop in schema.get("properties", {}).values():
             prop.pop("title", None)
@@ -91,7 +102,11 @@ class Tool:
                 f"{'.'.join(str(x) for x in e['loc']) or 'arguments'}: {e['msg']}" for e in error.errors()
             )
             raise ToolError(f"Bad arguments for tool {self.name!r}: {problems}.", tool=self.name) from None
-        values = {name: getattr(parsed, name) for name in type(parsed).model_fields}
+        fields = type(parsed).model_fields.items()
+        values = {
+            (field.alias or name if name.startswith(_RENAMED) else name): getattr(parsed, name)
+            for name, field in fields
+        }
         return {**values, **(parsed.model_extra or {})}
 
     async def call(self, arguments: dict[str, Any]) -> Any:
@@ -159,7 +174,7 @@ def _raised(thing: Any, error: BaseException) -> ToolError:
 
 
 def _arguments_model(fn: Callable[..., Any], label: str) -> Any:
-    from pydantic import ConfigDict, PydanticSchemaGenerationError, create_model
+    from pydantic import BaseModel, ConfigDict, Field, PydanticSchemaGenerationError, create_model
 
     try:
         signature = inspect.signature(fn, eval_str=True)
@@ -177,16 +192,37 @@ def _arguments_model(fn: Callable[..., Any], label: str) -> Any:
             )
         else:
             hint = Any if p.annotation is p.empty else p.annotation
-            fields[p.name] = (hint, ... if p.default is p.empty else p.default)
+            name = p.name
+            if name.startswith("_") or hasattr(BaseModel, name):  # what no field can be named: _x, json
+                name, hint = f"{_RENAMED}{len(fields)}", Annotated[hint, Field(alias=name)]
+            fields[name] = (hint, ... if p.default is p.empty else p.default)
     config: Any = ConfigDict(extra=extra, arbitrary_types_allowed=False)
     try:
         return create_model(label, __config__=config, **fields)
     except PydanticSchemaGenerationError as error:
-        raise ToolError(
-            f"Tool {label!r} has a parameter whose type has no JSON schema; use str, int, float, bool, list,"
-            f" dict, a dataclass or a pydantic model. ({error.message.splitlines()[0]})",
-            tool=label,
-        ) from None
+        raise _without_schema(label, error.message) from None
+
+
+def _schema(model: Any, label: str) -> dict[str, Any]:
+    from pydantic.errors import PydanticInvalidForJsonSchema
+    from pydantic.json_schema import GenerateJsonSchema
+
+    class Quiet(GenerateJsonSchema):
+        # A default that is no JSON is left out of the schema; the function has it.
+        ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012
+
+    try:
+        return model.model_json_schema(schema_generator=Quiet)
+    except PydanticInvalidForJsonSchema as error:
+        raise _without_schema(label, error.message) from None
+
+
+def _without_schema(label: str, why: str) -> ToolError:
+    return ToolError(
+        f"Tool {label!r} has a parameter whose type has no JSON schema; use str, int, float, bool, list,"
+        f" dict, a dataclass or a pydantic model. ({why.splitlines()[0]})",
+        tool=label,
+    )
 
 
 @overload

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import dataclasses
 import threading
+from collections.abc import Callable
 from typing import Any, Literal
 
 import pytest
@@ -70,6 +71,39 @@ async def test_extra_arguments_go_to_keywords() -> None:
     assert await made.call({"a": 1}) == {"a": 1}
 
 
+async def test_parameters_may_have_names_that_fields_of_a_model_cannot() -> None:
+    def take(json: str, _limit: int = 5, model_config: str = "", copy: bool = False) -> Any:
+        return json, _limit, model_config, copy
+
+    made = Tool.from_function(take)  # a warning would fail this test
+    assert list(made.schema["properties"]) == ["json", "_limit", "model_config", "copy"]
+    assert made.schema["required"] == ["json"]
+    assert await made.call({"json": "{}", "_limit": "7"}) == ("{}", 7, "", False)
+    with pytest.raises(ToolError, match="_limit: Input should be a valid integer"):
+        await made.call({"json": "", "_limit": "seven"})
+
+
+async def test_a_default_that_is_no_json_is_the_functions_own() -> None:
+    missing = object()
+
+    def take(value: Any = missing) -> bool:
+        return value is missing
+
+    made = Tool.from_function(take)
+    assert made.schema["properties"] == {"value": {}}
+    assert await made.call({}) is True
+
+
+@pytest.mark.parametrize("name", ["<lambda>", "größe", "files.read", "x" * 65])
+def test_a_name_that_no_api_takes_is_refused(name: str) -> None:
+    def take() -> None: ...
+
+    take.__name__ = name
+    with pytest.raises(ToolError, match=r"cannot call a tool named .*mesh_nb\.tool\(name="):
+        Tool.from_function(take)
+    assert Tool.from_function(take, name="take-2").name == "take-2"
+
+
 async def test_sync_tools_run_in_a_thread_with_context_and_may_opt_out() -> None:
     cell = contextvars.ContextVar("cell", default="none")
     cell.set("mine")
@@ -117,6 +151,10 @@ def test_what_cannot_be_a_tool() -> None:
 
     def odd(lock: threading.Lock) -> None: ...
 
+    def back(then: Callable[[int], int]) -> None: ...
+
+    with pytest.raises(ToolError, match="'back' has a parameter whose type has no JSON schema"):
+        Tool.from_function(back)
     with pytest.raises(ToolError, match="no JSON schema"):
         Tool.from_function(odd)
 
