@@ -10,23 +10,30 @@ from ..core.errors import ConfigurationError
 
 OPENAI = "https://api.openai.com/v1"
 
-# Host: the vendor as genai-prices names it, and the variable that its own documentation uses.
+# Host: the vendor as genai-prices names it, the variable that its own documentation uses, the API's path.
 _HOSTS = {
-    "api.openai.com": ("openai", "OPENAI_API_KEY"),
-    "api.cerebras.ai": ("cerebras", "CEREBRAS_API_KEY"),
-    "api.deepseek.com": ("deepseek", "DEEPSEEK_API_KEY"),
-    "api.fireworks.ai": ("fireworks", "FIREWORKS_API_KEY"),
-    "api.groq.com": ("groq", "GROQ_API_KEY"),
-    "api.mistral.ai": ("mistral", "MISTRAL_API_KEY"),
-    "api.moonshot.ai": ("moonshotai", "MOONSHOT_API_KEY"),
-    "api.perplexity.ai": ("perplexity", "PERPLEXITY_API_KEY"),
-    "api.together.xyz": ("together", "TOGETHER_API_KEY"),
-    "api.x.ai": ("x-ai", "XAI_API_KEY"),
-    "openrouter.ai": ("openrouter", "OPENROUTER_API_KEY"),
-    "router.huggingface.co": ("huggingface", "HF_TOKEN"),
+    "api.openai.com": ("openai", "OPENAI_API_KEY", "/v1"),
+    "api.cerebras.ai": ("cerebras", "CEREBRAS_API_KEY", "/v1"),
+    "api.deepseek.com": ("deepseek", "DEEPSEEK_API_KEY", "/v1"),
+    "api.fireworks.ai": ("fireworks", "FIREWORKS_API_KEY", "/inference/v1"),
+    "api.groq.com": ("groq", "GROQ_API_KEY", "/openai/v1"),
+    "api.mistral.ai": ("mistral", "MISTRAL_API_KEY", "/v1"),
+    "api.moonshot.ai": ("moonshotai", "MOONSHOT_API_KEY", "/v1"),
+    "api.perplexity.ai": ("perplexity", "PERPLEXITY_API_KEY", ""),
+    "api.together.xyz": ("together", "TOGETHER_API_KEY", "/v1"),
+    "api.x.ai": ("x-ai", "XAI_API_KEY", "/v1"),
+    "openrouter.ai": ("openrouter", "OPENROUTER_API_KEY", "/api/v1"),
+    "router.huggingface.co": ("huggingface", "HF_TOKEN", "/v1"),
+}
+# Where servers of one's own listen unless they are told otherwise.
+_LOCAL = {
+    "llama.cpp": "http://localhost:8080/v1",
+    "lmstudio": "http://localhost:1234/v1",
+    "ollama": "http://localhost:11434/v1",
+    "vllm": "http://localhost:8000/v1",
 }
 
-VENDORS = ("azure", *sorted({name for name, _ in _HOSTS.values()}))
+VENDORS = ("azure", *sorted({name for name, _, _ in _HOSTS.values()}))
 """The vendors that are known by their address."""
 
 # Before structured outputs: https://developers.openai.com/api/docs/guides/structured-outputs
@@ -47,6 +54,17 @@ def host(base_url: str) -> str:
     except ValueError:
         return ""
     return (parts.hostname or "").lower() if parts.scheme.lower() in ("http", "https") else ""
+
+
+def advice(name: str) -> str:
+    """Return how to reach a server of OpenAI's format by the name that people have for it, "" for others."""
+    known = {vendor: f"https://{host}{path}" for host, (vendor, _, path) in _HOSTS.items()} | _LOCAL
+    address = {_letters(vendor): url for vendor, url in known.items()}.get(_letters(name))
+    return f"{name} is reached by its address: base_url={address!r}, or OPENAI_BASE_URL." if address else ""
+
+
+def _letters(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalpha())
 
 
 def without_secrets(base_url: str) -> str:
@@ -74,8 +92,8 @@ def vendor(base_url: str) -> tuple[str, str]:
     if is_azure(base_url):
         return "azure", "AZURE_OPENAI_API_KEY"
     if name.endswith(".openai.com"):
-        return _HOSTS["api.openai.com"]
-    return _HOSTS.get(name, _HOSTS["api.openai.com"])
+        name = "api.openai.com"
+    return _HOSTS.get(name, _HOSTS["api.openai.com"])[:2]
 
 
 def find_key(base_url: str, given: str | None) -> str | None:

@@ -90,7 +90,7 @@ def _of_vendor(vendor: str, api: str | None, base_url: str | None) -> Any:
         named = plugins.find("provider", vendor)
         offered = {named.api: named}
     if not offered:
-        raise UnknownNameError("provider", vendor, _vendors())
+        raise UnknownNameError("provider", vendor, _vendors(), _hosts.advice(vendor))
     if api is not None:
         if api not in offered:
             raise UnknownNameError(f"api of provider {vendor!r}", api, offered)
@@ -105,13 +105,23 @@ def _unknown(model: str) -> UnknownNameError:
     """Name the known providers, and the nearest of their names' beginnings."""
     vendors = _vendors()
     head, slash, rest = model.partition("/")
-    close = nearest(head, vendors) if slash else None
-    guess = f" Did you mean '{close}/{rest}'?" if close else ""
-    if not close:
-        beginnings = [p for plugin in _plugins() for p in plugin.prefixes]
-        start = nearest(re.split(r"[-.\d]", model)[0], [b.rstrip("-") for b in beginnings])
-        guess = f" Did you mean a name that begins with {start!r}?" if start else ""
-    hint = f"Write it as provider/model, set provider=, or base_url= for a server of your own.{guess}"
+    hint = _hosts.advice(head) if slash else ""
+    if not hint:
+        guess = _nearest(head, rest, vendors) if slash else _beginning(model)
+        hint = f"Write it as provider/model, set provider=, or base_url= for a server of your own.{guess}"
     error = UnknownNameError("model", model, [], f"Known providers: {', '.join(vendors)}. {hint}")
     error.known = vendors
     return error
+
+
+def _nearest(vendor: str, model: str, vendors: list[str]) -> str:
+    close = nearest(vendor, vendors)
+    return f" Did you mean '{close}/{model or 'MODEL'}'?" if close else ""
+
+
+def _beginning(model: str) -> str:
+    beginnings = [p for plugin in _plugins() for p in plugin.prefixes]
+    if any(_fits(model.lower(), prefix) for prefix in beginnings):
+        return f" Did you mean {model.lower()!r}?"
+    start = nearest(re.split(r"[-.\d]", model)[0], [b.rstrip("-") for b in beginnings])
+    return f" Did you mean a name that begins with {start!r}?" if start else ""

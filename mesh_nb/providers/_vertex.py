@@ -40,12 +40,15 @@ def wanted(call: ModelCall, base_url: str | None) -> bool:
 
 
 def address(base_url: str | None) -> str:
-    """Return the address of the publisher's models: the given one when it is one, else that of the project.
+    """Return the address of the publisher's models: the given one, else that of the project.
 
     Raises ConfigurationError when no project is named.
     """
-    if base_url and "/publishers/" in urlsplit(base_url).path:
+    path = urlsplit(base_url or "").path
+    if base_url and "/publishers/" in path:
         return base_url.rstrip("/")
+    if base_url and "/projects/" in path and "/locations/" in path:
+        return f"{base_url.rstrip('/')}/publishers/google"
     project = os.environ.get("GOOGLE_CLOUD_PROJECT")
     if not project:
         raise ConfigurationError(

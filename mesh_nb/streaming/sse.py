@@ -72,7 +72,7 @@ class SSEAdapter:
             from ._response import EventResponse
         except ImportError as error:
             raise ConfigurationError(
-                "Streaming over HTTP needs Starlette: install `mesh_nb[server]`."
+                "Streaming over HTTP needs Starlette: pip install 'mesh_nb[server]'."
             ) from error
         response = EventResponse(
             self.event_generator(stream),

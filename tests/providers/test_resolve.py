@@ -67,6 +67,28 @@ def test_unknown_model_names_the_known_providers_and_the_nearest(name: str, gues
     assert "base_url=" in str(info.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "guess"),
+    [
+        ("GPT-5", "Did you mean 'gpt-5'?"),
+        ("Claude-Opus-4-6", "Did you mean 'claude-opus-4-6'?"),
+        ("anthropic/", "Did you mean 'anthropic/MODEL'?"),
+        ("ollama/qwen3:8b", "ollama is reached by its address: base_url='http://localhost:11434/v1'"),
+        ("xAI/grok-4", "xAI is reached by its address: base_url='https://api.x.ai/v1'"),
+        ("openrouter/openai/gpt-5", "base_url='https://openrouter.ai/api/v1', or OPENAI_BASE_URL."),
+    ],
+)
+def test_unknown_model_says_what_to_write(name: str, guess: str) -> None:
+    with pytest.raises(UnknownNameError) as info:
+        resolve(name)
+    assert guess in str(info.value)
+
+
+def test_a_server_that_is_named_as_a_provider_is_reached_by_its_address() -> None:
+    with pytest.raises(UnknownNameError, match=r"'groq'.*base_url='https://api.groq.com/openai/v1'"):
+        resolve("llama-4", provider="groq")
+
+
 def test_unknown_provider() -> None:
     with pytest.raises(UnknownNameError, match=r"'opnai'.*Did you mean 'openai'"):
         resolve("gpt-5", provider="opnai")

@@ -16,7 +16,7 @@ import mesh_nb as mesh
 from mesh_nb.core.errors import AuthenticationError, ConfigurationError, NodeExecutionError
 from mesh_nb.core.events import encode
 from mesh_nb.nodes.llm import LLMNode
-from mesh_nb.providers import _clients
+from mesh_nb.providers import _clients, _vertex
 
 service_account = pytest.importorskip("google.oauth2.service_account")
 TOKEN = "ya29.an-access-token-of-a-test"
@@ -162,6 +162,7 @@ def test_a_project_is_needed(account: Path, monkeypatch: pytest.MonkeyPatch) -> 
             "https://europe-west4-aiplatform.googleapis.com/v1/projects/p/locations/europe-west4/publishers/google",
             True,
         ),
+        ("https://aiplatform.googleapis.com/v1/projects/p/locations/global", True),
         ("https://aiplatform.googleapis.com/v1/publishers/google", False),
     ],
 )
@@ -174,6 +175,12 @@ def test_an_address_of_vertex_needs_no_key_but_its_express_mode_does(
     else:
         with pytest.raises(ConfigurationError, match="GEMINI_API_KEY is not set"):
             node.check()
+
+
+def test_the_address_of_a_project_is_enough() -> None:
+    project = "https://aiplatform.googleapis.com/v1/projects/p/locations/global"
+    whole = f"{project}/publishers/google"
+    assert [_vertex.address(url) for url in (project, f"{project}/", whole)] == [whole] * 3
 
 
 def test_without_google_auth_the_extra_is_named(account: Path, monkeypatch: pytest.MonkeyPatch) -> None:
