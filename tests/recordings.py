@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import json
 import random
 import re
@@ -58,15 +59,15 @@ def streamed() -> dict[str, list[ExecutionEvent]]:
         return {name: asyncio.run(run_of(graph_of(name))).log for name in bodies}
 
 
-def _call(id: str, name: str, **fields: Any) -> list[tuple[Any, ...]]:
+def _call(id: str, name: str, node: str = "llm", **fields: Any) -> list[tuple[Any, ...]]:
     known = {"tool_call_id": id, "tool_name": name, "executed_by": "client"}
     given = {k: fields.pop(k) for k in ("arguments", "status", "duration_ms") if k in fields}
     start = {"metadata": known}
     raw = {"metadata": known, "content": json.dumps(given.get("arguments"))}
     return [
-        ("tool_call_start", "llm", start),
-        ("tool_call_delta", "llm", raw),
-        ("tool_call_complete", "llm", {**fields, "metadata": {**known, "status": "ok", **given}}),
+        ("tool_call_start", node, start),
+        ("tool_call_delta", node, raw),
+        ("tool_call_complete", node, {**fields, "metadata": {**known, "status": "ok", **given}}),
     ]
 
 
@@ -277,7 +278,82 @@ def written() -> dict[str, list[ExecutionEvent]]:
             token("One two three"),
             ("execution_error", "START", {"metadata": {"status": "cancelled"}}),
         ),
+        "own/nodes": _nodes(),
+        "own/resumed": _resumed(),
     }
+
+
+def _graph(*nodes: str) -> dict[str, Any]:
+    """The graph of nodes in a row, as execution_start has it."""
+    edges = [{"source": a, "target": b} for a, b in itertools.pairwise(("START", *nodes, "END"))]
+    return {"nodes": [{"id": node, "kind": "llm"} for node in nodes], "edges": edges}
+
+
+def _nodes() -> list[ExecutionEvent]:
+    """Nodes in a row, one of them a graph, one without a word, one visited twice."""
+    nodes = ("plan", "search", "route", "draft", "parts", "write")
+    told = ("plan", "search", "route", "draft")
+    visits = [(node, {}) for node in told] + [("draft", {"visit": 1}), ("parts", {}), ("parts/a", {})]
+
+    def says(node: str, meta: dict[str, Any]) -> list[Any]:
+        started: list[Any] = [("node_start", node, {"metadata": meta})]
+        if node != "route":
+            said = f"# About *{node}*\n\nIt says `{'much ' * 20}`."
+            started.append(("token", node, {"content": said, "metadata": meta}))
+        return started
+
+    return events(
+        ("execution_start", "START", {"metadata": {"graph_id": "g", "graph": _graph(*nodes)}}),
+        *[
+            event
+            for node, meta in visits
+            for event in (
+                *says(node, meta),
+                *[("node_complete", node, {"output": 1, "metadata": meta})] * (node != "parts"),
+            )
+        ],
+        ("node_complete", "parts", {"output": 1}),
+        ("node_start", "write"),
+        token("The answer.", node="write"),
+        ("node_complete", "write", {"output": 1}),
+        ("execution_complete", "START", {"output": 1, "metadata": {"status": "completed"}}),
+    )
+
+
+def _resumed() -> list[ExecutionEvent]:
+    """A run that failed in its second node's second call, was resumed, stopped, and resumed again."""
+    graph = {"graph_id": "g", "graph": _graph("plan", "write")}
+    call = ("model_call_start", "write", {"metadata": {"call_id": "c"}})
+    return events(
+        ("execution_start", "START", {"metadata": graph}),
+        ("node_start", "plan"),
+        token("The plan.", node="plan"),
+        ("node_complete", "plan", {"output": 1}),
+        ("node_start", "write"),
+        call,
+        (
+            "response_metadata",
+            "write",
+            {"metadata": {"usage": {}, "model_id": "m", "finish_reason": "tool_calls"}},
+        ),
+        *_call("1", "look", arguments={"at": 1}, output="seen", node="write"),
+        call,
+        token("Half a sen", node="write"),
+        ("node_error", "write", {"error": "The server hung up."}),
+        ("execution_error", "START", {"error": "It hung up.", "metadata": {"status": "failed"}}),
+        ("execution_start", "START", {"metadata": {**graph, "resumed": 1}}),
+        ("node_start", "write", {"metadata": {"resumed": 1}}),
+        call,
+        token("Half again", node="write"),
+        ("execution_error", "START", {"metadata": {"status": "cancelled"}}),
+        ("execution_start", "START", {"metadata": {**graph, "resumed": 2}}),
+        ("node_start", "write", {"metadata": {"resumed": 2}}),
+        call,
+        token("A whole one.", node="write"),
+        ("response_metadata", "write", {"metadata": {"usage": {}, "model_id": "m", "finish_reason": "stop"}}),
+        ("node_complete", "write", {"output": 1}),
+        ("execution_complete", "START", {"output": 1, "metadata": {"status": "completed"}}),
+    )
 
 
 def _only_output(output: Any) -> list[ExecutionEvent]:

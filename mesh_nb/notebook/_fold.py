@@ -7,6 +7,8 @@ from typing import Any
 
 from ..core.events import EventType, ExecutionEvent, dumps, loads
 from ._coalesce import coalesce
+from ._going_on import after, cut_off
+from ._marks import end_of, place_marks
 from ._view import (
     AGAIN,
     CLOSE_MARK,
@@ -39,7 +41,7 @@ def fold(events: Iterable[ExecutionEvent]) -> Folded:
         section.blocks = [b for b in section.blocks if not isinstance(b, (Text, Reasoning)) or b.text.strip()]
         for block in section.blocks:
             if isinstance(block, Text):
-                _place_marks(block)
+                place_marks(block)
             elif isinstance(block, ToolCall) and block.arguments is None:
                 block.arguments = _whole_object(block.raw)
     state.view.sources = sorted(state.found.values(), key=lambda c: c.number or len(state.found) + 1)
@@ -54,12 +56,15 @@ class _Fold:
         self.calls: dict[str, ToolCall] = {}
         self.found: dict[str, Citation] = {}
         self.cited = 0
+        self.was = ""
 
     def section(self, event: ExecutionEvent) -> Section:
         key = event.node_id, int(event.metadata.get("visit") or 0)
         if key not in self.sections:
             self.sections[key] = Section(*key)
             self.view.sections.append(self.sections[key])
+            self.view.steps += 1
+            self.view.entered = self.view.steps
         return self.sections[key]
 
     def add(self, event: ExecutionEvent, block: Block) -> None:
@@ -155,18 +160,9 @@ def _source(state: _Fold, event: ExecutionEvent) -> None:
             state.cited += 1
             found.number = state.cited
         if text is not None:
-            text.marks.append((_end(text.text, source), found.number))
+            text.marks.append((end_of(text.text, source), found.number))
         else:
             section.marks.append((-1, found.number))
-
-
-def _end(text: str, source: dict[str, Any]) -> int:
-    """Return where a citation's number stands; -1, the end of the text, when the server does not say."""
-    end = source.get("end")
-    # Some servers send start = end = 0 for "no place known".
-    if not isinstance(end, int) or end <= (source.get("start") or 0):
-        return -1
-    return _offset(text, end, source.get("offset_unit") or "code_point")
 
 
 def _file(state: _Fold, event: ExecutionEvent) -> None:
@@ -202,14 +198,16 @@ def _response(state: _Fold, event: ExecutionEvent) -> None:
         view.cost_usd = (view.cost_usd or 0.0) + cost
     if view.time_to_first_token_ms is None:
         view.time_to_first_token_ms = m.get("time_to_first_token_ms")
-    for block in state.section(event).blocks:
+    section = state.section(event)
+    section.answered = m.get("finish_reason") != "error"
+    for block in section.blocks:
         if isinstance(block, Reasoning) and not block.text and block.kind == "redacted":
             block.text = "The provider keeps this reasoning to itself."
 
 
 def _model_call(state: _Fold, event: ExecutionEvent) -> None:
     section = state.section(event)
-    section.call = len(section.blocks)
+    section.call, section.answered = len(section.blocks), False
 
 
 def _custom(state: _Fold, event: ExecutionEvent) -> None:
@@ -264,11 +262,32 @@ def _answered(state: _Fold, event: ExecutionEvent) -> None:
 def _node_start(state: _Fold, event: ExecutionEvent) -> None:
     section = state.section(event)
     section.again = _again(event) or section.again
+    if section.broken:
+        _go_on(state, section)
+
+
+def _go_on(state: _Fold, section: Section) -> None:
+    """A node that was cut off is run again: what came of calls that had not ended is void."""
+    section.broken = False
+    void = cut_off(section)
+    state.open = {k: b for k, b in state.open.items() if not any(b is v for v in void)}
+    error = next((b.text for b in void if isinstance(b, Note)), "")
+    shown: list[Block] = [b for b in void if not isinstance(b, Note)]
+    if shown or error:
+        dropped = Section(
+            section.node_id, section.visit, shown, discarded=True, reason=error or after(state.was)
+        )
+        state.view.sections.insert(state.view.sections.index(section), dropped)
+    state.view.steps += 1
+    state.view.entered = state.view.steps
 
 
 def _node_complete(state: _Fold, event: ExecutionEvent) -> None:
-    _node_start(state, event)
-    _close(state.section(event), "not_executed")
+    section = state.section(event)
+    section.again, section.broken = _again(event) or section.again, False
+    _close(section, "not_executed")
+    state.view.steps += 1
+    section.ended = state.view.steps
 
 
 def _close(section: Section, status: str) -> None:
@@ -291,7 +310,17 @@ def _node_retry(state: _Fold, event: ExecutionEvent) -> None:
 
 
 def _start(state: _Fold, event: ExecutionEvent) -> None:
-    state.view.started = event.timestamp
+    view = state.view
+    view.started = event.timestamp if view.started is None else view.started
+    graph = event.metadata.get("graph")
+    view.outline = graph if isinstance(graph, dict) else None
+    if not event.metadata.get("resumed"):
+        return
+    state.was = view.status
+    if view.status != "interrupted":
+        for section in view.sections:
+            section.broken = section.ended is None and not section.discarded
+    view.status, view.error = "running", None
 
 
 def _complete(state: _Fold, event: ExecutionEvent) -> None:
@@ -348,15 +377,6 @@ def _clean(value: Any) -> str:
     return text.replace(OPEN_MARK, "").replace(CLOSE_MARK, "")
 
 
-def _offset(text: str, end: int, unit: str) -> int:
-    """Convert a half-open end offset to a position in text; out of range means the end."""
-    if unit == "utf8_byte":
-        return len(text.encode()[: max(end, 0)].decode("utf-8", "ignore"))
-    if unit == "utf16":
-        return len(text.encode("utf-16-le")[: max(end, 0) * 2].decode("utf-16-le", "ignore"))
-    return min(max(end, 0), len(text))
-
-
 def _again(event: ExecutionEvent) -> str:
     return next((word for word in AGAIN if event.metadata.get(word)), "")
 
@@ -369,18 +389,3 @@ def _whole_object(raw: str) -> Any:
         return loads(raw)
     except ValueError:
         return None
-
-
-def _placed(text: str, at: int) -> int:
-    """Return where a mark stands: not past the end, nor at the beginning of a line that it does not end."""
-    head = text if at < 0 else text[:at]
-    bare = head.rstrip()
-    return len(bare) if "\n" in head[len(bare) :] or not text[len(head) :].strip() else len(head)
-
-
-def _place_marks(block: Text) -> None:
-    text = block.text
-    marks = {(_placed(text, at), number) for at, number in block.marks}
-    for at, number in sorted(marks, reverse=True):
-        text = f"{text[:at]}{OPEN_MARK}{number}{CLOSE_MARK}{text[at:]}"
-    block.text = text

@@ -14,7 +14,7 @@ import itertools
 import re
 from typing import Any
 
-from . import _looks, _words
+from . import _looks, _picture, _reading, _words
 from ._markup import link, to_html
 from ._tables import preview
 from ._view import (
@@ -46,7 +46,7 @@ _MAGIC = {"iVBORw0KGgo": "image/png", "/9j/": "image/jpeg", "R0lGOD": "image/gif
 
 def render(view: Folded) -> str:
     """Return a run as HTML. Everything a model, a tool or a file said is escaped or sanitised."""
-    parts = [f'<div class="mesh-run"{_looks.of("run")}>', _header(view), *_sections(view)]
+    parts = [f'<div class="mesh-run"{_looks.of("run")}>', _header(view), _graph(view), *_sections(view)]
     output = _words.leftover_output(view)
     if output:
         parts.append(to_html(output) if _is_prose(view.output) else _value(_words.unwrapped(view.output)))
@@ -57,7 +57,7 @@ def render(view: Folded) -> str:
         parts.append(f"<p><small>{html.escape(f'{title} {_words.kept(view)}'.strip())}</small></p>")
     elif title:
         parts.append(_trouble(title, text, view, "soft" if view.status in ("budget", "timeout") else "bad"))
-    return _looks.dressed("\n".join([*parts, "</div>"]))
+    return _looks.dressed("\n".join(p for p in [*parts, "</div>"] if p))
 
 
 def _header(view: Folded) -> str:
@@ -66,9 +66,20 @@ def _header(view: Folded) -> str:
     return f"<p{_looks.of('header')}><small><strong>{state}</strong>{after}</small></p>"
 
 
+def _graph(view: Folded) -> str:
+    drawn = _picture.image(view)
+    if drawn is None:
+        return ""
+    source, said = drawn
+    shown = f'<img src="{source}" alt="{html.escape(said)}"{_looks.of("drawing")}>'
+    return f'<div class="mesh-graph"{_looks.of("graph")}>{shown}</div>'
+
+
 def _sections(view: Folded) -> list[str]:
     parts: list[str] = []
+    folded: list[tuple[Section, str]] = []
     replaced: dict[tuple[str, int], str] = {}
+    opened = _reading.opened(view)
     for section in _words.named(view):
         key = section.node_id, section.visit
         inner = _blocks(section, view)
@@ -82,11 +93,35 @@ def _sections(view: Folded) -> list[str]:
             fold = f"<details><summary>{what}{reason}</summary>\n{inner}</details>"
             replaced[key] = replaced.get(key, "") + fold
             continue
-        title = _words.heading(view, section)
+        title, inner = _words.heading(view, section), replaced.pop(key, "") + inner
+        if title and not any(section is one for one in opened):
+            folded.append((section, _folded(title, section, inner)))
+            continue
+        parts += _row(folded)
+        folded = []
         if title:
             parts.append(f"<p{_looks.of('node')}><small><strong>{html.escape(title)}</strong></small></p>")
-        parts += [replaced.pop(key, ""), inner]
-    return [p for p in (*parts, *replaced.values()) if p]
+        parts.append(inner)
+    return [p for p in (*parts, *_row(folded), *replaced.values()) if p]
+
+
+def _folded(title: str, section: Section, inner: str) -> str:
+    """Return a node on the way to the answer as one line."""
+    if not inner:
+        return f"<p{_looks.of('bare')}><small><strong>{html.escape(title)}</strong></small></p>"
+    words = html.escape(_reading.brief(section))
+    line = f"<summary><strong>{html.escape(title)}</strong>{f' {words}' if words else ''}</summary>"
+    return f'<details class="mesh-node">{line}\n{_inset(inner)}</details>'
+
+
+def _row(folded: list[tuple[Section, str]]) -> list[str]:
+    lines = [line for _, line in folded]
+    if len(lines) < _reading.MANY:
+        return lines
+    title, names = _reading.names_of([section for section, _ in folded])
+    inner = _inset("\n".join(lines))
+    line = f"<summary><strong>{title}</strong> {html.escape(names)}</summary>"
+    return [f'<details class="mesh-nodes">{line}\n{inner}</details>']
 
 
 def _blocks(section: Section, view: Folded) -> str:

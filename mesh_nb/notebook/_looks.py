@@ -17,6 +17,9 @@ _PLACES = {
     "run": "max-width:54rem;padding:2px 4px 6px 2px;overflow-wrap:anywhere",
     "header": "margin:0 0 10px;line-height:26px",
     "node": "margin:14px 0 4px",
+    "bare": "margin:2px 0 6px;line-height:1.5",
+    "graph": "overflow-x:auto;margin:2px 0 12px",
+    "drawing": "max-width:none",
     "last": "margin:0",
     "error": f"margin:0;color:{_BAD}",
     "caption": "margin:4px 0 2px",
@@ -50,7 +53,7 @@ _TAGS = {
     "h3": f"{_HEADING}1.08em",
     "h4": f"{_HEADING}1em",
 }
-_PLAIN = re.compile(rf"<({'|'.join(_TAGS)})(?=[ >])(?! align=)")
+_PLAIN = re.compile(rf"<({'|'.join(_TAGS)})(?=[ >])(?! align=)(?! src=.data:image/svg)")
 _CELL = re.compile(r'<(t[dh]) align="(left|right|center)"')
 _SUMMARY = re.compile(r"(<summary[^>]*>)<strong>")
 _BLOCK = re.compile(r'<pre><code(?: class="language-([^"\s]*)[^"]*")?>(.*?)</code></pre>', re.DOTALL)

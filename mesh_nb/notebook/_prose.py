@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from . import _words
+from . import _picture, _words
 from ._markup import to_markdown, to_plain
 from ._view import STEPS, Ask, Block, Citation, Data, File, Folded, Note, Reasoning, Section, Text, ToolCall
 
@@ -12,8 +12,10 @@ _HTTP = re.compile(r"https?://[^\s()<>]+\Z", re.IGNORECASE)
 
 
 def markdown(view: Folded) -> str:
-    """Return a run as Markdown with no live HTML and no remote images."""
-    return _compose(view, _MARKDOWN)
+    """Return a run as Markdown with no live HTML and no remote images; its graph, below it, as Mermaid."""
+    graph = _picture.text(view)
+    said = _compose(view, _MARKDOWN)
+    return f"{said}\n\n```mermaid\n{graph}\n```" if graph else said
 
 
 def plain(view: Folded) -> str:

@@ -108,6 +108,12 @@ class Section:
     """Whether only the answer of one model call was discarded."""
     call: int = 0
     """Where the blocks of its last model call begin."""
+    answered: bool = False
+    """Whether that call came to its end."""
+    ended: int | None = None
+    """The step at which its node completed, None before that."""
+    broken: bool = False
+    """Whether it was cut off by the end of an earlier part of the run."""
     marks: list[tuple[int, int]] = dataclasses.field(default_factory=list[tuple[int, int]])
     """Citations that came before any text."""
     again: str = ""
@@ -129,6 +135,12 @@ class Folded:
     """A run as its reader sees it."""
 
     sections: list[Section] = dataclasses.field(default_factory=list[Section])
+    steps: int = 0
+    """How often a node began or completed."""
+    entered: int = 0
+    """The step at which the last node began."""
+    outline: dict[str, Any] | None = None
+    """The graph, as execution_start tells it."""
     sources: list[Citation] = dataclasses.field(default_factory=list[Citation])
     status: str = "running"
     error: str | None = None

@@ -80,8 +80,18 @@ function joined(lines: string[]): string[] {
 }
 
 function livePart(el: Element): string[] {
-  if (el.matches(".reasoning.label")) return ["thought", flat(el.querySelector(".figure")!.textContent)].filter(Boolean);
+  if (el.matches("p.reasoning")) return ["thought", flat(el.querySelector(".figure")!.textContent)].filter(Boolean);
   if (el.matches(".label")) return [named(el)];
+  if (el.matches("details.visit")) {
+    const [summary, body] = [...el.children];
+    const about = flat(summary!.querySelector(".words")?.textContent);
+    return [`${named(summary!)}${about ? `: ${about}` : ""}`, ...[...body!.children].flatMap(livePart)];
+  }
+  if (el.matches("details.earlier")) {
+    const [summary, body] = [...el.children];
+    return [`nodes ${flat(summary!.querySelector(".title")!.textContent)} ${flat(summary!.querySelector(".words")!.textContent)}`, ...[...body!.children].flatMap(livePart), "."];
+  }
+  if (el.matches("section.node")) return [...el.children].flatMap(livePart);
   if (el.matches(".answer")) return [...(el.matches(".refusal") ? ["The model declined to answer."] : []), `text ${prose(el.querySelector(".markdown")!.childNodes)}`];
   if (el.matches("details.reasoning")) {
     const summary = el.querySelector(":scope > summary")!;
@@ -112,7 +122,7 @@ function livePart(el: Element): string[] {
 
 /** The lines of a live view whose folds are all open. */
 export function ofLive(run: Element): string[] {
-  const parts = [...run.querySelectorAll(":scope > .transcript > .node")].flatMap((node) => [...node.children].flatMap(livePart));
+  const parts = [...run.querySelectorAll(":scope > .transcript > .node, :scope > .transcript > .earlier")].flatMap(livePart);
   const sources = [...run.querySelectorAll(":scope > footer.sources li")].map((li) => {
     const link = li.querySelector("a");
     const title = flat((link ?? li.querySelector("span"))!.textContent);
@@ -168,7 +178,13 @@ function lines(children: Element[]): string[] {
   for (const el of children) {
     const text = flat(el.textContent);
     const small = el.matches("p") && el.querySelector(":scope > small:only-child, :scope > br + small");
-    if (el.matches("details")) say(...frozenDetails(el));
+    if (el.matches("details.mesh-node")) {
+      const [summary, body] = [...el.children];
+      const name = summary!.querySelector("strong")!;
+      const about = flat(strip(summary!, "strong").textContent);
+      say(`node ${flat(name.textContent).replace(", visit", " visit")}${about ? `: ${about}` : ""}`, ...lines([...body!.children]));
+    } else if (el.matches("details.mesh-nodes")) say(`nodes ${flat(el.querySelector("summary")!.textContent)}`, ...lines([...el.querySelector(":scope > div")!.children]), ".");
+    else if (el.matches("details")) say(...frozenDetails(el));
     else if (small && el.querySelector("small > strong")) say(`node ${text.replace(", visit", " visit")}`);
     else if (small && SIZE.test(text)) say(text.replace(SIZE, "file $1 $2 · $3"));
     else if (small && /\d %?$|\d of \d/.test(text)) say(`progress ${text.replace(/(\d)%$/, "$1 %")}`);
@@ -185,7 +201,7 @@ function lines(children: Element[]): string[] {
 export function ofFrozen(html: string): string[] {
   const root = document.createElement("div");
   root.innerHTML = html;
-  const [header, ...rest] = [...root.firstElementChild!.children];
+  const [header, ...rest] = [...root.firstElementChild!.children].filter((el) => !el.matches(".mesh-graph"));
   const caption = rest.findIndex((el) => el.matches("p") && flat(el.textContent) === "Sources" && el.nextElementSibling?.matches("ol"));
   const read = rest.findIndex((el) => el.matches("details") && /^Also read/.test(flat(el.textContent)));
   const cut = [caption, read].filter((i) => i >= 0).sort((a, b) => a - b)[0] ?? rest.length;

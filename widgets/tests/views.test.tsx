@@ -261,7 +261,7 @@ describe("a run", () => {
       ["node_start", "judge"],
       ["custom_data", "judge", { content: { value: 3, total: 4, label: "Reading" }, metadata: { data_type: "data-progress" } }],
     );
-    expect([...s.el.querySelectorAll(".label .name")].map((n) => n.textContent)).toEqual(["llm", "judge"]);
+    expect([...s.el.querySelectorAll(".node .name")].map((n) => n.textContent)).toEqual(["llm", "judge"]);
     expect(s.find<HTMLProgressElement>("progress")!.value).toBe(0.75);
   });
 });

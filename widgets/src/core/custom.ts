@@ -1,8 +1,9 @@
 // Custom data, and answers and nodes that begin again.
 import { cleaned } from "./cite";
 import type { CustomDataMetadata, ExecutionEvent } from "./events";
+import { enter } from "./flow";
 import { add, close, nodeOf } from "./reduce";
-import type { CustomPart, NodeState, RetryPart, RunState } from "./state";
+import type { CustomPart, NodeState, Part, RetryPart, RunState, RunStatus } from "./state";
 
 export function custom(run: RunState, event: ExecutionEvent<CustomDataMetadata>): void {
   const node = nodeOf(run, event);
@@ -52,4 +53,31 @@ export function retry(run: RunState, event: ExecutionEvent<{ attempt?: number }>
   node.retriedAt.push(event.timestamp);
   node.open.clear();
   add<RetryPart>(node, { type: "retry", answer: false, error: cleaned(event.error ?? event.content), dropped });
+}
+
+const TOLD = new Set(["ok", "error", "denied"]);
+const AFTER: Partial<Record<RunStatus, string>> = {
+  cancelled: "after it was stopped",
+  budget: "after the budget was reached",
+  timeout: "after its time was over",
+  running: "after its process had ended",
+};
+
+/** A node that was cut off is run again. Calls that came to their end are not made again, and stay; so do questions. */
+export function goOn(run: RunState, node: NodeState, event: ExecutionEvent<unknown>): void {
+  const calls = node.answered || node.call > 0;
+  const at = node.answered ? node.parts.length : node.call;
+  const lost = (part: Part, n: number) =>
+    part.type !== "interrupt" && (part.type === "retry" || n >= at || !calls || (part.type === "tool" && !TOLD.has(part.status)));
+  close(node, "stopped", event.timestamp);
+  const dropped = node.parts.filter(lost);
+  const kept = node.parts.filter((part, n) => !lost(part, n));
+  const error = node.error ?? AFTER[run.was ?? "running"] ?? "";
+  const made: RetryPart = { type: "retry", key: `retry${node.attempt}.${node.made++}`, rev: 0, answer: false, error, dropped };
+  const before = dropped.some((part) => part.type !== "step") || node.error !== null ? [made] : [];
+  Object.assign(node, { broken: false, status: "running", error: null, endedAt: null, parts: [...before, ...kept] });
+  node.call = node.parts.length;
+  node.retriedAt.push(event.timestamp);
+  for (const [id, part] of node.open) if (!kept.includes(part)) node.open.delete(id);
+  enter(run.flow, node.id);
 }

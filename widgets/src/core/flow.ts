@@ -11,9 +11,11 @@ export interface Flow {
   /** How often an edge was taken, by its place in the outline. */
   taken: Map<OutlineEdge, number>;
   steps: number;
+  /** The step at which the last node began. */
+  last: number;
 }
 
-export const newFlow = (): Flow => ({ outline: null, entered: new Map(), left: new Map(), taken: new Map(), steps: 0 });
+export const newFlow = (): Flow => ({ outline: null, entered: new Map(), left: new Map(), taken: new Map(), steps: 0, last: 0 });
 
 type Fields = Record<string, unknown>;
 const list = (value: unknown): Fields[] =>
@@ -44,11 +46,13 @@ export function enter(flow: Flow, id: string): void {
   const since = flow.entered.get(id) ?? 0;
   for (const edge of flow.outline?.edges ?? [])
     if (edge.target === id && (flow.left.get(edge.source) ?? 0) > since) flow.taken.set(edge, (flow.taken.get(edge) ?? 0) + 1);
-  flow.entered.set(id, ++flow.steps);
+  flow.entered.set(id, (flow.last = ++flow.steps));
 }
 
-export function leave(flow: Flow, id: string): void {
+/** A node completes a visit; returns the step. */
+export function leave(flow: Flow, id: string): number {
   flow.left.set(id, ++flow.steps);
+  return flow.steps;
 }
 
 export type Progress = "idle" | "running" | "waiting" | "completed" | "failed" | "stopped" | "skipped";

@@ -16,7 +16,7 @@ import type {
 } from "./events";
 import { answered, asked } from "./ask";
 import { cleaned, place, type Mark } from "./cite";
-import { custom, retry } from "./custom";
+import { custom, goOn, retry } from "./custom";
 import { own } from "./format";
 import { enter, leave, outlineOf } from "./flow";
 import type {
@@ -64,6 +64,10 @@ export function nodeOf(run: RunState, event: ExecutionEvent<unknown>): NodeState
       open: new Map(),
       waiting: [],
       call: 0,
+      answered: false,
+      leftAt: null,
+      broken: false,
+      made: 0,
       firstAt: null,
       retriedAt: [],
       waits: [],
@@ -78,7 +82,7 @@ export function nodeOf(run: RunState, event: ExecutionEvent<unknown>): NodeState
 }
 
 export function add<P extends Part>(node: NodeState, part: Omit<P, "key" | "rev">): P {
-  const made = { key: `${part.type}${node.attempt}.${node.parts.length}`, rev: 0, ...part } as P;
+  const made = { key: `${part.type}${node.attempt}.${node.made++}`, rev: 0, ...part } as P;
   node.parts.push(made);
   return made;
 }
@@ -239,6 +243,7 @@ const padding = (base64: string): number => (base64.endsWith("==") ? 2 : base64.
 function callStart(run: RunState, event: ExecutionEvent<ModelCallStartMetadata>): void {
   const node = nodeOf(run, event);
   node.call = node.parts.length;
+  node.answered = false;
   const m = event.metadata;
   run.calls.push({
     id: m.call_id ?? `seq${event.seq}`,
@@ -266,6 +271,7 @@ function response(run: RunState, event: ExecutionEvent<ResponseMetadata & { orig
     call = run.calls.at(-1)!;
   }
   call.done = true;
+  node.answered = m.finish_reason !== "error";
   call.model = m.model_id ?? m.requested_model ?? call.model;
   call.provider = m.provider ?? call.provider;
   call.usage = m.usage ?? {};
@@ -325,7 +331,12 @@ function end(run: RunState, event: ExecutionEvent<ExecutionEndMetadata>): void {
 }
 
 const HANDLERS: Record<string, Handler> = {
-  execution_start: typed<ExecutionStartMetadata>((run, event) => {
+  execution_start: typed<ExecutionStartMetadata & { resumed?: number }>((run, event) => {
+    if (event.metadata.resumed) {
+      run.was = run.status;
+      if (run.status !== "interrupted") for (const node of run.nodes) node.broken = node.leftAt === null;
+      run.error = run.durationMs = null;
+    }
     run.status = "running";
     run.startedAt = event.timestamp;
     run.graphId = cleaned(event.metadata.graph_id);
@@ -337,12 +348,14 @@ const HANDLERS: Record<string, Handler> = {
   node_start: typed((run, event) => {
     const node = nodeOf(run, event);
     node.again = againOf(event.metadata) || node.again;
+    if (node.broken) goOn(run, node, event);
   }),
   node_complete: typed((run, event) => {
     const node = nodeOf(run, event);
     node.again = againOf(event.metadata) || node.again;
+    node.broken = false;
     close(node, "completed", event.timestamp);
-    leave(run.flow, event.node_id);
+    node.leftAt = leave(run.flow, event.node_id);
   }),
   node_error: typed((run, event) => {
     const node = nodeOf(run, event);

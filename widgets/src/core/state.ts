@@ -118,8 +118,15 @@ export interface NodeState extends Base {
   open: Map<string, Part>;
   /** Citations that came before any text. */
   waiting: Mark[];
-  /** Where the parts of its last model call begin. */
+  /** Where the parts of its last model call begin, and whether that call came to its end. */
   call: number;
+  answered: boolean;
+  /** The step at which it completed; null before that. */
+  leftAt: number | null;
+  /** Whether the end of an earlier part of the run cut it off. */
+  broken: boolean;
+  /** How many parts it has made; names them. */
+  made: number;
   /** First sign of an answer, runs of it that were replaced, and waits before a request: for the timeline. */
   firstAt: number | null;
   retriedAt: number[];
@@ -165,6 +172,8 @@ export interface RunState extends Base {
   id: string;
   graphId: string;
   status: RunStatus;
+  /** How an earlier part of the run ended. */
+  was: RunStatus | null;
   startedAt: number | null;
   durationMs: number | null;
   error: string | null;
@@ -195,6 +204,7 @@ export function newRun(id: string): RunState {
     id,
     graphId: "",
     status: "pending",
+    was: null,
     startedAt: null,
     durationMs: null,
     error: null,

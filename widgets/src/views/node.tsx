@@ -1,6 +1,7 @@
 import type { Feed } from "../core/feed";
 import { isWaiting } from "../core/flow";
 import { duration } from "../core/format";
+import { brief } from "../core/reading";
 import type { NodeState, Part, RunState, TextPart, ToolPart, CustomPart } from "../core/state";
 import { Ask } from "./approval";
 import { Custom, STEPS } from "./custom";
@@ -8,7 +9,7 @@ import { NodeProblem, Retry } from "./errors";
 import { FileView } from "./files";
 import { Icon, type IconName } from "./icons";
 import { Markdown } from "./markdown";
-import { Badge, pure } from "./parts";
+import { Badge, Fold, pure } from "./parts";
 import { Reasoning } from "./reasoning";
 import { Tools } from "./tools";
 
@@ -24,24 +25,57 @@ interface Props {
   run: RunState;
   node: NodeState;
   named: boolean;
+  /** Whether it is open unless the reader chose. */
+  open: boolean;
   rev: number;
 }
 
-export const NodeView = pure(({ feed, run, node, named }: Props) => (
-  <section class={`node ${node.status}`} aria-label={named ? node.id : undefined}>
-    {named && (
-      <p class="label">
-        <Icon name={isWaiting(node) ? "pause" : ICONS[node.status]} />
-        <span class="name">{node.id}</span>
-        {node.visit > 0 && <span class="figure">visit {node.visit + 1}</span>}
-        {node.again && <Badge word={node.again} />}
-        {!node.again && node.endedAt !== null && node.endedAt - node.startedAt >= 0.0005 && <span class="figure">{duration((node.endedAt - node.startedAt) * 1000)}</span>}
-      </p>
+export const NodeView = pure(({ feed, run, node, named, open }: Props) => {
+  const parts = (
+    <>
+      <Parts feed={feed} node={node} parts={node.parts} />
+      {node.error !== null && <NodeProblem run={run} node={node} />}
+    </>
+  );
+  const label = named && <Label node={node} />;
+  const words = open ? "" : brief(node);
+  return (
+    <section class={`node ${node.status}`} aria-label={named ? node.id : undefined}>
+      {!label ? (
+        parts
+      ) : node.parts.length || node.error !== null ? (
+        <Fold
+          feed={feed}
+          id={`node ${node.key}`}
+          class={open ? "visit" : "visit before"}
+          open={open}
+          summary={
+            <>
+              {label}
+              {words && <span class="args words">{words}</span>}
+            </>
+          }
+        >
+          {parts}
+        </Fold>
+      ) : (
+        <p class="label">{label}</p>
+      )}
+    </section>
+  );
+});
+
+const Label = ({ node }: { node: NodeState }) => (
+  <>
+    <Icon name={isWaiting(node) ? "pause" : ICONS[node.status]} />
+    <span class="name">{node.id}</span>
+    {node.visit > 0 && <span class="figure">visit {node.visit + 1}</span>}
+    {node.again && <Badge word={node.again} />}
+    {!node.again && node.endedAt !== null && node.endedAt - node.startedAt >= 0.0005 && (
+      <span class="figure">{duration((node.endedAt - node.startedAt) * 1000)}</span>
     )}
-    <Parts feed={feed} node={node} parts={node.parts} />
-    {node.error !== null && <NodeProblem run={run} node={node} />}
-  </section>
-));
+  </>
+);
 
 /** Parts in order; consecutive tool calls, and custom data of one type, are one group. */
 export function grouped(parts: readonly Part[]): (Part | ToolPart[] | CustomPart[])[] {

@@ -2,6 +2,7 @@ import { useEffect, useLayoutEffect, useReducer, useRef, useState } from "preact
 import type { Feed } from "../core/feed";
 import { count, cost, duration, own, tokens, words } from "../core/format";
 import { questions } from "../core/ask";
+import { MANY, namesOf, opened } from "../core/reading";
 import { safeImage } from "../core/markdown";
 import { answer, type NodeState, type RunState, type RunStatus } from "../core/state";
 import { GraphPlace, TimelinePlace } from "./drawn";
@@ -9,7 +10,7 @@ import { Problem } from "./errors";
 import { Icon, type IconName } from "./icons";
 import { Markdown } from "./markdown";
 import { NodeView } from "./node";
-import { CopyButton } from "./parts";
+import { CopyButton, Fold } from "./parts";
 import { Card, SourceList } from "./sources";
 import { UsageButton, UsageTable } from "./usage";
 import { unwrapped, Value } from "./value";
@@ -75,14 +76,61 @@ function Nodes({ feed, run }: { feed: Feed; run: RunState }) {
   const within = only === null ? run.nodes : run.nodes.filter((n) => n.id === only || n.id.startsWith(`${only}/`));
   if (only !== null && !within.length) return <p class="note">It has not started.</p>;
   const shown = within.filter((n) => only !== null || all || n.parts.length || n.error || n.status === "running").slice(-300);
+  const open = opened(run);
+  const view = (node: NodeState) => (
+    <NodeView key={node.key} feed={feed} node={node} rev={node.rev} named={several} open={only !== null || open.has(node)} run={run} />
+  );
   const hidden = within.length - shown.length;
   return (
     <>
       {hidden > 0 && <p class="note">{count(hidden, "node")} with nothing to show or further back</p>}
-      {shown.map((node: NodeState) => (
-        <NodeView key={node.key} feed={feed} node={node} rev={node.rev} named={several} run={run} />
-      ))}
+      {rows(shown, (node) => !several || only !== null || open.has(node)).map((row) =>
+        Array.isArray(row) ? <Earlier key={`${row[0]!.key} and on`} feed={feed} run={run} nodes={row} /> : view(row),
+      )}
     </>
+  );
+}
+
+/** Nodes in order; many folded ones in a row are one row. */
+function rows(nodes: NodeState[], open: (node: NodeState) => boolean): (NodeState | NodeState[])[] {
+  const found: (NodeState | NodeState[])[] = [];
+  let row: NodeState[] = [];
+  const end = () => {
+    if (row.length < MANY) found.push(...row);
+    else found.push(row);
+    row = [];
+  };
+  for (const node of nodes) {
+    if (!open(node)) row.push(node);
+    else {
+      end();
+      found.push(node);
+    }
+  }
+  end();
+  return found;
+}
+
+function Earlier({ feed, run, nodes }: { feed: Feed; run: RunState; nodes: NodeState[] }) {
+  const [title, names] = namesOf(nodes);
+  return (
+    <Fold
+      feed={feed}
+      id={`nodes ${nodes[0]!.key}`}
+      class="earlier"
+      open={false}
+      summary={
+        <>
+          <Icon name="check" />
+          <span class="title">{title}</span>
+          <span class="args words">{names}</span>
+        </>
+      }
+    >
+      {nodes.map((node) => (
+        <NodeView key={node.key} feed={feed} node={node} rev={node.rev} named open={false} run={run} />
+      ))}
+    </Fold>
   );
 }
 
@@ -107,13 +155,15 @@ function Header({ feed, run, live }: { feed: Feed; run: RunState; live: boolean;
   return (
     <header>
       <div class="line">
-        <span class="state">
-          <Icon name={icon} />
-          <strong>{feed.detached && live ? "Kernel gone" : feed.stopping && live ? "Stopping" : label}</strong>
-        </span>
-        {run.graphId && <span class="graph-id">{run.graphId}</span>}
-        <Elapsed run={run} live={live && !feed.detached} />
-        <UsageButton run={run} open={usage} toggle={() => setUsage(!usage)} />
+        <div class="facts">
+          <span class="state">
+            <Icon name={icon} />
+            <strong>{feed.detached && live ? "Kernel gone" : feed.stopping && live ? "Stopping" : label}</strong>
+          </span>
+          {run.graphId && <span class="graph-id">{run.graphId}</span>}
+          <Elapsed run={run} live={live && !feed.detached} />
+          <UsageButton run={run} open={usage} toggle={() => setUsage(!usage)} />
+        </div>
         <span class="actions">
           {text && (
             <CopyButton text={() => text} label="Copy the answer as Markdown">
