@@ -80,6 +80,7 @@ function agree({ log, batches, snapshots, html }: Recording): void {
     expect(markup(late.run)).toBe(markup(live.run));
     const gap = new View().take(...batches.slice(0, 1), ...batches.slice(after), message);
     expect(content(gap.feed.run), `live and a gap before message ${after}`).toEqual(content(live.feed.run));
+    expect(markup(gap.run), `live and a gap before message ${after}`).toBe(markup(live.run));
   }
   expect(ofFrozen(html), "live and frozen").toEqual(ofLive(live.run));
 }

@@ -80,6 +80,8 @@ export class Feed {
   readonly answers = new Map<string, "sent" | "refused">();
   readonly refusals = new Map<string, string>();
   answered = 0;
+  /** How often a snapshot put a part in its place that had been missing: what was drawn of the rest is void. */
+  mended = 0;
   private last = -1;
   private asked = false;
   private held: Batch[] = [];
@@ -188,6 +190,7 @@ export class Feed {
   private restore(snapshot: Snapshot): void {
     this.asked = false;
     if (snapshot.to <= this.last && !this.run.incomplete) return;
+    if (this.run.incomplete) this.mended++;
     this.run = newRun(this.runId);
     for (const event of snapshot.events) reduce(this.run, event);
     this.last = snapshot.to;

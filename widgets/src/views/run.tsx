@@ -57,7 +57,7 @@ export function RunView({ feed }: { feed: Feed }) {
         </p>
       )}
       <div class="transcript" role="log" aria-live="off" aria-busy={live}>
-        <Nodes feed={feed} run={run} />
+        <Nodes key={feed.mended} feed={feed} run={run} />
       </div>
       {!live && feed.only === null && <Output run={run} />}
       <SourceList feed={feed} run={run} />
