@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,6 +50,38 @@ def overlay(name: str, *requirements: str) -> Path:
     for data in ("etc", "share"):
         _merge(Path(sys.prefix) / data, folder / data)
     stamp.write_text(wanted, "utf-8")
+    return folder
+
+
+def newer_python() -> Path | None:
+    """Return the newest interpreter of this machine, 3.12 or above, that is newer than the running one."""
+    names = [f"python3.{minor}" for minor in range(40, max(11, sys.version_info.minor), -1)]
+    for name in names:
+        held = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+        for found in (*sorted(held.glob(f"*/bin/{name}"), reverse=True), shutil.which(name)):
+            # pyenv leaves commands that only say what else to install.
+            if found is not None and not subprocess.run([found, "--version"], capture_output=True).returncode:
+                return Path(found)
+    return None
+
+
+def fresh(interpreter: Path, *requirements: str) -> Path:
+    """Return the folder of an environment with what mesh_nb depends on, and `requirements`; mesh_nb itself is
+    that of this tree.
+
+    Raises Unavailable when the packages cannot be had.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    needed = [*project["dependencies"], *requirements]
+    folder, wanted = PLACE / f"fresh-{interpreter.name}", "\n".join(needed)
+    stamp = folder / "requirements.txt"
+    if not stamp.is_file() or stamp.read_text("utf-8") != wanted:
+        uv = str(Path(sys.executable).parent / "uv")
+        _run(uv, "venv", "--quiet", "--clear", "--python", str(interpreter), str(folder))
+        _run(uv, "pip", "install", "--quiet", "--python", str(python(folder)), *needed)
+        (site,) = folder.glob("lib/python*/site-packages")
+        (site / "mesh_nb.pth").write_text(f"{ROOT}\n", "utf-8")
+        stamp.write_text(wanted, "utf-8")
     return folder
 
 

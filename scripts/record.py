@@ -50,6 +50,9 @@ def steps(messages: list[dict[str, Any]]) -> list[Any]:
         said = [gated_chat.text(f"{word} ") for word in RIVER.split()]
         source = gated_chat.citation("https://example.org/glomma", "Glomma", 4, len(RIVER), "604 km")
         return [*(gated_chat.reasoning(word) for word in thought), *said, source]
+    if "guest" in last:
+        name = last.partition("guest ")[2].rstrip(".")
+        return [gated_chat.text(word) for word in ("Dear ", name[:6], name[6:], ", ", "welcome to Bergen!")]
     if "room" in last:
         function = {"name": "book", "arguments": '{"city": "Bergen", "nights": 2}'}
         call = {"index": 0, "id": "call_1", "type": "function", "function": function}

@@ -42,7 +42,8 @@ def record(*words: str) -> None:
     if _on is not None:
         tape.stop(_on)
     _on = tape.put_on(made)
-    print(_said(made))  # noqa: T201
+    # A mode of the environment's must not change what the cell has as its output.
+    print(_said(made) if mode else "\n".join([f"{path} is on.", *made.problems]))  # noqa: T201
 
 
 def _said(current: tape.Tape) -> str:
@@ -50,8 +51,8 @@ def _said(current: tape.Tape) -> str:
     return "\n".join(lines)
 
 
-def _read(words: list[str]) -> tuple[str, str, dict[str, Any]]:
-    path, mode, options = "", "once", dict[str, Any]()
+def _read(words: list[str]) -> tuple[str, str | None, dict[str, Any]]:
+    path, mode, options = "", None, dict[str, Any]()
     while words:
         word = words.pop(0)
         name, equals, value = word.partition("=")

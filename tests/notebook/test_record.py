@@ -19,7 +19,7 @@ from mesh_nb.notebook.freeze import freeze
 
 @pytest.fixture
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    for name in ("MESH_MODEL", "OPENAI_API_KEY", "OPENAI_BASE_URL", "MESH_TAPE"):
+    for name in ("MESH_MODEL", "OPENAI_API_KEY", "OPENAI_BASE_URL", "MESH_TAPE", "MESH_TAPE_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MESH_HOME", str(tmp_path))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
@@ -62,7 +62,26 @@ def test_cells_are_recorded_and_then_replayed(
         shell.run_line_magic("mesh", f"record a.mesh-tape{mode}")
         assert ask(shell).text == first.text == "Some words."
     assert len(server.requests) == 2
-    assert said == "a.mesh-tape: what it has is replayed, the rest is recorded.\n"
+    assert said == "a.mesh-tape is on.\n"
+
+
+def test_a_mode_of_the_environment_counts_and_does_not_change_the_output(
+    shell: Any, server: ChatServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    said: list[str] = []
+    for mode in ("once", "none"):
+        monkeypatch.setenv("MESH_TAPE_MODE", mode)
+        shell.run_line_magic("mesh", "record a.mesh-tape --speed 0")
+        said.append(capsys.readouterr().out.splitlines()[-1])
+        ask(shell)
+    shell.run_line_magic("mesh", "record")
+    assert said[0] == said[1]
+    assert "nothing is asked" in capsys.readouterr().out
+    with pytest.raises(mesh.NodeExecutionError, match="has no such call"):
+        ask(shell, "How?")
+    shell.run_line_magic("mesh", "record a.mesh-tape --mode once")
+    ask(shell, "How?")
+    assert len(server.requests) == 2
 
 
 def test_static_output_says_that_a_run_was_replayed(shell: Any, server: ChatServer):

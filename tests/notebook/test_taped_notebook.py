@@ -1,12 +1,14 @@
-"""The notebook that runs from its tape: strictly under nbval, twice, where nothing can be asked."""
+"""The notebook that runs from its tape, with nobody to ask: under nbval, nbmake and papermill."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import environments
 import pytest
 from kernels import GIVE_UP, kernel_env
 
@@ -14,20 +16,62 @@ pytestmark = pytest.mark.kernel
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 NAME = "07_record_and_replay"
+PYTEST = ("-m", "pytest", "-p", "no:cacheprovider")
 
 
-def test_it_passes_nbval_strictly_and_twice_without_key_or_server(tmp_path: Path):
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the notebook and its tape."""
     folder = tmp_path / "notebooks"
     (folder / "tapes").mkdir(parents=True)
     shutil.copy(NOTEBOOKS / f"{NAME}.ipynb", folder)
-    tape = Path(shutil.copy(NOTEBOOKS / "tapes" / f"{NAME}.mesh-tape", folder / "tapes"))
-    before = tape.read_bytes()
+    shutil.copy(NOTEBOOKS / "tapes" / f"{NAME}.mesh-tape", folder / "tapes")
+    return folder
+
+
+def run(folder: Path, python: Path | str, *command: str, **extra: str) -> None:
+    """Run a command where no model can be asked, and no other tape is read than the notebook's."""
+    home = folder.parent
     env = kernel_env(
-        OPENAI_BASE_URL="http://127.0.0.1:9/v1", MESH_HOME=str(tmp_path), IPYTHONDIR=str(tmp_path / "ipython")
+        OPENAI_BASE_URL="http://127.0.0.1:9/v1",
+        MESH_HOME=str(home),
+        IPYTHONDIR=str(home / "ipython"),
+        **extra,
     )
-    env.pop("OPENAI_API_KEY", None)
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--nbval", f"{NAME}.ipynb"]
-    for _ in range(2):
-        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=GIVE_UP)
-        assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("OPENAI_API_KEY", "PYTHONPATH"):
+        env.pop(name, None)
+    done = subprocess.run(
+        [str(python), *command], cwd=folder, env=env, capture_output=True, text=True, timeout=GIVE_UP
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_it_passes_nbval_strictly_and_twice_without_key_or_server(folder: Path, newer: bool):
+    python = Path(sys.executable)
+    if newer:
+        found = environments.newer_python()
+        if found is None:
+            pytest.skip("this machine has no Python newer than the one that runs the tests")
+        try:
+            python = environments.python(environments.fresh(found, "pytest", "nbval"))
+        except environments.Unavailable as error:
+            pytest.skip(f"nbval cannot be installed for {found.name}: {error}")
+    tape = folder / "tapes" / f"{NAME}.mesh-tape"
+    before = tape.read_bytes()
+    for mode in ("once", "none"):
+        run(folder, python, *PYTEST, "--nbval", f"{NAME}.ipynb", MESH_TAPE_MODE=mode)
     assert tape.read_bytes() == before
+
+
+def test_nbmake_replays_it(folder: Path):
+    try:
+        python = environments.python(environments.overlay("nbmake", "nbmake==1.5.5"))
+    except environments.Unavailable as error:
+        pytest.skip(f"nbmake cannot be installed here: {error}")
+    run(folder, python, *PYTEST, "-p", "no:nbval", "--nbmake", f"{NAME}.ipynb", MESH_TAPE_MODE="none")
+
+
+def test_papermill_replays_it(folder: Path):
+    run(folder, sys.executable, "-m", "papermill", f"{NAME}.ipynb", "out.ipynb", MESH_TAPE_MODE="none")
+    assert "replayed, would have cost" in json.dumps(json.loads((folder / "out.ipynb").read_text("utf-8")))
