@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol, TypedDict, cast
 
@@ -53,13 +54,17 @@ _READ = (
     *("name", "model", "model_name", "model_cfg", "system", "instructions", "system_prompt", "prompt"),
     *("tools", "_function_toolset", "_instructions", "_system_prompts", "handoffs", "nodes"),
     *("output_type", "description", "params_json_schema", "function_schema", "json_schema", "instruction"),
+    *("model_settings", "temperature", "top_p", "max_tokens", "tool_choice", "reasoning", "seed"),
 )
+_HELD = re.compile(r"key|token$|secret|passw|credential|^auth$|^auth[_-]|authorization|cookie|headers", re.IGNORECASE)
+"""Names of what may hold a key."""
 _DEPTH = 6
 
 
 def described(agent: object) -> Any:
     """Return what can be read of an agent that tells it from others, as JSON values: its class, and its name,
-    model, instructions and tools as far as it has them by these names. Never an address or a key."""
+    model, its settings, instructions and tools as far as it has them by these names. Never an address or a
+    key."""
     return _read(agent, _DEPTH)
 
 
@@ -70,7 +75,7 @@ def _read(value: Any, depth: int) -> Any:
         return value.__qualname__
     if isinstance(value, Mapping):
         items = cast("Mapping[Any, Any]", value).items()
-        return {str(k): _read(v, depth - 1) for k, v in items if "key" not in str(k).lower()}
+        return {str(k): _read(v, depth - 1) for k, v in items if not _HELD.search(str(k))}
     if isinstance(value, (list, tuple)):
         return [_read(v, depth - 1) for v in cast("list[Any]", value)]
     found: dict[str, Any] = {"class": type(value).__qualname__}

@@ -115,6 +115,43 @@ async def test_agents_of_other_libraries_are_replayed_without_their_server(tmp_p
     assert plain(again.events) == plain(first.events)
 
 
+@pytest.mark.parametrize("changed", ["instructions", "tool", "setting", "question", "key"])
+async def test_what_counts_of_an_agent(tmp_path: Path, changed: str):
+    from pydantic_ai import Agent
+    from pydantic_ai.models.test import TestModel
+
+    def agent(change: str) -> Any:
+        headers = {"Authorization": "Bearer hunter2" + change}
+        settings: Any = {"temperature": 0.5 if change == "setting" else 0.1, "extra_headers": headers}
+        one = Agent(
+            TestModel(), instructions=f"Be brief. {change == 'instructions'}", model_settings=settings
+        )
+
+        def look(name: str, exact: bool = False) -> str:
+            """Look."""
+            return name
+
+        def look_at(name: str) -> str:
+            """Look."""
+            return name
+
+        look_at.__name__ = "look"
+        one.tool_plain(look if change == "tool" else look_at)
+        return one
+
+    with mesh.record(tmp_path / "t"):
+        await ask(one_node(agent(""), node_type="agent"))
+    graph = one_node(agent(changed), node_type="agent")
+    question = "Why not?" if changed == "question" else "Why?"
+    with mesh.record(tmp_path / "t", mode="none", speed=0):
+        if changed == "key":
+            await graph.run(question, backend=mesh.MemoryBackend(), display=False)
+        else:
+            with pytest.raises(mesh.NodeExecutionError, match="has no such call of the agent"):
+                await graph.run(question, backend=mesh.MemoryBackend(), display=False)
+    assert "hunter2" not in (tmp_path / "t").read_text("utf-8")
+
+
 async def test_a_replay_schedules_exactly_the_recorded_delays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
