@@ -30,12 +30,20 @@ def references(template: str) -> list[str]:
     return list(dict.fromkeys(_REFERENCE.findall(template)))
 
 
-def substitute(template: str, lookup: Callable[[str], Any]) -> str:
+def substitute(
+    template: str, lookup: Callable[[str], Any], place: Callable[[str, str, str], str] | None = None
+) -> str:
     """Replace each `{{expression}}` by the text of `lookup(expression)`; the result is not resolved again.
 
-    Parameters: template; lookup, called with the expression ("name.path"), returns any value or raises.
+    Parameters: template; lookup, called with the expression ("name.path"), returns any value or raises;
+    place, from the text, what is before it and what is after it to the text that takes its place.
     """
-    return _REFERENCE.sub(lambda match: as_text(lookup(match[1])), template)
+
+    def text(match: re.Match[str]) -> str:
+        found = as_text(lookup(match[1]))
+        return found if place is None else place(found, template[: match.start()], template[match.end() :])
+
+    return _REFERENCE.sub(text, template)
 
 
 def resolve(template: str, context: ExecutionContext) -> str:

@@ -14,6 +14,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic_arguments import MagicArgumentParser
 
 from ..core.errors import nearest
+from ._prompt import variables
 
 _END = re.compile(r"(?:^|\s)--(?:\s|$)")
 
@@ -111,7 +112,7 @@ def attachment(namespace: Mapping[str, Any], name: str) -> Any:
     path = Path(name).expanduser()
     if path.is_file():
         return path
-    close = nearest(name, [n for n in namespace if not n.startswith("_")])
+    close = nearest(name, variables(namespace))
     guess = f" Did you mean {close!r}?" if close else ""
     raise UsageError(f"--attach {name}: neither a file nor a variable of the notebook.{guess}")
 
@@ -120,6 +121,6 @@ def variable(namespace: Mapping[str, Any], name: str, option: str) -> Any:
     """Return a variable that an option names. Raises UsageError with the nearest name."""
     if name in namespace:
         return namespace[name]
-    close = nearest(name, [n for n in namespace if not n.startswith("_")])
+    close = nearest(name, variables(namespace))
     guess = f" Did you mean {close!r}?" if close else ""
     raise UsageError(f"{option} {name}: the notebook has no variable of that name.{guess}")

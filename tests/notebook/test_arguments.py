@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from IPython.core.error import UsageError
 
-from mesh_nb.notebook._arguments import Request, parse
+from mesh_nb.notebook._arguments import Request, attachment, parse, variable
 from mesh_nb.notebook.magics import MeshMagics
 
 
@@ -42,6 +42,15 @@ def test_bad_arguments_are_one_line(line: str, message: str):
     with pytest.raises(UsageError, match=message) as caught:
         read(line)
     assert "\n" not in str(caught.value)
+
+
+def test_what_ipython_puts_into_a_notebook_is_not_guessed():
+    names = {"open": open, "Out": {}, "_nope": 1}
+    with pytest.raises(UsageError) as told:
+        variable(names, "nope", "-g")
+    assert "Did you mean" not in str(told.value)
+    with pytest.raises(UsageError, match="Did you mean 'notes'"):
+        attachment({**names, "notes": "x"}, "note")
 
 
 def test_help_lists_every_option():
