@@ -56,7 +56,7 @@ _READ = (
     *("output_type", "description", "params_json_schema", "function_schema", "json_schema", "instruction"),
     *("model_settings", "temperature", "top_p", "max_tokens", "tool_choice", "reasoning", "seed"),
 )
-_HELD = re.compile(r"key|token$|secret|passw|credential|^auth$|^auth[_-]|authorization|cookie|headers", re.IGNORECASE)
+_HELD = re.compile(r"key|token$|secret|passw|credential|^auth([_-]|$)|authorization|cookie|headers", re.I)
 """Names of what may hold a key."""
 _DEPTH = 6
 
