@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,6 +31,7 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     top = _Parser(prog="mesh-nb", description="Look after the log of mesh_nb's runs.")
+    top.add_argument("--version", action="version", version=f"mesh-nb {version('mesh_nb')}")
     kinds = top.add_subparsers(dest="kind", required=True, metavar="log")
     group = kinds.add_parser("log", help="the runs of a project")
     commands = group.add_subparsers(dest="command", required=True, metavar="|".join(_LISTED))
@@ -62,6 +65,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status: 0, 1 when something is wrong, 2 for a wrong call."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not every terminal can write what models say
+            stream.reconfigure(errors="backslashreplace")
     given = parser().parse_args(arguments)
     try:
         return given.run(_backend(given.home), given)

@@ -320,3 +320,19 @@ def test_it_is_a_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mesh_nb.cli.main", "log", "list", "--home", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "No runs yet.\n", "")
+
+
+def test_a_terminal_without_utf_8_gets_what_it_can_show(tmp_path: Path) -> None:
+    logged(run_id(1))
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "mesh_nb.cli.main", "log", "list", "--home", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ascii_only)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert run_id(1)[:8] in done.stdout
+    assert "\\xb7" in done.stdout
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"mesh-nb {mesh_nb.__version__}\n"
