@@ -30,6 +30,8 @@ LARGE = 4_000
 _DELTAS = {kind.value: kind for kind in DELTAS}
 _TAIL = 65_536
 _ABOUT = "Calls recorded by mesh_nb. A replay needs no key; record anew instead of editing."
+_MEND = "Take it back from version control, or delete the call, from its first line to the empty one."
+_CONFLICT = (b"<<<<<<<", b"=======", b">>>>>>>", b"|||||||")
 _HEAD = dumps({"mesh_tape": VERSION, "about": _ABOUT})
 
 
@@ -230,7 +232,7 @@ def _takes(path: Path, lines: list[bytes]) -> Iterator[Take]:
         elif take is not None and isinstance(found, list) and len(cast("list[Any]", found)) == 3:
             take.beats.append(_beat(path, number, cast("list[Any]", found), last))
         else:
-            raise InputError(f"{str(path)!r} is damaged in line {number}: no call and no event.")
+            raise InputError(f"{str(path)!r} is damaged in line {number}: no call and no event. {_MEND}")
     if take is not None:
         yield _checked(path, take, begun, wanted, seen)
 
@@ -254,6 +256,7 @@ def _checked(path: Path, take: Take, begun: int, wanted: Any, seen: int) -> Take
     if isinstance(wanted, int) and wanted != seen:
         raise InputError(
             f"{str(path)!r} is damaged after line {begun}: the call there has {seen} lines, not {wanted}."
+            f" {_MEND}"
         )
     return take
 
@@ -262,7 +265,12 @@ def _line(path: Path, number: int, line: bytes) -> Any:
     try:
         return loads(line)
     except ValueError:
-        raise InputError(f"{str(path)!r} is damaged in line {number}: it is not JSON.") from None
+        pass
+    if line.startswith(_CONFLICT):
+        what = "a merge left its marks. Delete them, and keep the calls of both sides."
+    else:
+        what = f"it is not JSON. {_MEND}"
+    raise InputError(f"{str(path)!r} is damaged in line {number}: {what}")
 
 
 def _beat(
@@ -274,7 +282,7 @@ def _beat(
     record: dict[str, Any] = {"content": fields} if not isinstance(fields, dict) else dict(fields)
     metadata = record.get("metadata", last.get(kind, {}))
     if not isinstance(wait, (int, float)) or not isinstance(kind, str) or not isinstance(metadata, dict):
-        raise InputError(f"{str(path)!r} is damaged in line {number}: it is no event.")
+        raise InputError(f"{str(path)!r} is damaged in line {number}: it is no event. {_MEND}")
     last[kind] = metadata
     digest = metadata.get("content_ref")
     if kind == EventType.FILE and isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest):
@@ -283,6 +291,13 @@ def _beat(
             kept = {key: value for key, value in metadata.items() if key != "content_ref"}
             metadata = {**kept, "content": content}
     return float(wait), decode({**record, "type": kind, "metadata": metadata})
+
+
+def missing(path: Path, event: ExecutionEvent) -> str | None:
+    """Return where the content of a file event should be, None when it is there or none is needed."""
+    digest = event.metadata.get("content_ref")
+    lacks = event.type == EventType.FILE and isinstance(digest, str) and "content" not in event.metadata
+    return str(_folder(path) / str(digest)) if lacks else None
 
 
 def _folder(path: Path) -> Path:

@@ -15,9 +15,9 @@ from typing import Any
 from . import _tape_file as files
 from . import plugins
 from ._scrub import Scrubber
+from ._tape import Take, key_of
 from .errors import InputError, MeshError, shown
 from .events import DELTAS, EventType
-from .tape import Take, key_of
 
 _AGE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -82,7 +82,10 @@ class Cache:
             age = time.time() - path.stat().st_mtime
             if self.max_age is not None and age > self.max_age:
                 return None
-            return next((take for take in files.read(path)[0] if take.key == key), None)
+            found = next((take for take in files.read(path)[0] if take.key == key), None)
+            if found is not None and any(files.missing(path, event) for _, event in found.beats):
+                return None
+            return found
         except FileNotFoundError:
             return None
         except (OSError, MeshError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import signal
@@ -148,7 +149,8 @@ async def _until(condition: Any) -> None:
 @pytest.mark.parametrize(
     ("line", "by", "said"),
     [
-        (3, b"<<<<<<< HEAD", "damaged in line 3: it is not JSON"),
+        (3, b"{ broken", "damaged in line 3: it is not JSON. Take it back from version control"),
+        (3, b"<<<<<<< HEAD", "damaged in line 3: a merge left its marks. Delete them"),
         (4, b'{"some": "thing"}', "damaged in line 4: no call and no event"),
         (4, b"", "damaged after line 3: the call there has 1 lines, not 2"),
         (4, b'["soon", "token", "x"]', "damaged in line 4: it is no event"),
@@ -166,6 +168,21 @@ def test_a_damaged_tape_is_named_with_its_line_and_left_as_it_is(
         with pytest.raises(mesh.MeshError, match=said):
             Tape(path, mode)
     assert path.read_bytes() == b"\n".join(lines)
+
+
+def test_a_file_that_is_gone_is_named_when_it_is_asked_for(tmp_path: Path):
+    path = tmp_path / "t"
+    metadata = {"name": "a.bin", "content": base64.b64encode(bytes(9000)).decode()}
+    file = Take("f", {}, [(0.0, ExecutionEvent(EventType.FILE, metadata=metadata))])
+    recorded(path, file, take("a", "one"))
+    (gone,) = (tmp_path / "t-files").iterdir()
+    gone.unlink()
+    tape = Tape(path, "none")
+    assert words(tape, "a") == ["one"]
+    with pytest.raises(mesh.MeshError, match=rf"missing: '{gone}'. Take it back from version control"):
+        tape.find("f", "run")
+    recorded(path, file)
+    assert Tape(path, "none").find("f", "run") is not None
 
 
 def test_a_secret_that_comes_in_pieces_is_in_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
