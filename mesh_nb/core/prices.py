@@ -17,6 +17,13 @@ from typing import Any, cast
 from ._linear import quick
 from .errors import InputError, shown
 
+__all__ = ["Price", "Rate", "rates", "set", "unset"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 COUNTERS = {
     "prompt_tokens": "input_tokens",
     "completion_tokens": "output_tokens",
@@ -26,6 +33,12 @@ COUNTERS = {
     "reasoning_tokens": "output_reasoning_tokens",
     "web_searches": "web_searches",
 }
+_MOST = 2**63
+_FAR = 1e11
+"""Seconds since 1970 that no clock tells."""
+_COUNTED = (*COUNTERS.items(), ("tool_use_tokens", "input_tool_tokens"))
+_OURS = ("genai-prices", "custom")
+"""Sources of costs that were calculated here, and can be again."""
 _MILLION = 1_000_000
 
 
@@ -121,18 +134,18 @@ def price_now(metadata: Mapping[str, Any], at: float | None = None) -> Price | N
     None: an unknown model, provider or token count has no price. The first call in a process imports
     genai-prices, about half a second; `price` does the same without blocking the loop.
     """
-    known = billed(metadata)
-    if known is not None and known.source not in ("genai-prices", "custom"):
-        return known
-    if known is not None and known.source == "custom":
-        return _custom(metadata) or known
-    return _custom(metadata) or _calculate(metadata, at) or known
+    source = metadata.get("cost_source")
+    if source == "custom" or not source or source not in _OURS:
+        known = billed(metadata)
+        if known is not None:
+            return (_custom(metadata) or known) if source == "custom" else known
+    return _custom(metadata) or _calculate(metadata, at) or billed(metadata)
 
 
 async def price(metadata: Mapping[str, Any], at: float | None = None) -> Price | None:
     """Do what `price_now` does, importing the price data in a thread when it is first needed."""
     known = billed(metadata)
-    if known is not None and known.source not in ("genai-prices", "custom"):
+    if known is not None and known.source not in _OURS:
         return known
     if "genai_prices.data" in sys.modules:
         return price_now(metadata, at)
@@ -170,28 +183,27 @@ def _counts(metadata: Mapping[str, Any]) -> dict[str, int] | None:
     usage = metadata.get("usage")
     if not isinstance(usage, Mapping):
         return None
-    found = {ours: cast("Mapping[str, Any]", usage).get(name) for name, ours in COUNTERS.items()}
-    if found["input_tokens"] is None or found["output_tokens"] is None:
+    counts: dict[str, int] = {}
+    for name, ours in _COUNTED:
+        count = cast("Mapping[str, Any]", usage).get(name)
+        if count is None:
+            continue
+        if count.__class__ is not int or not 0 <= count < _MOST:
+            return None
+        counts[ours] = count
+    if "input_tokens" not in counts or "output_tokens" not in counts:
         return None
-    found["input_tool_tokens"] = cast("Mapping[str, Any]", usage).get("tool_use_tokens")
-    counts = {key: value for key, value in found.items() if value is not None}
-    if any(isinstance(v, bool) or not isinstance(v, int) or v < 0 for v in counts.values()):
-        return None
-    known = cast("dict[str, int]", counts)
-    known["input_tokens"] += known.get("input_tool_tokens", 0)  # not part of prompt_tokens, and billed
-    return known
-
-
-def _models(metadata: Mapping[str, Any]) -> list[str]:
-    names = [metadata.get("model_id"), metadata.get("requested_model")]
-    return list(dict.fromkeys(name for name in names if isinstance(name, str) and name))
+    if "input_tool_tokens" in counts:
+        counts["input_tokens"] += counts["input_tool_tokens"]  # not part of prompt_tokens, and billed
+    return counts
 
 
 def _rate(metadata: Mapping[str, Any]) -> Rate | None:
     if not _rates:
         return None
     vendor = metadata.get("provider")
-    names = [name.lower() for name in _models(metadata)]
+    known = (metadata.get("model_id"), metadata.get("requested_model"))
+    names = [name.lower() for name in known if isinstance(name, str)]
     names += [f"{vendor.lower()}/{name}" for name in names] if isinstance(vendor, str) else []
     for pattern, rate in reversed(_rates.items()):
         if any(fnmatch.fnmatchcase(name, pattern) for name in names):
@@ -234,24 +246,26 @@ def _first(metadata: Mapping[str, Any], counts: dict[str, int], at: float | None
     vendor = metadata.get("provider")
     if not isinstance(vendor, str) or not vendor:
         return None
-    try:
-        moment = datetime.fromtimestamp(at, UTC) if at else None
-    except (OverflowError, ValueError, OSError):
+    if at and not abs(at) < _FAR:
         return None
-    for model in _models(metadata):
-        usd = _look_up(vendor, model, counts, moment)
-        if usd is not None:
-            return usd
+    last = None
+    for model in (metadata.get("model_id"), metadata.get("requested_model")):
+        if isinstance(model, str) and model and model != last:
+            usd = _look_up(vendor, model, counts, at)
+            if usd is not None:
+                return usd
+            last = model
     return None
 
 
-def _look_up(vendor: str, model: str, counts: dict[str, int], moment: datetime | None) -> float | None:
-    from genai_prices import Usage, calc_price
-
+def _look_up(vendor: str, model: str, counts: dict[str, int], at: float | None) -> float | None:
     try:
-        usd = quick(vendor, model, counts, moment)
+        usd = quick(vendor, model, counts, at)
         if usd is not None:
             return usd
+        from genai_prices import Usage, calc_price
+
+        moment = datetime.fromtimestamp(at, UTC) if at else None
         found = calc_price(Usage(**counts), model, provider_id=vendor, genai_request_timestamp=moment)
     except (LookupError, ValueError, TypeError):
         # An unknown model, or counters that cannot be (more cached than sent).

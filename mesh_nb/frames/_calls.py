@@ -36,9 +36,9 @@ class Calls:
 
     Parameters: price, as for `priced`; done, called with the seq and the record of each call that has ended,
     and by `close` of each that was cut off. A record has the metadata of both events and, beside them,
-    node_id, session_id, graph_id, started_at (seconds), attempt, visit, retries, price ({usd, source, date}),
-    answered_by, original_cost_usd, and spent: its usage, empty where it was not asked
-    anew.
+    node_id, session_id, graph_id, started_at (seconds), attempt, visit, retries, paid_usd and paid_source
+    (None when that is not known), price_date, answered_by, original_cost_usd, and spent: its usage, empty
+    where it was not asked anew.
     """
 
     def __init__(self, price: str, done: Callable[[int, dict[str, Any]], None]) -> None:
@@ -50,7 +50,10 @@ class Calls:
         """Take in an event of one of TYPES; others are passed over."""
         kind, metadata = event.type, event.metadata
         if kind == _END:
-            begun, retries = self._open.pop(self._begin_of(event), (None, 0))
+            key = _key(event)
+            if metadata.get("call_id") is None:  # it is that of the oldest call of its node
+                key = next((known for known in self._open if known[:2] == key[:2]), key)
+            begun, retries = self._open.pop(key, (None, 0))
             self._finish(event, begun, retries)
         elif kind == _BEGIN:
             key = _key(event)
@@ -64,13 +67,6 @@ class Calls:
             for key, (begun, retries) in self._open.items():
                 if key[:2] == here:
                     self._open[key] = (begun, retries + 1)
-
-    def _begin_of(self, event: ExecutionEvent) -> Any:
-        """Return the key of the call that an event ends; without an id it is the oldest of its node."""
-        key = _key(event)
-        if event.metadata.get("call_id") is None:
-            return next((known for known in self._open if known[:2] == key[:2]), key)
-        return key
 
     def close(self) -> None:
         """Hand on the calls that never ended."""
@@ -93,30 +89,26 @@ class Calls:
         known["node_id"] = found.node_id
         known["attempt"], known["visit"] = known.get("attempt", 0), known.get("visit", 0)
         known["retries"], known["started_at"] = retries, started
-        known["price"] = self._cost(known, started) if event is not None else {}
-        self._answered(known)
+        known["answered_by"], known["spent"] = "model", known.get("usage")
+        known["paid_usd"] = known["paid_source"] = known["price_date"] = None
+        if event is not None:
+            price = self._price(known, started)
+            if price is not None:
+                known["paid_usd"], known["paid_source"] = price.usd, price.source
+                known["price_date"] = day(started) if price.source == "genai-prices" else None
+        if not _MARKS.isdisjoint(known):
+            _not_asked(known)
         known.update(self._run)
         self._done(found.seq, known)
 
-    def _answered(self, known: dict[str, Any]) -> None:
-        """Say who answered; what was not asked anew cost nothing and used no tokens."""
-        known["answered_by"], known["spent"] = "model", known.get("usage")
-        if _MARKS.isdisjoint(known):
-            return
-        by = next((word for name, word in _AGAIN if known.get(name)), "model")
-        if by == "reused" and known["price"]:
-            known["original_cost_usd"] = known["price"]["usd"]
-        if by != "model":
-            known["answered_by"], known["spent"], known["price"] = by, {}, {"usd": 0.0, "source": by}
 
-    def _cost(self, known: dict[str, Any], started: float) -> dict[str, Any]:
-        price = self._price(known, started)
-        if price is None:
-            return {}
-        cost: dict[str, Any] = {"usd": price.usd, "source": price.source}
-        if price.source == "genai-prices":
-            cost["date"] = day(started)
-        return cost
+def _not_asked(known: dict[str, Any]) -> None:
+    """Say who answered a call that has a mark: what was not asked anew cost nothing and used no tokens."""
+    by = next((word for name, word in _AGAIN if known.get(name)), None)
+    if by == "reused" and known["paid_usd"] is not None:
+        known["original_cost_usd"] = known["paid_usd"]
+    if by is not None:
+        known.update(answered_by=by, spent={}, paid_usd=0.0, paid_source=by, price_date=None)
 
 
 def day(at: float) -> str | None:

@@ -8,7 +8,6 @@ true.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
@@ -21,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..core.events import ENDINGS, loads
+from ..core.events import ENDINGS, dumps, loads
 from ._calls import RETRY, TYPES
 
 VERSION = 1
@@ -54,7 +53,7 @@ class Pack:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            footer = json.loads((pq.read_metadata(path).metadata or {})[b"mesh_nb"])
+            footer = loads((pq.read_metadata(path).metadata or {})[b"mesh_nb"])
         except (KeyError, ValueError, pa.ArrowInvalid) as error:
             raise ValueError(f"{path.name} is no file of packed runs") from error
         if footer.get("version") != VERSION:
@@ -182,7 +181,7 @@ def _write(folder: Path, logs: dict[str, bytes], sizes: dict[str, int]) -> None:
             early = kind in FIRST and (kind != "custom_data" or _RETRY in line)
             (first if early or not kind else rest).append(row)
     runs = [[run, sizes[run]] for run in logs]
-    footer = {b"mesh_nb": json.dumps({"version": VERSION, "runs": runs}).encode()}
+    footer = {b"mesh_nb": dumps({"version": VERSION, "runs": runs})}
     target = folder / "packed"
     target.mkdir(exist_ok=True)
     part = target / f".{secrets.token_hex(6)}.part"

@@ -37,7 +37,7 @@ class Sums:
             count = usage.get(name)  # pyright: ignore[reportOptionalMemberAccess]
             if isinstance(count, int) and not isinstance(count, bool):
                 self.usage[name] = self.usage.get(name, 0) + count
-        usd = record["price"].get("usd")
+        usd = record["paid_usd"]
         if usd is None:
             self.unpriced += 1
         else:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from ..core.events import ExecutionEvent
 from ._calls import TYPES, Calls, priced
 from ._columns import CATEGORY, INTEGER, NUMBER, TEXT, TIME, Column, Table
 from ._load import Log, fill
@@ -29,9 +28,9 @@ COLUMNS = (
     Column("cached_tokens", "usage.cached_tokens", INTEGER, "tokens", "Input read from the cache."),
     Column("cache_write_tokens", "usage.cache_write_tokens", INTEGER, "tokens", "Input put into the cache."),
     Column("reasoning_tokens", "usage.reasoning_tokens", INTEGER, "tokens", "Output spent on reasoning."),
-    Column("cost_usd", "price.usd", NUMBER, "USD", "What the call cost; NA when that is not known, never 0."),
-    Column("cost_source", "price.source", CATEGORY, "", "wire, custom, genai-prices, or answered_by."),
-    Column("price_date", "price.date", TEXT, "UTC", "The day whose prices of genai-prices were used."),
+    Column("cost_usd", "paid_usd", NUMBER, "USD", "What the call cost; NA when that is not known, never 0."),
+    Column("cost_source", "paid_source", CATEGORY, "", "wire, custom, genai-prices, or answered_by."),
+    Column("price_date", "price_date", TEXT, "UTC", "The day whose prices of genai-prices were used."),
     Column("time_to_first_token_ms", "time_to_first_token_ms", NUMBER, "ms", "Request to first delta."),
     Column("duration_ms", "duration_ms", NUMBER, "ms", "Request to the end of the answer."),
     Column("tokens_per_second", "tokens_per_second", NUMBER, "1/s", "Output tokens after the first delta."),
@@ -77,13 +76,11 @@ class _Fold:
         self._run_id = run_id
         self._rows: list[tuple[int, dict[str, Any]]] = []
         self._calls = Calls(price, self._done)
+        self.take = self._calls.take
 
     def _done(self, seq: int, record: dict[str, Any]) -> None:
         record["tokens_per_second"] = _speed(record)
         self._rows.append((seq, record))
-
-    def take(self, event: ExecutionEvent) -> None:
-        self._calls.take(event)
 
     def rows(self, log: Log) -> Iterable[dict[str, Any]]:
         self._calls.close()

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from ..core.events import ExecutionEvent
 from ..core.prices import saved_usd, why_unpriced
 from . import _calls
 from ._columns import CATEGORY, INTEGER, NUMBER, TEXT, TIME, Column, Table
@@ -30,10 +29,10 @@ COLUMNS = (
     Column("completion_tokens", "spent.completion_tokens", INTEGER, "tokens", "Output, reasoning included."),
     Column("total_tokens", "spent.total_tokens", INTEGER, "tokens", "Input and output."),
     Column("cached_tokens", "spent.cached_tokens", INTEGER, "tokens", "Input read from the cache."),
-    Column("cost_usd", "price.usd", NUMBER, "USD", "What the call cost; NA when that is not known, never 0."),
+    Column("cost_usd", "paid_usd", NUMBER, "USD", "What the call cost; NA when that is not known, never 0."),
     Column("saved_usd", "saved_usd", NUMBER, "USD", "What the provider's cache saved; NA: not known."),
-    Column("cost_source", "price.source", CATEGORY, "", "wire, custom, genai-prices, or answered_by."),
-    Column("price_date", "price.date", TEXT, "UTC", "The day whose prices of genai-prices were used."),
+    Column("cost_source", "paid_source", CATEGORY, "", "wire, custom, genai-prices, or answered_by."),
+    Column("price_date", "price_date", TEXT, "UTC", "The day whose prices of genai-prices were used."),
     Column("answered_by", "answered_by", CATEGORY, "", "model; or, not asked anew: replay, reused, cache."),
     Column("unpriced", "unpriced", CATEGORY, "", "What is missing where there is no cost."),
 )
@@ -57,19 +56,17 @@ class _Fold:
         self._run_id = run_id
         self._rows: list[tuple[int, dict[str, Any]]] = []
         self._calls = _calls.Calls(price, self._done)
+        self.take = self._calls.take
 
     def _done(self, seq: int, record: dict[str, Any]) -> None:
         at = record["started_at"]
         usage = record["spent"]
         cached = isinstance(usage, dict) and (usage.get("cached_tokens") or usage.get("cache_write_tokens"))
         record["saved_usd"] = saved_usd(record, at) if cached else None
-        record["unpriced"] = None if record["price"] else why_unpriced(record)
+        record["unpriced"] = None if record["paid_usd"] is not None else why_unpriced(record)
         record["model"] = record.get("model_id") or record.get("requested_model")
         record["day"] = _calls.day(at)
         self._rows.append((seq, record))
-
-    def take(self, event: ExecutionEvent) -> None:
-        self._calls.take(event)
 
     def rows(self, log: Log) -> Iterable[dict[str, Any]]:
         self._calls.close()

@@ -117,11 +117,17 @@ def test_every_known_model_costs_what_genai_prices_calculates() -> None:
     for provider in get_snapshot().providers:
         for model in provider.models:
             usage = {
-                "prompt_tokens": made.choice([0, 5, 1000, 300_000]),
+                "prompt_tokens": made.choice([0, 5, 1000, 200_000, 300_000, 2_000_000]),
                 "completion_tokens": made.choice([0, 7]),
             }
             if made.random() < 0.6:
                 usage["cached_tokens"] = made.randint(0, usage["prompt_tokens"] + 1)
+            if made.random() < 0.3:
+                usage["cache_write_tokens"] = made.randint(0, usage["prompt_tokens"] // 2 + 1)
+                if made.random() < 0.5:
+                    usage["cache_write_1h_tokens"] = made.randint(0, usage["cache_write_tokens"] + 1)
+            if made.random() < 0.2:
+                usage["web_searches"] = made.randint(0, 3)
             if made.random() < 0.4:
                 usage["reasoning_tokens"] = made.randint(0, usage["completion_tokens"])
             at = made.uniform(1.7e9, 1.8e9)
@@ -140,5 +146,5 @@ def test_every_known_model_costs_what_genai_prices_calculates() -> None:
                 provider.id,
                 model.id,
             )
-            quick += exact is not None and _linear.quick(provider.id, model.id, counts, moment) is not None
-    assert quick > 1000
+            quick += exact is not None and _linear.quick(provider.id, model.id, counts, at) is not None
+    assert quick > 1500
