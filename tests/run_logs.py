@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from mesh_nb import FileBackend
 from mesh_nb.core.events import ExecutionEvent
 
 
@@ -27,3 +31,16 @@ def check_log(events: list[ExecutionEvent]) -> None:
     assert len(of(events, "message_start")) == len(of(events, "message_complete"))
     completed = [(e.node_id, e.metadata.get("visit", 0)) for e in of(events, "node_complete")]
     assert len(completed) == len(set(completed))
+
+
+def cut_logs(home: Path, run_id: str) -> Iterator[tuple[int, FileBackend]]:
+    """Yield, for each event of a run's log but the last, how many events come before it and a log that ends
+    there, as a process that is killed leaves it."""
+    folder = home / ".mesh"
+    lines = (folder / "runs" / f"{run_id}.jsonl").read_bytes().splitlines(keepends=True)
+    for cut in range(2, len(lines)):
+        other = home / f"cut{cut}"
+        (other / ".mesh" / "runs").mkdir(parents=True)
+        shutil.copytree(folder / "blobs", other / ".mesh" / "blobs")
+        (other / ".mesh" / "runs" / f"{run_id}.jsonl").write_bytes(b"".join(lines[:cut]))
+        yield cut - 1, FileBackend(other)

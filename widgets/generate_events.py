@@ -1,4 +1,4 @@
-"""Write src/core/events.ts from mesh_nb/core/events.py, so that the two sides cannot drift apart.
+"""Write src/core/events.ts from mesh_nb/core/events.py and metadata.py, so that the sides cannot drift apart.
 
 Run `python widgets/generate_events.py`; tests/test_static.py fails when the file is stale.
 """
@@ -10,7 +10,7 @@ import typing
 from pathlib import Path
 from typing import Any, Literal, NotRequired, Required, get_args, get_origin, get_type_hints
 
-from mesh_nb.core import events
+from mesh_nb.core import events, metadata
 
 TARGET = Path(__file__).parent / "src" / "core" / "events.ts"
 
@@ -57,14 +57,14 @@ def generate() -> str:
     """Return the whole text of events.ts."""
     shapes = [
         value
-        for value in vars(events).values()
-        if typing.is_typeddict(value) and value.__module__ == events.__name__
+        for value in vars(metadata).values()
+        if typing.is_typeddict(value) and value.__module__ == metadata.__name__
     ]
     names = "\n".join(f'  | "{member.value}"' for member in events.EventType)
     deltas = ", ".join(f'"{name}"' for name in sorted(events.DELTAS))
     endings = ", ".join(f'"{name}"' for name in sorted(events.ENDINGS))
     header = (
-        "// Generated from mesh_nb/core/events.py by generate_events.py; do not edit.\n\n"
+        "// Generated from mesh_nb/core/events.py and metadata.py by generate_events.py; do not edit.\n\n"
         f"export const SCHEMA_VERSION = {events.SCHEMA_VERSION};\n\n"
         f"export type EventType =\n{names};\n\n"
         f"/** Events that may be joined with their neighbours. */\n"

@@ -79,14 +79,14 @@ class Balance:
 
     def broken_off(self, replays: Callable[[str], bool]) -> list[ExecutionEvent]:
         """Return the events that close what nobody will go on with after a resume, and forget it: a model
-        call under way and what is inside it; everything of a node that begins anew.
+        call or a message under way and what is inside it; everything of a node that begins anew.
 
         Parameters: replays, says of a node id whether the rounds and tools of its log go on.
         """
         events: list[ExecutionEvent] = []
         for key in list(self.open):
             blocks = self.open[key]
-            calls = [n for n, (name, _) in enumerate(blocks) if name == "call"]
+            calls = [n for n, (name, _) in enumerate(blocks) if name in ("call", "message", "reasoning")]
             first = calls[0] if calls else len(blocks)
             cut = list(blocks)[first if replays(key[0]) else 0 :]
             events += [_closing(item[0], blocks.pop(item), "error") for item in reversed(cut)]

@@ -8,11 +8,14 @@ from __future__ import annotations
 import dataclasses
 import time
 from enum import StrEnum
-from typing import Any, Literal, NotRequired, TypedDict, cast
+from typing import Any, cast
 
 from ._json import as_json as as_json
 from ._json import canonical as canonical
 from ._json import dumps, loads
+from .metadata import LimitMetadata as LimitMetadata
+from .metadata import Source as Source
+from .metadata import Usage as Usage
 
 SCHEMA_VERSION = 1
 
@@ -52,177 +55,6 @@ DELTAS = frozenset({EventType.TOKEN, EventType.REASONING_TOKEN, EventType.TOOL_C
 """Events that may be buffered and coalesced; every other event is a boundary."""
 
 ENDINGS = frozenset({EventType.EXECUTION_COMPLETE, EventType.EXECUTION_ERROR})
-
-
-class Usage(TypedDict, total=False):
-    """Token counts of model calls; a counter the provider does not report is absent, never 0.
-
-    prompt_tokens includes cached and cache-write tokens; completion_tokens includes reasoning tokens.
-    """
-
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    cached_tokens: int
-    cache_write_tokens: int
-    reasoning_tokens: int
-
-
-class Source(TypedDict, total=False):
-    """One citation or search result; offsets are half-open, in the unit that `offset_unit` names.
-
-    One of a file at the provider has file_id, and container_id where it lies in one.
-    """
-
-    url: str
-    title: str
-    file_id: str
-    container_id: str
-    cited_text: str
-    start: int
-    end: int
-    offset_unit: Literal["code_point", "utf8_byte", "utf16"]
-    kind: Literal["cited", "result"]
-
-
-class ExecutionStartMetadata(TypedDict, total=False):
-    """Metadata of execution_start."""
-
-    graph_id: str
-    session_id: str
-    input: Any
-    graph: Any
-
-
-class ExecutionEndMetadata(TypedDict, total=False):
-    """Metadata of execution_complete and execution_error."""
-
-    status: Literal["completed", "interrupted", "failed", "cancelled", "budget", "timeout"]
-    duration_ms: float
-    usage: Usage
-    cost_usd: float
-
-
-class ModelCallStartMetadata(TypedDict, total=False):
-    """Metadata of model_call_start; `request` is redacted, and a blob named by `request_ref` in a log."""
-
-    call_id: str
-    call_key: str
-    attempt: int
-    provider: str
-    requested_model: str
-    request: Any
-    request_ref: str
-
-
-class TokenMetadata(TypedDict, total=False):
-    """Metadata of token."""
-
-    text_block_id: str
-    event_subtype: Literal["text", "refusal"]
-
-
-class MessageMetadata(TypedDict, total=False):
-    """Metadata of message_start and message_complete."""
-
-    message_id: str
-    finish_reason: str | None
-
-
-class ToolCallMetadata(TypedDict, total=False):
-    """Metadata of tool_call_start, tool_call_delta and tool_call_complete.
-
-    needs_approval: the provider would run it, on a server that it reaches, but asks first.
-    """
-
-    tool_name: str
-    tool_call_id: str
-    executed_by: Literal["client", "provider"]
-    needs_approval: bool
-    arguments: Any
-    arguments_raw: str
-    status: Literal["ok", "error", "denied", "cancelled", "not_executed"]
-    duration_ms: float
-
-
-class ReasoningMetadata(TypedDict, total=False):
-    """Metadata of reasoning_start, reasoning_token and reasoning_end."""
-
-    block_id: str
-    kind: Literal["full", "summary", "redacted"]
-
-
-class LimitMetadata(TypedDict):
-    """A limit over many runs that held for a call, and what was spent of it when the call had ended."""
-
-    scope: Literal["notebook", "project"]
-    per: Literal["session", "hour", "day", "week", "month"]
-    usd: float
-    spent_usd: float
-
-
-class ResponseMetadata(TypedDict, total=False):
-    """Metadata of response_metadata: exactly one for each model call, never without model_id and usage."""
-
-    call_id: str
-    usage: Usage
-    usage_status: Literal["reported", "estimated", "unknown"]
-    model_id: str
-    requested_model: str
-    provider: str
-    finish_reason: str | None
-    finish_reason_raw: str | None
-    message_id: str
-    provider_state: Any
-    cost_usd: float
-    cost_source: Literal["wire", "genai-prices", "custom"]
-    time_to_first_token_ms: float
-    duration_ms: float
-    limits: list[LimitMetadata]
-
-
-class SourceMetadata(TypedDict):
-    """Metadata of source."""
-
-    sources: list[Source]
-
-
-class FileMetadata(TypedDict, total=False):
-    """Metadata of file; content is base64, or, in a log, a blob named by content_ref.
-
-    Without content it lies with a provider, under file_id, and in container_id where that is given.
-    """
-
-    name: str
-    mime_type: str
-    content: str
-    content_ref: str
-    size: int
-    provider: str
-    file_id: str
-    container_id: str
-
-
-class StepMetadata(TypedDict, total=False):
-    """Metadata of step_start and step_complete."""
-
-    step_index: int
-    usage: Usage
-    finish_reason: str | None
-
-
-class CustomDataMetadata(TypedDict, total=False):
-    """Metadata of custom_data; transient events are shown and not logged."""
-
-    data_type: str
-    transient: bool
-
-
-class NodeMetadata(TypedDict):
-    """What the executor adds to the metadata of a node's events when it is above 0."""
-
-    visit: NotRequired[int]
-    attempt: NotRequired[int]
 
 
 @dataclasses.dataclass(slots=True, init=False)

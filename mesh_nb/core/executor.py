@@ -170,9 +170,8 @@ class Executor:
         question, or a missing variable; GraphValidationError when the log is not one of this graph; and what
         `check()` of a node raises. Nothing is started then.
         """
-        policy = check_policy(on_no_answer)
+        policy, kept = check_policy(on_no_answer), cache_of(cache)
         limit, seconds, first = check_concurrency(max_concurrency), check_timeout(timeout), _switch(fail_fast)
-        kept = cache_of(cache)
         for check in self.graph.checks:
             check()
         stored = self.backend.load(run_id)
@@ -194,6 +193,8 @@ class Executor:
         execution.context.fail_fast, execution.timeout = first, seconds
         execution.context.cache = kept or None
         execution.limit_concurrency(limit)
+        for event in past.open_questions():  # They can be answered before the nodes have asked them again.
+            execution.desk.register(event)
         if (reuse := again(stored.header.get("taken_from"), self.backend, self.graph)) is not None:
             execution.take_from(reuse)
         return execution

@@ -61,6 +61,7 @@ class Journal:
         self._questions: list[tuple[ExecutionEvent, ExecutionEvent | None]] = []
         self._held: ExecutionEvent | None = None
         self._seen: set[tuple[str, Any]] = set()
+        self._spoken: list[str] = []
         self._read(list(events))
         if not replays:
             self._calls, self._done, self._begun, self._seen = {}, {}, {}, set()
@@ -96,6 +97,13 @@ class Journal:
         """Say whether there is a recorded question of a kind left."""
         return any(asked.metadata.get("kind") == kind for asked, _ in self._questions)
 
+    def spoke(self, text: str) -> bool:
+        """Say whether the node itself said this, in a message of its own that is complete; each only once."""
+        if text not in self._spoken:
+            return False
+        self._spoken.remove(text)
+        return True
+
     def held(self) -> ExecutionEvent | None:
         """Return the node_complete of a node that has run and whose output was asked about."""
         if self._held is None:
@@ -116,15 +124,18 @@ class Journal:
         retries = [n for n, event in enumerate(events) if event.type == EventType.NODE_RETRY]
         kept = events[retries[-1] + 1 :] if retries else events
         call: list[ExecutionEvent] = []
+        in_call = False
         answers = {e.metadata.get("interrupt_id"): e for e in kept if e.type == EventType.INTERRUPT_RESOLVED}
         for event in kept:
             kind = event.type
-            if kind == EventType.MODEL_CALL_START:
-                call = []
+            if kind == EventType.MODEL_CALL_START or (kind == EventType.MESSAGE_START and not in_call):
+                call, in_call = [], kind == EventType.MODEL_CALL_START
             call.append(event)
             if kind == EventType.RESPONSE_METADATA:
                 self._end_call(call)
-                call = []
+                call, in_call = [], False
+            elif kind == EventType.MESSAGE_COMPLETE and not in_call:
+                self._spoken.append("".join(e.content for e in call if e.type == EventType.TOKEN))
             elif kind == EventType.INTERRUPT:
                 self._questions.append((event, answers.get(event.metadata.get("interrupt_id"))))
                 if event.metadata.get("kind") == "after" and self._held is None:

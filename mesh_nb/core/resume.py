@@ -41,8 +41,8 @@ class Past:
         return sum(event.type == EventType.EXECUTION_START for event in self.events)
 
     def open_questions(self) -> list[ExecutionEvent]:
-        """Return the interrupt events without an answer."""
-        return list(unanswered(self.events).values())
+        """Return the interrupt events without an answer, neither in the log nor in `answers`."""
+        return [event for id, event in unanswered(self.events).items() if id not in self.answers]
 
     def journals(self, graph: CompiledGraph, visits: list[tuple[int, int]]) -> dict[tuple[int, int], Journal]:
         """Return the journals of unfinished visits, by node index and visit."""

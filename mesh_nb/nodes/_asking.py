@@ -9,6 +9,7 @@ from typing import Any, cast
 from ..core import plugins
 from ..core.context import ExecutionContext
 from ..core.events import EventType, ExecutionEvent
+from ..providers._call import RESTART
 
 _WORDS = frozenset({EventType.MESSAGE_START, EventType.TOKEN, EventType.MESSAGE_COMPLETE})
 
@@ -23,9 +24,18 @@ async def ask(
 ) -> AsyncGenerator[ExecutionEvent, None]:
     """Yield the events of an llm node; the last is its node_complete.
 
-    Parameters: words, whether its answer is for people to read: JSON that only the node reads is not shown.
+    Parameters: words, whether its answer is for people to read: JSON that only the node reads is not shown,
+    and is in the log as `answer` of response_metadata, from which a resumed run takes it.
     """
+    said: list[str] = []
     async with aclosing(cast("AsyncGenerator[ExecutionEvent, None]", llm.run(input, context))) as events:
         async for event in events:
-            if words or event.type not in _WORDS:
+            kind = event.type
+            if words or kind not in _WORDS:
+                if kind == EventType.MODEL_CALL_START or event.metadata.get("data_type") == RESTART:
+                    said = []
+                elif kind == EventType.RESPONSE_METADATA and not words:
+                    event.metadata = {**event.metadata, "answer": "".join(said)}
                 yield event
+            elif kind == EventType.TOKEN:
+                said.append(event.content)

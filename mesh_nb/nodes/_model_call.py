@@ -14,7 +14,7 @@ from ..core.cache import Cache
 from ..core.context import ExecutionContext, Message
 from ..core.errors import ToolError
 from ..core.events import EventType, ExecutionEvent, canonical
-from ..core.journal import Journal
+from ..core.journal import Journal, Replayed
 from ..providers._call import RESTART, ModelCall, Provider, open_headers
 from ._budgeted import stream_of
 from ._taped import on_tape, request_of
@@ -207,6 +207,8 @@ def _source(
 
 async def _again(events: list[ExecutionEvent]) -> AsyncGenerator[ExecutionEvent, None]:
     for event in events:
+        if event.type == EventType.RESPONSE_METADATA and (said := event.metadata.get("answer")):
+            yield Replayed(EventType.TOKEN, content=said)  # No token was logged: it was for the node alone.
         yield event
 
 

@@ -51,6 +51,7 @@ class ConditionNode(BaseNode):
     """
 
     kind = "condition"
+    replays = True
     parts = (Condition,)
 
     def __init__(

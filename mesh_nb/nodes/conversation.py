@@ -39,6 +39,7 @@ class ConversationNode(BaseNode):
     """
 
     kind = "conversation"
+    replays = True
 
     def __init__(
         self,
@@ -92,6 +93,7 @@ class ConversationNode(BaseNode):
                 question = context.ask("input", "")
                 message = str(question.event.metadata.get("message"))
                 messages += _said(said, message)
+                context.journal.spoke(message)
             else:
                 spoke: Any = None
                 async with aclosing(self._turn(said, messages, context)) as events:
@@ -100,10 +102,7 @@ class ConversationNode(BaseNode):
                             spoke = event.output
                         else:
                             yield event
-                messages += [
-                    {"role": "user", "content": said},
-                    {"role": "assistant", "content": spoke.message},
-                ]
+                messages += _said(said, spoke.message)
                 found = {name: getattr(spoke.fields, name) for name in self.fields}
                 missing = [name for name, value in found.items() if value is None or not value.strip()]
                 if not missing:
@@ -130,7 +129,7 @@ class ConversationNode(BaseNode):
         self, said: str, messages: list[Message], context: ExecutionContext
     ) -> AsyncGenerator[ExecutionEvent, None]:
         """Ask the model for its next turn, and say its words; last a node_complete with what it returned."""
-        seen = dataclasses.replace(context, chat_history=[*context.chat_history, *messages], journal=None)
+        seen = dataclasses.replace(context, chat_history=[*context.chat_history, *messages])
         done: ExecutionEvent | None = None
         async with aclosing(ask(self._llm, {"input": said}, seen)) as events:
             async for event in events:
@@ -141,10 +140,11 @@ class ConversationNode(BaseNode):
         if done is None:
             return
         done.output = done.output["parsed"]
-        async with aclosing(spoken(_once(done.output.message), self.id)) as words:
-            async for event in words:
-                if event.type != EventType.NODE_COMPLETE:
-                    yield event
+        if context.journal is None or not context.journal.spoke(done.output.message):
+            async with aclosing(spoken(_once(done.output.message), self.id)) as words:
+                async for event in words:
+                    if event.type != EventType.NODE_COMPLETE:
+                        yield event
         yield done
 
 

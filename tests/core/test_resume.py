@@ -416,3 +416,13 @@ async def test_a_resumed_run_has_limits_of_its_own() -> None:
     waits.append(True)
     with pytest.raises(mesh_nb.RunTimeoutError):
         await graph.resume(run.id, backend=store, timeout=0.05)
+
+
+async def test_a_question_can_be_answered_as_soon_as_its_run_goes_on() -> None:
+    graph = StateGraph("g").add_node("ask", node_type="approval").set_entry_point("ask")
+    run = await graph.run("q", on_no_answer="stop")
+    again = run.resume(on_no_answer="wait")
+    assert again.pending == run.pending
+    again.approve()
+    assert (await again).status == "completed"
+    assert len(of(again, "interrupt")) == len(of(again, "interrupt_resolved")) == 1

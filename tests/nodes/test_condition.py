@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from answer_server import AnswerServer, options
+from run_logs import check_log, cut_logs
 
-from mesh_nb import Condition, ExecutionContext, Executor, GraphValidationError, StateGraph
+from mesh_nb import Condition, ExecutionContext, Executor, FileBackend, GraphValidationError, StateGraph
 from mesh_nb.core.errors import NodeExecutionError, ProviderError, UnknownNameError
+from mesh_nb.core.events import EventType
 
 
 def routed(conditions: Any, default: str | None = None, *, edges: bool = False) -> StateGraph:
@@ -166,3 +169,21 @@ def test_unknown_options_and_targets() -> None:
     graph.set_entry_point("c")
     with pytest.raises(GraphValidationError, match="'high' is not a node"):
         graph.compile()
+
+
+async def test_a_choice_that_was_paid_for_is_not_paid_again(tmp_path: Path) -> None:
+    said = [json.dumps({"scenario": name}) for name in ("repayment", "refund")]  # The first is repaired.
+    with AnswerServer(*said) as server:
+        made = chosen_by_model("other", **server.options("chat"))
+        whole = await made.run(
+            "my money", variables={"shop": "s"}, backend=FileBackend(tmp_path), display=False
+        )
+        assert len(server.bodies) == 2
+        for cut, store in cut_logs(tmp_path, whole.id):
+            paid = [e.type for e in store.load(whole.id).events].count(EventType.RESPONSE_METADATA)
+            server.answers = said[paid:] or [b""]
+            server.requests.clear()
+            run = await made.resume(whole.id, backend=store, display=False)
+            assert run.output == whole.output, cut
+            assert len(server.bodies) == 2 - paid, cut
+            check_log(store.load(whole.id).events)

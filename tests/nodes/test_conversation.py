@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from answer_server import AnswerServer
+from run_logs import check_log, cut_logs
 
-from mesh_nb import GraphValidationError, MemoryBackend, NodeExecutionError, StateGraph
+from mesh_nb import FileBackend, GraphValidationError, MemoryBackend, NodeExecutionError, StateGraph
 from mesh_nb.core.errors import InputError
+from mesh_nb.core.events import EventType
 
 
 def turn(message: str, **fields: str | None) -> str:
@@ -158,3 +161,35 @@ async def test_cancel_while_it_waits() -> None:
 def test_what_cannot_be_is_refused_before_anything_is_paid(options: Any, error: Any, says: str) -> None:
     with pytest.raises(error, match=says):
         StateGraph().add_node("trip", None, "conversation", **options)
+
+
+async def asked(run: Any, answers: dict[str, str]) -> Any:
+    """Answer each question by what it says."""
+    async for event in run:
+        if event.type == "interrupt" and any(q.id == event.metadata["interrupt_id"] for q in run.pending):
+            run.edit(answers[event.metadata["message"]], event.metadata["interrupt_id"])
+    return await run
+
+
+async def test_a_run_that_is_killed_anywhere_pays_for_no_turn_twice(tmp_path: Path) -> None:
+    answers = {"Where to?": "to Rome", "When?": "on Monday"}
+    bad = json.dumps({"message": "When?"})  # It has to be repaired, with a second call.
+    turns = (TURNS[0], bad, *TURNS[1:])
+    with AnswerServer(*turns) as server:
+        made = graph(server)
+        whole = await asked(
+            made.run("Book.", backend=FileBackend(tmp_path), on_no_answer="wait", **QUIET), answers
+        )
+        assert len(server.bodies) == 4
+        for cut, store in cut_logs(tmp_path, whole.id):
+            paid = [e.type for e in store.load(whole.id).events].count(EventType.RESPONSE_METADATA)
+            server.answers = list(turns[paid:]) or [b""]
+            server.requests.clear()
+            run = await asked(made.resume(whole.id, backend=store, on_no_answer="wait", **QUIET), answers)
+            assert run.output == whole.output, cut
+            assert len(server.bodies) == 4 - paid, cut
+            check_log(store.load(whole.id).events)
+            said = [e.content for e in run.events if e.type == "token"]
+            assert list(dict.fromkeys(said)) == ["Where to?", "When?", "Booked."], cut
+            ends = [e.metadata["finish_reason"] for e in run.events if e.type == "message_complete"]
+            assert ends.count("stop") == 3, cut

@@ -31,6 +31,7 @@ from mesh_nb.core.errors import (
     UnknownNameError,
 )
 from mesh_nb.core.events import DELTAS, ExecutionEvent, encode
+from mesh_nb.core.prices import price_now
 from mesh_nb.core.tools import Tool
 from mesh_nb.nodes._model_call import converse
 from mesh_nb.nodes.llm import LLMNode
@@ -240,6 +241,26 @@ def test_text_and_usage(size: int) -> None:
     assert (meta["model_id"], meta["usage_status"]) == ("claude-x-2026", "reported")
     assert "provider_state" not in meta, "plain text needs nothing kept"
     assert translator.terminated
+
+
+def test_what_is_kept_for_an_hour_costs_twice_the_input_and_for_five_minutes_a_quarter_more() -> None:
+    # https://platform.claude.com/docs/en/build-with-claude/prompt-caching#pricing
+    def usd(short: int, long: int) -> float:
+        kept = {"ephemeral_5m_input_tokens": short, "ephemeral_1h_input_tokens": long}
+        usage: Any = {
+            "input_tokens": 0,
+            "cache_creation_input_tokens": short + long,
+            "cache_creation": kept,
+        }
+        events = read(sse(start(**usage), *end(output_tokens=0), {"type": "message_stop"}))
+        found = price_now({**events[-1].metadata, "provider": "anthropic", "model_id": "claude-sonnet-4-5"})
+        assert found is not None
+        return found.usd
+
+    base = 3e-6  # US dollars for a token of input
+    assert usd(1000, 0) == pytest.approx(1000 * 1.25 * base)
+    assert usd(0, 1000) == pytest.approx(1000 * 2 * base)
+    assert usd(600, 400) == pytest.approx((600 * 1.25 + 400 * 2) * base)
 
 
 @SIZES

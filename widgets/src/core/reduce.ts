@@ -18,14 +18,13 @@ import { answered, asked } from "./ask";
 import { cleaned, place, type Mark } from "./cite";
 import { custom, goOn, retry } from "./custom";
 import { own } from "./format";
-import { enter, leave, outlineOf } from "./flow";
+import { enter, leave, outlined } from "./flow";
 import type {
   Again,
   FilePart,
   NodeState,
   NodeStatus,
   Part,
-  Preview,
   ReasoningPart,
   RunState,
   StepPart,
@@ -222,7 +221,7 @@ function cite(run: RunState, text: string | undefined, marks: Mark[], one: Sourc
   if (!marks.some((m) => m.at === at && m.number === found.number)) marks.push({ at, number: found.number });
 }
 
-function file(run: RunState, event: ExecutionEvent<FileMetadata & { content_omitted?: boolean; preview?: Preview }>): void {
+function file(run: RunState, event: ExecutionEvent<FileMetadata>): void {
   const m = event.metadata;
   const content = typeof m.content === "string" ? m.content : null;
   add<FilePart>(nodeOf(run, event), {
@@ -248,6 +247,7 @@ function callStart(run: RunState, event: ExecutionEvent<ModelCallStartMetadata>)
   run.calls.push({
     id: m.call_id ?? `seq${event.seq}`,
     nodeId: event.node_id,
+    visit: node.visit,
     model: m.requested_model ?? "",
     provider: m.provider ?? "",
     usage: {},
@@ -262,7 +262,7 @@ function callStart(run: RunState, event: ExecutionEvent<ModelCallStartMetadata>)
   });
 }
 
-function response(run: RunState, event: ExecutionEvent<ResponseMetadata & { original_cost_usd?: number }>): void {
+function response(run: RunState, event: ExecutionEvent<ResponseMetadata>): void {
   const node = nodeOf(run, event);
   const m = event.metadata;
   let call = run.calls.findLast((c) => !c.done && (m.call_id ? c.id === m.call_id : c.nodeId === node.id));
@@ -340,7 +340,7 @@ const HANDLERS: Record<string, Handler> = {
     run.status = "running";
     run.startedAt = event.timestamp;
     run.graphId = cleaned(event.metadata.graph_id);
-    run.flow.outline = outlineOf(event.metadata.graph);
+    outlined(run.flow, event.metadata.graph);
     run.id ||= event.run_id;
   }),
   execution_complete: typed(end),

@@ -1,7 +1,7 @@
 // What a reader of a run sees. Objects change in place and count up `rev`, so that a view redraws only what changed.
 import type { Mark } from "./cite";
 import { newFlow, type Flow } from "./flow";
-import type { LimitMetadata, Usage } from "./events";
+import type { FilePreview, LimitMetadata, Usage } from "./events";
 
 interface Base {
   key: string;
@@ -24,10 +24,6 @@ export interface ReasoningPart extends Base {
 /** Why something was not done anew: taken from another run, a tape or a cache. */
 export type Again = "" | "reused" | "replayed" | "cached";
 /** The beginning of a table in a file. */
-export interface Preview {
-  rows: Record<string, unknown>[];
-  total: number;
-}
 export type ToolStatus = "writing" | "running" | "ok" | "error" | "denied" | "cancelled" | "not_executed";
 export interface ToolPart extends Base {
   type: "tool";
@@ -53,7 +49,7 @@ export interface FilePart extends Base {
   size: number | null;
   /** The provider that keeps it, where it is not here. */
   holder: string;
-  preview: Preview | null;
+  preview: FilePreview | null;
 }
 export interface CustomPart extends Base {
   type: "custom";
@@ -136,6 +132,7 @@ export interface NodeState extends Base {
 export interface CallState {
   id: string;
   nodeId: string;
+  visit: number;
   model: string;
   provider: string;
   usage: Usage;
