@@ -19,18 +19,18 @@ import itertools
 import json
 import re
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from .core import plugins
 from .core.compiled import CompiledGraph, Runnable
 from .core.context import Message
 from .core.errors import InputError, MeshError, ProviderError, UnknownNameError, shown
-from .core.events import ENDINGS, EventType, ExecutionEvent, Usage, dumps
+from .core.events import DELTAS, ENDINGS, EventType, ExecutionEvent, Usage, dumps
 from .providers._blocks import Blocks
 from .providers._call import ModelCall
 from .providers._stream import call_key
 
-__all__ = ["Reply", "ScriptedModel", "check_events", "tool_calls"]
+__all__ = ["Reply", "ScriptedModel", "check_events", "comparable", "tool_calls"]
 
 VENDOR = "scripted"
 
@@ -101,21 +101,42 @@ class ScriptedModel:
         return self.calls[number].messages
 
     def instead_of(self, graph: Runnable, nodes: Iterable[str] | None = None) -> CompiledGraph:
-        """Return a copy of a graph whose llm nodes ask this model.
+        """Return a copy of a graph whose nodes ask this model: llm nodes, others that ask a model, and those
+        in the graphs inside of it. Foreign agents ask their own.
 
-        Parameters: graph; nodes, the ids of those to change, None for all. Raises UnknownNameError for a node
-        that is no llm node of the graph, and what compiling the graph raises.
+        Parameters: graph; nodes, the ids of those to change, with all that is inside them, None for all.
+        Raises UnknownNameError for a node of the graph that asks no model, and what compiling raises.
         """
         compiled = graph.compile()
-        llms = {i: node for i, node in compiled.nodes.items() if getattr(node, "kind", "") == "llm"}
-        wanted = list(llms) if nodes is None else list(nodes)
-        changed: dict[str, Any] = {}
+        asking = {i: made for i, node in compiled.nodes.items() if (made := self._asked_by(node)) is not None}
+        inner = {
+            i: {name: self.instead_of(one) for name, one in graphs.items()}
+            for i, graphs in compiled.inner.items()
+        }
+        wanted = [*asking, *inner] if nodes is None else list(nodes)
         for node_id in wanted:
-            if node_id not in llms:
-                raise UnknownNameError("llm node", node_id, llms)
-            changed[node_id] = node = copy.copy(llms[node_id])
-            _set(node, **self.options, api=None)
-        return compiled.with_nodes(changed)
+            if node_id not in asking and node_id not in inner:
+                raise UnknownNameError("llm node", node_id, {*asking, *inner})
+        changed = {i: made for i, made in asking.items() if i in wanted}
+        return compiled.with_nodes(
+            changed, {i: inner[i] if i in wanted else compiled.inner[i] for i in inner}
+        )
+
+    def _asked_by(self, node: Any) -> Any:
+        """Return a copy of a node that asks this model, None for one that asks none."""
+        own = getattr(node, "kind", "") == "llm"
+        held = {name: value for name, value in vars(node).items() if getattr(value, "kind", "") == "llm"}
+        if not own and not held:
+            return None
+        made = copy.copy(node)
+        if own:
+            _set(made, **self.options, api=None)
+        for name, llm in held.items():
+            setattr(made, name, self._asked_by(llm))
+        options: Any = getattr(node, "_options", None)
+        if held and isinstance(options, dict):  # of a node that makes an llm node for each question
+            _set(made, _options={**cast("dict[str, Any]", options), **self.options, "api": None})
+        return made
 
     def reply(self, call: ModelCall) -> Reply:
         """Take note of a question and return its answer. Raises MeshError when the script has no more."""
@@ -233,6 +254,57 @@ def tool_calls(events: Iterable[ExecutionEvent]) -> list[tuple[str, Any]]:
     """Return the tool calls of a stream as (name, arguments) pairs, in the order of their completion."""
     done = (event.metadata for event in events if event.type == EventType.TOOL_CALL_COMPLETE)
     return [(known.get("tool_name", ""), known.get("arguments")) for known in done]
+
+
+_TIMES = {"timestamp", "duration_ms", "time_to_first_token_ms", "deadline"}
+_OWN = {"run_id", "session_id", "trace_id", "cell", "call_key", "request", "request_ref"}
+_PAID = {"cost_usd", "cost_source", "original_cost_usd", "replayed", "cached", "reused", "answered_by"}
+_IDS = {"call_id", "tool_call_id", "message_id", "block_id", "text_block_id", "interrupt_id", "id"}
+
+
+def comparable(events: Iterable[ExecutionEvent]) -> list[dict[str, Any]]:
+    """Return events as dicts without what differs between two runs that did the same.
+
+    assert comparable(replayed.events) == comparable(recorded.events)
+
+    Left out are run ids and times, and who answered at what cost: a model, a tape or a cache. Ids of calls
+    and messages are numbers in the order in which they come; the words of an answer are one token.
+    """
+    numbers: dict[str, str] = {}
+    made: list[dict[str, Any]] = []
+    last: dict[str, dict[str, Any]] = {}
+    for event in events:
+        record = _without(event.to_dict(), numbers)
+        record.pop("seq", None)
+        if event.type not in DELTAS:
+            last = {}
+        elif (before := last.get(record["type"])) is not None and _joins(before, record):
+            before["content"] += record["content"]
+            continue
+        else:
+            last[record["type"]] = record
+        made.append(record)
+    return made
+
+
+def _joins(before: dict[str, Any], record: dict[str, Any]) -> bool:
+    return {**before, "content": ""} == {**record, "content": ""} and isinstance(record.get("content"), str)
+
+
+def _without(value: Any, numbers: dict[str, str]) -> Any:
+    if isinstance(value, list):
+        return [_without(inside, numbers) for inside in cast("list[Any]", value)]
+    if not isinstance(value, dict):
+        return value
+    made: dict[str, Any] = {}
+    for name, inside in cast("dict[str, Any]", value).items():
+        if name in _TIMES or name in _OWN or name in _PAID:
+            continue
+        numbered = name in _IDS and isinstance(inside, str) and (name != "id" or inside in numbers)
+        made[name] = (
+            numbers.setdefault(inside, f"#{len(numbers) + 1}") if numbered else _without(inside, numbers)
+        )
+    return made
 
 
 _OPENS: dict[str, tuple[str, str]] = {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import mesh_nb as mesh
 from mesh_nb.core.events import EventType
-from mesh_nb.testing import Reply, ScriptedModel, check_events, tool_calls
+from mesh_nb.testing import Reply, ScriptedModel, check_events, comparable, tool_calls
 
 
 def weather(city: str) -> str:
@@ -47,6 +48,28 @@ def test_it_stands_in_for_the_models_of_a_graph(monkeypatch: pytest.MonkeyPatch)
         model.instead_of(graph, ["secnd"])
     with pytest.raises(mesh.MeshError, match="OPENAI_API_KEY"):
         ask(graph)
+
+
+def test_it_stands_in_for_the_models_inside_of_nodes(monkeypatch: pytest.MonkeyPatch):
+    for name in ("OPENAI_API_KEY", "MESH_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+    body = graph_of(model="gpt-5")
+    graph = mesh.StateGraph().add_node("sub", body, node_type="subgraph")
+    graph.add_node(
+        "choose",
+        None,
+        node_type="condition",
+        model="gpt-5",
+        scenarios=[{"name": "wet", "description": "It rains.", "target": "find"}],
+    )
+    graph.add_node("find", None, node_type="dynamic_tool_selector", model="gpt-5", tools=[weather])
+    graph.add_sequence(["sub", "choose"]).set_entry_point("sub")
+    model = ScriptedModel("one", '{"scenario": "wet"}', "two")
+    run = ask(model.instead_of(graph))
+    assert run.text == "two"
+    assert len(model.calls) == 3
+    with pytest.raises(mesh.MeshError, match="OPENAI_API_KEY"):
+        ask(model.instead_of(graph, ["sub"]))
 
 
 def test_what_a_reply_may_hold():
@@ -103,6 +126,22 @@ def test_the_same_test_gives_the_same_events():
 def test_what_is_no_reply(reply: Any):
     with pytest.raises(mesh.MeshError, match="not a reply"):
         ScriptedModel(reply)
+
+
+def test_runs_that_did_the_same_are_comparable(tmp_path: Path):
+    call = Reply(reasoning="Hm.", tool_calls=[("weather", {"city": "Oslo"})])
+    model = ScriptedModel(call, "It rains.", call, "It rains.", call, "It does not.")
+    graph = graph_of(tools=[weather], **model.options)
+    with mesh.record(tmp_path / "t"):
+        recorded = ask(graph)
+    with mesh.record(tmp_path / "t", mode="none", speed=0):
+        replayed = ask(graph)
+    same, other = ask(graph), ask(graph)
+    first, *again = (comparable(run.events) for run in (recorded, replayed, same, other))
+    assert again[0] == first
+    assert again[1] == first
+    assert again[2] != first
+    assert [e["content"] for e in first if e["type"] == "token"] == ["It rains."]
 
 
 def test_a_broken_stream_is_found():

@@ -215,8 +215,11 @@ class CompiledGraph(Runnable):
         """Return itself."""
         return self
 
-    def with_nodes(self, changed: Mapping[str, Node]) -> CompiledGraph:
-        """Return the same graph with other nodes in the places of some of its own, by node id."""
+    def with_nodes(
+        self, changed: Mapping[str, Node], inner: Mapping[str, Mapping[str, CompiledGraph]] | None = None
+    ) -> CompiledGraph:
+        """Return the same graph with other nodes in the places of some of its own, by node id, and other
+        graphs inside its nodes, None for its own."""
         ids = self.plan.ids
         graph = CompiledGraph(
             self.graph_id,
@@ -227,7 +230,7 @@ class CompiledGraph(Runnable):
             {ids[i]: r for i, r in self.retries.items()},
             self.outputs,
             {ids[i]: p for i, p in self.pauses.items()},
-            self.inner,
+            self.inner if inner is None else inner,
             {ids[i]: s for i, s in self.timeouts.items()},
             self.modes,
         )
