@@ -18,6 +18,7 @@ from ..core.runs import all_here
 from ._chart import Chart, of_calls
 from ._load import file_backend, header_of
 from ._show import Frame, clean, html_table, markdown, money, plain
+from ._styler import styled
 
 GROUPS = (
     *("run_id", "notebook", "cell", "execution", "session_id", "graph_id"),
@@ -84,6 +85,14 @@ class CostReport:
         if kind not in ("cost", "models"):
             raise UnknownNameError("chart of a report", kind, ("cost", "models"))
         return of_calls(kind, self.costs)
+
+    def to_styler(self) -> Any:
+        """Return `df` as a pandas Styler with bars, to be styled further or exported.
+
+        The report itself needs none: its HTML keeps its sense where styles are taken away, as on GitHub.
+        Raises InputError without Jinja2, which pandas needs for it.
+        """
+        return styled(self.headline, self.df)
 
     def to_markdown(self) -> str:
         """Return the report as Markdown, for a file."""

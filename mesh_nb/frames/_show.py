@@ -26,6 +26,8 @@ TITLES = {
     "session_id": "session",
     "graph_id": "graph",
 }
+BAR = "rgba(65, 130, 220, 0.25)"
+"""A bar behind a figure, in a colour that both themes can read."""
 ROWS = 50
 """Rows that are shown; a note says how many are not."""
 CELL = 80
@@ -81,7 +83,8 @@ def _any(column: Frame) -> bool:
     return bool((column.fillna(0) != 0).any())
 
 
-def _is_number(name: str) -> bool:
+def is_number(name: str) -> bool:
+    """Say whether a column of a report holds numbers."""
     return name.endswith(("_usd", "_tokens", "calls"))
 
 
@@ -93,7 +96,7 @@ def plain(title: str, df: Frame) -> str:
 
     def line(cells: Sequence[str]) -> str:
         parts = [
-            c.rjust(w) if _is_number(n) else c.ljust(w) for c, w, n in zip(cells, widths, names, strict=True)
+            c.rjust(w) if is_number(n) else c.ljust(w) for c, w, n in zip(cells, widths, names, strict=True)
         ]
         return "  ".join(parts).rstrip()
 
@@ -108,7 +111,7 @@ def markdown(headline: str, sections: Sequence[Section], notes: Sequence[str]) -
         if not len(df):
             continue
         names, rows, more = _rows(df)
-        lines = [[TITLES.get(n, n) for n in names], ["---:" if _is_number(n) else "---" for n in names]]
+        lines = [[TITLES.get(n, n) for n in names], ["---:" if is_number(n) else "---" for n in names]]
         lines += [[_md(c) for c in row] for row in rows]
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         parts += [f"{title}:" if title else "", table, more]
@@ -146,11 +149,8 @@ def html_table(headline: str, sections: Sequence[Section], notes: Sequence[str])
 
 
 def _td(name: str, text: str, share: float) -> str:
-    style = "text-align: right" if _is_number(name) else "text-align: left"
+    style = "text-align: right" if is_number(name) else "text-align: left"
     if name == "cost_usd" and share > 0:
-        # A bar behind the figure, in a colour that both themes can read.
         width = f"{100 * share:.1f}%"
-        style += (
-            f"; background: linear-gradient(to left, rgba(65, 130, 220, 0.25) {width}, transparent {width})"
-        )
+        style += f"; background: linear-gradient(to left, {BAR} {width}, transparent {width})"
     return f'<td style="{style}">{html.escape(text)}</td>'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -234,3 +235,39 @@ def test_a_long_reading_shows_how_far_it_is(
         bar = capsys.readouterr().err
         assert "Reading logs" in bar
         assert "3 of 3" in bar
+
+
+def test_a_styler_has_the_figures_and_bars_and_escapes() -> None:
+    logged("r1", called("1", "<script>alert(1)</script>\x1b"), called("2", "gpt-4o-mini"))
+    report = mesh_nb.cost_report()
+    styler = report.to_styler()
+    text = styler.to_html()
+    assert "<script>" not in text
+    assert "\x1b" not in text
+    for shown in (
+        "&lt;script&gt;",
+        "$0.1500",
+        "unpriced",
+        "linear-gradient",
+        "2 model calls in 1 run",
+        "input tokens",
+    ):
+        assert shown in text
+    assert report.to_styler().to_html() == text  # a notebook that is executed again does not change
+    assert "font-weight: bold" in styler.set_properties(**{"font-weight": "bold"}).to_html()
+    assert list(report.df.columns) == list(mesh_nb.cost_report().df.columns)
+
+
+def test_an_empty_report_and_one_without_prices_have_a_styler() -> None:
+    assert "nothing was called" in mesh_nb.cost_report().to_styler().to_html()
+    logged("r1", called("1", "mine"))
+    assert "unpriced" in mesh_nb.cost_report().to_styler().to_html()
+
+
+def test_a_styler_without_jinja_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = mesh_nb.cost_report()
+    monkeypatch.delitem(sys.modules, "pandas.io.formats.style", raising=False)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(InputError, match="pip install jinja2"):
+        report.to_styler()
+    assert "nothing was called" in report._repr_html_()
