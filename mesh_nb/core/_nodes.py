@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+from collections.abc import Iterable
 from typing import Any, cast
 
 from . import plugins
@@ -78,13 +79,12 @@ def _of_type(node_id: str, thing: Any, node_type: str, options: dict[str, Any]) 
 
 
 def _construct(node_id: str, label: str, made: type[Any], thing: Any, options: dict[str, Any]) -> Node:
-    takes_thing, known = _signature(made)
+    takes_thing, known = signature(made)
     if known is not None:
+        known -= {*ENGINE_OPTIONS}
         for name in options:
             if name not in known:
-                close = nearest(name, ("retry", *known, *ENGINE_OPTIONS)) == "retry"
-                hint = "Retries are set by config={'retry': {'max_retries': 2}}." if close else ""
-                raise UnknownNameError(f"option of {label}", name, {*known, *ENGINE_OPTIONS}, hint)
+                raise UnknownNameError(f"option of {label}", name, known, _hint(name, known), ENGINE_OPTIONS)
     if thing is not None and not takes_thing:
         raise GraphValidationError(
             f"Node {node_id!r}: {label} takes options only, not {type(thing).__name__}."
@@ -92,8 +92,14 @@ def _construct(node_id: str, label: str, made: type[Any], thing: Any, options: d
     return made(node_id, **options) if thing is None else made(node_id, thing, **options)
 
 
+def _hint(name: str, known: Iterable[str]) -> str:
+    if nearest(name, ("retry", *known, *ENGINE_OPTIONS)) == "retry":
+        return "Retries are set by config={'retry': {'max_retries': 2}}."
+    return f"Every node takes {', '.join(ENGINE_OPTIONS)} too."
+
+
 @functools.lru_cache(maxsize=256)
-def _signature(made: type[Any]) -> tuple[bool, frozenset[str] | None]:
+def signature(made: type[Any]) -> tuple[bool, frozenset[str] | None]:
     """Return whether a node class takes a second positional argument, and its options, None for any."""
     parameters = list(inspect.signature(made).parameters.values())
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]

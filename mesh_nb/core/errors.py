@@ -102,13 +102,15 @@ class UnknownNameError(MeshError, LookupError):
     """A name is not among the known ones.
 
     Parameters: kind, what is named ("option of node 'llm'"); name; known, the names that exist;
-    hint, what to do next, appended as its own sentence.
+    hint, what to do next, appended as its own sentence; also, names that may be meant and are not listed.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+    def __init__(
+        self, kind: str, name: str, known: Iterable[str], hint: str = "", also: Iterable[str] = ()
+    ) -> None:
         self.kind, self.name, self.known = kind, name, sorted(known)
-        close = nearest(name, self.known)
-        guess = f" Did you mean {close!r}?" if close else ""
+        close = nearest(name, [*self.known, *also])
+        guess = f" Did you mean {close!r}?" if close and close != name else ""
         listing = f" Known: {', '.join(self.known)}." if self.known else ""
         noun, of, whose = kind.partition(" of ")
         super().__init__(

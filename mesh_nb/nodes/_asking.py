@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any, cast
 
 from ..core import plugins
+from ..core._nodes import signature
 from ..core.context import ExecutionContext
+from ..core.errors import GraphValidationError, UnknownNameError, shown
 from ..core.events import EventType, ExecutionEvent
 from ..providers._call import RESTART
 
@@ -17,6 +19,29 @@ _WORDS = frozenset({EventType.MESSAGE_START, EventType.TOKEN, EventType.MESSAGE_
 def model_node(node_id: str, options: dict[str, Any]) -> Any:
     """Return an llm node. Raises what its options raise."""
     return plugins.find("node", "llm")(node_id, **options)
+
+
+def options_of(node_id: str, own: dict[str, Any], more: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the options of an llm node: those that the node around it sets, and its model_options=.
+
+    Raises GraphValidationError for model_options that are no dict or set what the node sets itself,
+    UnknownNameError for one that an llm node does not have.
+    """
+    given: Any = {} if more is None else more
+    if not isinstance(given, Mapping):
+        raise GraphValidationError(
+            f"Node {node_id!r}: model_options= is a dict of options of an llm node, not {shown(more)}."
+        )
+    found = cast("Mapping[str, Any]", given)
+    _, known = signature(plugins.find("node", "llm"))
+    for name in found:
+        if own.get(name) is not None:
+            raise GraphValidationError(
+                f"Node {node_id!r} sets {name!r} itself, so model_options= cannot have it."
+            )
+        if name not in (known or found):
+            raise UnknownNameError(f"option of the model of node {node_id!r}", name, known or ())
+    return {**own, **found}
 
 
 async def ask(

@@ -14,7 +14,7 @@ from ..core.edges import positional
 from ..core.errors import GraphValidationError, shown
 from ..core.events import EventType, ExecutionEvent
 from ..core.node import BaseNode, Routing
-from ._asking import ask, model_node
+from ._asking import ask, model_node, options_of
 
 NONE = "none"
 """What a model answers when no scenario fits."""
@@ -95,10 +95,10 @@ class ConditionNode(BaseNode):
                 f"Condition node {id!r} chooses by functions: instructions=, model= and model_options= are"
                 " for scenarios=."
             )
-        self._llm = self._chooser(instructions, model, dict(model_options or {})) if self.scenarios else None
+        self._llm = self._chooser(instructions, model, model_options) if self.scenarios else None
         self.templates = (instructions,) if instructions else ()
 
-    def _chooser(self, instructions: str | None, model: str | None, options: dict[str, Any]) -> Any:
+    def _chooser(self, instructions: str | None, model: str | None, more: Mapping[str, Any] | None) -> Any:
         names = (*(s["name"] for s in self.scenarios), NONE)
         lines = [f"- {s['name']}: {s['description']}" for s in self.scenarios]
         prompt = [
@@ -107,8 +107,8 @@ class ConditionNode(BaseNode):
             "\n".join([*lines, f"- {NONE}: no other scenario fits"]),
         ]
         choice = dataclasses.make_dataclass("Choice", [("scenario", Literal[names])])
-        given = {"model": model, "output_type": choice, "system_prompt": "\n\n".join(prompt), **options}
-        return model_node(self.id, given)
+        own = {"model": model, "output_type": choice, "system_prompt": "\n\n".join(prompt)}
+        return model_node(self.id, options_of(self.id, own, more))
 
     def check(self) -> None:
         """Raise what would make the model call fail."""

@@ -13,7 +13,7 @@ from ..core.errors import GraphValidationError, MeshError, shown
 from ..core.events import EventType, ExecutionEvent
 from ..core.interrupts import check_timeout
 from ..core.node import BaseNode, spoken
-from ._asking import ask, model_node
+from ._asking import ask, model_node, options_of
 
 _PROMPT = (
     "You find out the following from the user, in a conversation. Fill every field that the user has made"
@@ -74,9 +74,8 @@ class ConversationNode(BaseNode):
         about = "\n".join(f"- {name}: {meaning}" for name, meaning in fields.items())
         prompt = "\n\n".join([_PROMPT, about, *([system_prompt] if system_prompt else [])])
         self.templates = (system_prompt,) if system_prompt else ()
-        self._llm = model_node(
-            id, {"model": model, "system_prompt": prompt, "output_type": turn, **(model_options or {})}
-        )
+        own = {"model": model, "system_prompt": prompt, "output_type": turn}
+        self._llm = model_node(id, options_of(id, own, model_options))
 
     def check(self) -> None:
         """Raise what would make the model call fail."""

@@ -11,7 +11,7 @@ from ..core.errors import GraphValidationError, shown
 from ..core.events import EventType, ExecutionEvent
 from ..core.node import BaseNode
 from ..core.tools import Tool, as_tool
-from ._asking import ask, model_node
+from ._asking import ask, model_node, options_of
 from ._index import Index
 
 
@@ -57,12 +57,9 @@ class DynamicToolSelectorNode(BaseNode):
                 raise GraphValidationError(f"Node {id!r}: always= names {shown(name)}, which is no tool.")
         self.max_tools = max_tools
         self.templates = (system_prompt,) if system_prompt else ()
-        self._options: dict[str, Any] = {
-            "model": model,
-            "system_prompt": system_prompt,
-            **(model_options or {}),
-        }
-        self._all = model_node(id, {**self._options, "tools": self.tools})
+        own = {"model": model, "system_prompt": system_prompt, "tools": self.tools}
+        self._options = options_of(id, own, model_options)
+        self._all = model_node(id, self._options)
         self._index = Index([f"{' '.join(t.name.split('_'))}\n{t.description}" for t in self.tools])
 
     def check(self) -> None:

@@ -16,7 +16,7 @@ from ..core.events import EventType, ExecutionEvent
 from ..core.nested import run
 from ..core.node import BaseNode
 from ..core.tools import Tool
-from ._asking import ask, model_node
+from ._asking import ask, model_node, options_of
 
 _PROMPT = (
     "You coordinate a team. Each tool is a member of it: call a member with one clear and complete task. Call"
@@ -67,12 +67,8 @@ class OrchestratorNode(BaseNode):
         self.result_mode = result_mode
         prompt = f"{_PROMPT}\n\n{system_prompt}" if system_prompt else _PROMPT
         self.templates = (system_prompt,) if system_prompt else ()
-        self._options: dict[str, Any] = {
-            "model": model,
-            "max_steps": max_steps,
-            "system_prompt": prompt,
-            **(model_options or {}),
-        }
+        own = {"model": model, "max_steps": max_steps, "system_prompt": prompt}
+        self._options = options_of(id, own, model_options)
         self._llm = model_node(id, self._options)
 
     def check(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -90,6 +91,24 @@ def test_56_unknown_node_types_and_options_suggest_the_nearest() -> None:
         StateGraph().add_node("n", lambda: 1, config={"retry": {"max_retries": -1}})
     with pytest.raises(GraphValidationError, match="config= is a dict"):
         StateGraph().add_node("n", lambda: 1, config=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"colr": 1}, "Known: bindings, fn. Every node takes config, event_mode, node_timeout too."),
+        (
+            {"config": {"config": {}}},
+            "Unknown option 'config' of node type 'tool'. Known: bindings, fn. Every",
+        ),
+        ({"event_mod": "full"}, "Did you mean 'event_mode'? Known: bindings, fn. Every"),
+    ],
+)
+def test_an_unknown_option_lists_those_of_the_node_and_those_of_every_node_apart(
+    options: Any, says: str
+) -> None:
+    with pytest.raises(UnknownNameError, match=re.escape(says)):
+        StateGraph().add_node("n", lambda: 1, **options)
 
 
 @pytest.mark.parametrize(
