@@ -15,7 +15,7 @@ import re
 from typing import Any
 
 from . import _looks, _picture, _reading, _words
-from ._markup import link, to_html
+from ._markup import escaped, link, to_html
 from ._tables import preview
 from ._view import (
     PROGRESS,
@@ -40,6 +40,7 @@ IMAGE_CAP = 1_000_000
 RASTER = {"image/png", "image/jpeg", "image/gif", "image/webp"}
 ROWS, COLUMNS = 50, 12
 _TYPES = ("mime_type", "mimeType", "media_type")
+_NUMBER = re.compile(r"[-+]?[0-9][0-9,]*(?:\.[0-9]+)?(?:e[-+]?[0-9]+)? ?%?\Z", re.IGNORECASE)
 _ADDRESS = re.compile(r"data:([a-z]+/[a-z]+);base64,")
 _MAGIC = {"iVBORw0KGgo": "image/png", "/9j/": "image/jpeg", "R0lGOD": "image/gif", "UklGR": "image/webp"}
 
@@ -54,7 +55,7 @@ def render(view: Folded) -> str:
         parts.append(_sources(view.sources))
     title, text = _words.ending(view)
     if title and view.status in ("cancelled", "interrupted"):
-        parts.append(f"<p><small>{html.escape(f'{title} {_words.kept(view)}'.strip())}</small></p>")
+        parts.append(f"<p><small>{escaped(f'{title} {_words.kept(view)}'.strip())}</small></p>")
     elif title:
         parts.append(_trouble(title, text, view, "soft" if view.status in ("budget", "timeout") else "bad"))
     return _looks.dressed("\n".join(p for p in [*parts, "</div>"] if p))
@@ -62,7 +63,7 @@ def render(view: Folded) -> str:
 
 def _header(view: Folded) -> str:
     state, usage = _words.state(view), _words.usage_line(view)
-    after = f" · {html.escape(usage)}" if usage else ""
+    after = f" · {escaped(usage)}" if usage else ""
     return f"<p{_looks.of('header')}><small><strong>{state}</strong>{after}</small></p>"
 
 
@@ -88,9 +89,9 @@ def _sections(view: Folded) -> list[str]:
             inner = (
                 inner if section.answer else replaced.pop(key, "") + inner
             ) or "<p>Nothing had arrived.</p>"
-            reason = f" {html.escape(_words.shorten(section.reason, 200))}" if section.reason else ""
+            reason = f" {escaped(_words.shorten(section.reason, 200))}" if section.reason else ""
             what = "The answer began again" if section.answer else "Tried again"
-            fold = f"<details><summary>{what}{reason}</summary>\n{inner}</details>"
+            fold = f"<details><summary>{what}{reason}</summary>\n{_inset(inner)}</details>"
             replaced[key] = replaced.get(key, "") + fold
             continue
         title, inner = _words.heading(view, section), replaced.pop(key, "") + inner
@@ -100,7 +101,7 @@ def _sections(view: Folded) -> list[str]:
         parts += _row(folded)
         folded = []
         if title:
-            parts.append(f"<p{_looks.of('node')}><small><strong>{html.escape(title)}</strong></small></p>")
+            parts.append(f"<p{_looks.of('node')}><small><strong>{escaped(title)}</strong></small></p>")
         parts.append(inner)
     return [p for p in (*parts, *_row(folded), *replaced.values()) if p]
 
@@ -108,9 +109,9 @@ def _sections(view: Folded) -> list[str]:
 def _folded(title: str, section: Section, inner: str) -> str:
     """Return a node on the way to the answer as one line."""
     if not inner:
-        return f"<p{_looks.of('bare')}><small><strong>{html.escape(title)}</strong></small></p>"
-    words = html.escape(_reading.brief(section))
-    line = f"<summary><strong>{html.escape(title)}</strong>{f' {words}' if words else ''}</summary>"
+        return f"<p{_looks.of('bare')}><small><strong>{escaped(title)}</strong></small></p>"
+    words = escaped(_reading.brief(section))
+    line = f"<summary><strong>{escaped(title)}</strong>{f' {words}' if words else ''}</summary>"
     return f'<details class="mesh-node">{line}\n{_inset(inner)}</details>'
 
 
@@ -120,7 +121,7 @@ def _row(folded: list[tuple[Section, str]]) -> list[str]:
         return lines
     title, names = _reading.names_of([section for section, _ in folded])
     inner = _inset("\n".join(lines))
-    line = f"<summary><strong>{title}</strong> {html.escape(names)}</summary>"
+    line = f"<summary><strong>{title}</strong> {escaped(names)}</summary>"
     return [f'<details class="mesh-nodes">{line}\n{inner}</details>']
 
 
@@ -143,8 +144,9 @@ def _block(block: Block, section: Section, view: Folded) -> str:
         note = "<p><small>The model declined to answer.</small></p>\n" if block.refusal else ""
         return note + to_html(block.text, view.sources)
     if isinstance(block, Reasoning):
-        title = html.escape(_words.reasoning_title(block.kind, block.text))
-        return f"<details><summary>{title}</summary>\n{_inset(to_html(block.text))}</details>"
+        title = escaped(_words.reasoning_title(block.kind, block.text))
+        inner = f"<div{_looks.of('thoughts')}>{to_html(block.text)}</div>"
+        return f"<details><summary>{title}</summary>\n{inner}</details>"
     if isinstance(block, File):
         return _file(block)
     if isinstance(block, Data):
@@ -166,8 +168,8 @@ def _calls(calls: list[ToolCall]) -> str:
 
 def _summary(title: str, rest: str, *tags: str) -> str:
     shown = f" <code>{html.escape(rest)}</code>" if rest else ""
-    after = "".join(f" {html.escape(tag)}" for tag in tags if tag)
-    return f"<summary><strong>{html.escape(title)}</strong>{shown}{after}</summary>"
+    after = "".join(f" {escaped(tag)}" for tag in tags if tag)
+    return f"<summary><strong>{escaped(title)}</strong>{shown}{after}</summary>"
 
 
 def _tool(call: ToolCall) -> str:
@@ -187,7 +189,7 @@ def _tool(call: ToolCall) -> str:
 
 
 def _ask(ask: Ask) -> str:
-    line = html.escape(_words.asked(ask))
+    line = escaped(_words.asked(ask))
     if not ask.decision:
         about = "" if ask.about is None else _value(ask.about)
         how = "<p><small>run.approve(), run.edit(value) or run.reject(reason) answers it.</small></p>"
@@ -205,15 +207,15 @@ def _data(data: Data) -> str:
         return f'<ol start="{len(data.payloads) - len(steps) + 1}">{items}</ol>'
     last = data.payloads[-1]
     if data.data_type in (PROGRESS, RETRY):
-        return f"<p><small>{html.escape(_words.data_line(data))}</small></p>"
+        return f"<p><small>{escaped(_words.data_line(data))}</small></p>"
     shown = last if len(data.payloads) == 1 else data.payloads[-ROWS:]
     title = _summary(data.data_type.removeprefix("data-"), _words.brief(last))
     return f"<details>{title}\n{_inset(_value(shown))}</details>"
 
 
 def _step(name: str, words: str) -> str:
-    said = f" <small>{html.escape(words)}</small>" if words else ""
-    return f"{html.escape(name)}{said}"
+    said = f" <small>{escaped(words)}</small>" if words else ""
+    return f"{escaped(name)}{said}"
 
 
 def _caption(text: str) -> str:
@@ -257,8 +259,12 @@ def table(rows: list[dict[str, Any]] | None, total: int | None = None) -> str:
     if not rows:
         return ""
     names = list(dict.fromkeys(k for r in rows[:ROWS] for k in r))
-    head = "".join(f"<th>{html.escape(str(k))}</th>" for k in names[:COLUMNS])
-    body = "".join(f"<tr>{''.join(_cell(r.get(k)) for k in names[:COLUMNS])}</tr>" for r in rows[:ROWS])
+    sides = {k: _side([r.get(k) for r in rows[:ROWS]]) for k in names[:COLUMNS]}
+    head = "".join(f"<th{side}>{escaped(str(k))}</th>" for k, side in sides.items())
+    body = "".join(
+        f"<tr>{''.join(f'<td{side}>{_cell(r.get(k))}</td>' for k, side in sides.items())}</tr>"
+        for r in rows[:ROWS]
+    )
     more = [
         _words.count(n, f"more {thing}")
         for n, thing in (((total or len(rows)) - ROWS, "row"), (len(names) - COLUMNS, "column"))
@@ -268,15 +274,24 @@ def table(rows: list[dict[str, Any]] | None, total: int | None = None) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
 
 
+def _side(values: list[Any]) -> str:
+    """Return where a column's values stand: at the right when all of them read as numbers."""
+    known = [v for v in values if v is not None and v != ""]
+    numbers = known and all(
+        isinstance(v, (int, float)) and not isinstance(v, bool)
+        if not isinstance(v, str)
+        else _NUMBER.match(v)
+        for v in known
+    )
+    return ' align="right"' if numbers else ""
+
+
 def _cell(value: Any) -> str:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    shown = value if isinstance(value, str) else "" if value is None else _words.json_text(value)
-    side = ' align="right"' if number else ""
-    return f"<td{side}>{html.escape(shown)}</td>"
+    return escaped(value if isinstance(value, str) else "" if value is None else _words.json_text(value))
 
 
 def _file(file: File) -> str:
-    line = f"<small>{html.escape(_words.file_line(file))}</small>"
+    line = f"<small>{escaped(_words.file_line(file))}</small>"
     data = _image_data(file)
     if data is None:
         known = preview(file.name, file.mime_type, file.content) if file.content else None
@@ -308,14 +323,14 @@ def _sources(sources: list[Citation]) -> str:
 
 
 def _source(source: Citation) -> str:
-    quote = f": “{html.escape(_words.shorten(source.cited_text, 300))}”" if source.cited_text else ""
+    quote = f": “{escaped(_words.shorten(source.cited_text, 300))}”" if source.cited_text else ""
     return f"<li>{link(source.url, _words.shorten(source.title, 200))}{quote}</li>"
 
 
 def _trouble(title: str, text: str, view: Folded, kind: str) -> str:
     kept = _words.kept(view)
-    head = f"<p{_looks.of(f'{kind} title')}><strong>{html.escape(title)}</strong></p>"
-    said = f"<p>{_lines(text)}</p>" if text else ""
+    head = f"<p{_looks.of(f'{kind} title')}><strong>{escaped(title)}</strong></p>"
+    said = f"<p{_looks.of('last')}>{_lines(text)}</p>" if text else ""
     had = f"<p{_looks.of('last')}><small>{kept}</small></p>" if kept else ""
     return f"<div{_looks.of(kind)}>{head}{said}{had}</div>"
 
@@ -325,4 +340,4 @@ def _pre(text: str) -> str:
 
 
 def _lines(text: str) -> str:
-    return html.escape(text).replace("\n", "<br>")
+    return escaped(text).replace("\n", "<br>")

@@ -12,6 +12,7 @@ _HAIR = "rgba(127,127,127,.3)"
 _BAD = "var(--jp-error-color1,#c62828)"
 _WARN = "var(--jp-warn-color1,#b26a00)"
 _MONO = "font-family:var(--jp-code-font-family,monospace)"
+_INSET = f"margin:4px 0 4px 7px;padding-left:14px;border-left:1.5px solid {_HAIR}"
 
 _PLACES = {
     "run": "max-width:54rem;padding:2px 4px 6px 2px;overflow-wrap:anywhere",
@@ -24,26 +25,29 @@ _PLACES = {
     "error": f"margin:0;color:{_BAD}",
     "caption": "margin:4px 0 2px",
     "column": "text-align:left;vertical-align:top;background:none",
-    "inset": f"margin:4px 0 4px 7px;padding-left:14px;border-left:1.5px solid {_HAIR}",
+    "thoughts": f"{_INSET};font-size:.875em;color:{_SOFT}",
+    "inset": _INSET,
     "bad": f"margin:12px 0;padding:2px 0 2px 13px;border-left:2.5px solid {_BAD}",
     "soft": f"margin:12px 0;padding:2px 0 2px 13px;border-left:2.5px solid {_WARN}",
     "bad title": f"margin:0;color:{_BAD}",
-    "soft title": f"margin:0;color:{_WARN}",
+    "soft title": "margin:0",
     "code": f"margin:0 0 1em;background:{_TINT};border-radius:6px",
     "language": f"padding:3px 12px 0;font-size:.8em;line-height:23px;color:{_SOFT}",
-    "source": "margin:0;padding:3px 12px 10px;overflow:auto;max-height:40em;background:none;line-height:1.5",
+    "source": "margin:0;padding:3px 12px 10px;overflow:auto;max-height:40em;background:none;line-height:1.5;"
+    "white-space:pre",
 }
 
 _HEADING = "font-weight:600;line-height:1.3;margin:0 0 .75em;font-size:"
 _TAGS = {
     "td": "text-align:left",
-    "th": "text-align:left",
+    "th": "text-align:left;white-space:nowrap",
+    "table": "margin:0 0 1em;overflow-wrap:break-word",
+    "hr": f"margin:1em 0;border:0;border-top:1px solid {_HAIR};background:none",
     "pre": (
         f"margin:0 0 .5em;padding:7px 10px;overflow:auto;max-height:20em;background:{_TINT};"
         "border-radius:5px;white-space:pre-wrap;font-size:.84em;line-height:1.5"
     ),
     "code": f"{_MONO};font-size:.9em;background:{_TINT};border-radius:3px;padding:.1em .32em",
-    "details": "margin:2px 0 6px",
     "summary": f"cursor:pointer;font-size:.875em;line-height:1.7;color:{_SOFT}",
     "small": f"font-size:.875em;color:{_SOFT}",
     "img": "max-width:100%;max-height:26em;border-radius:5px",
@@ -55,9 +59,15 @@ _TAGS = {
 }
 _PLAIN = re.compile(rf"<({'|'.join(_TAGS)})(?=[ >])(?! align=)(?! src=.data:image/svg)")
 _CELL = re.compile(r'<(t[dh]) align="(left|right|center)"')
+_FOLD = re.compile(r"<details(?=[ >])|</details>")
+_PROSE = re.compile(r"\s*<(?:p|h\d|ul|ol|blockquote|table|div|pre)[ >]")
+_TASK = re.compile(r"<li>(?=[\u2610\u2611] )")
+_TABLE = re.compile(r"<table .*?</table>", re.DOTALL)
+_RIGHT_TO_LEFT = re.compile(r"[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
+_BLOCKS = re.compile(r"<(p|h\d|ul|ol|blockquote|table)(?=[ >])")
 _SUMMARY = re.compile(r"(<summary[^>]*>)<strong>")
 _BLOCK = re.compile(r'<pre><code(?: class="language-([^"\s]*)[^"]*")?>(.*?)</code></pre>', re.DOTALL)
-_KEPT = f"{_MONO};font-size:.875em;background:none;padding:0"
+_KEPT = f"{_MONO};font-size:.875em;background:none;padding:0;white-space:inherit"
 
 
 def of(place: str) -> str:
@@ -72,13 +82,39 @@ def dressed(markup: str) -> str:
     for block in _BLOCK.finditer(markup):
         pieces += [_plain(markup[at : block.start()]), _code(block[1] or "text", block[2])]
         at = block.end()
-    return "".join([*pieces, _plain(markup[at:])])
+    return _folds("".join([*pieces, _plain(markup[at:])]))
 
 
 def _plain(markup: str) -> str:
     markup = _PLAIN.sub(lambda tag: f'<{tag[1]} style="{_TAGS[tag[1]]}"', markup)
-    markup = _CELL.sub(r'<\1 align="\2" style="text-align:\2"', markup)
+    markup = _CELL.sub(_cell, markup)
+    markup = _TASK.sub('<li style="list-style:none;margin-left:-1.35em">', markup)
+    markup = _TABLE.sub(r'<div style="overflow:auto;max-height:40em">\g<0></div>', markup)
+    if _RIGHT_TO_LEFT.search(markup):
+        markup = _BLOCKS.sub(r'<\1 dir="auto"', markup)
     return _SUMMARY.sub(rf'\1<strong style="font-weight:500;color:{_INK}">', markup)
+
+
+def _cell(tag: re.Match[str]) -> str:
+    kept = ";white-space:nowrap" if tag[1] == "th" else ""
+    return f'<{tag[1]} align="{tag[2]}" style="text-align:{tag[2]}{kept}"'
+
+
+def _folds(markup: str) -> str:
+    """Return HTML whose folds keep their distance: more from prose that follows than from one another."""
+    pieces: list[str] = []
+    opened: list[int] = []
+    at = 0
+    for tag in _FOLD.finditer(markup):
+        pieces.append(markup[at : tag.end()])
+        at = tag.end()
+        if tag[0] != "</details>":
+            opened.append(len(pieces))
+            pieces.append("")
+        elif opened:
+            below = 14 if _PROSE.match(markup, at) else 6
+            pieces[opened.pop()] = f' style="margin:2px 0 {below}px"'
+    return "".join([*pieces, markup[at:]])
 
 
 def _code(language: str, source: str) -> str:

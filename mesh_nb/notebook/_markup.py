@@ -113,7 +113,7 @@ def _links(state: StateCore) -> None:
 
 
 def _text(self: Any, tokens: Sequence[Any], idx: int, options: Any, env: Any) -> str:
-    # Jupyter takes what stands between two dollars for a formula, and would set prices as one.
+    # A paragraph has several of these, and each may have one of two dollars.
     return html.escape(tokens[idx].content).replace("$", _DOLLAR)
 
 
@@ -132,13 +132,22 @@ def _image_as_link(self: Any, tokens: Sequence[Any], idx: int, options: Any, env
     return link(url, f"image: {token.content or url}")
 
 
+def escaped(text: str) -> str:
+    """Return a whole text for HTML.
+
+    Jupyter takes what stands between two dollars for a formula, and would set prices as one: here they are
+    none.
+    """
+    return html.escape(text).replace("$", _DOLLAR if text.count("$") > 1 else "$")
+
+
 def link(url: str, label: str) -> str:
     """Return a link to an address that a link may have, else the label and a short address as text."""
     known_url = safe(url)
     if known_url:
-        return f'<a href="{html.escape(known_url)}" rel="noopener noreferrer">{html.escape(label)}</a>'
+        return f'<a href="{html.escape(known_url)}" rel="noopener noreferrer">{escaped(label)}</a>'
     known = label == url or not url or len(url) > 200
-    return html.escape(label if known else f"{label} ({url})")
+    return escaped(label if known else f"{label} ({url})")
 
 
 def to_html(text: str, sources: Sequence[Citation] = ()) -> str:

@@ -28,7 +28,7 @@ function render({ model, el }: { model: Model; el: HTMLElement }) {
   const root = el.attachShadow({ mode: "open" });
   root.append(element("style", { textContent: css }));
   const form = element("form", { className: "composer" });
-  const text = element("textarea", { rows: 1, placeholder: "Ask something" });
+  const text = element("textarea", { rows: 1, dir: "auto", placeholder: "Ask something" });
   text.setAttribute("aria-label", "Message");
   const pieces = element("div", { className: "pieces" });
   const note = element("div", { className: "note" });
@@ -57,7 +57,7 @@ function render({ model, el }: { model: Model; el: HTMLElement }) {
     pieces.replaceChildren(
       ...files.map((file, at) => {
         const piece = element("span", { className: "piece", textContent: `${file.name} · ${size(file.bytes.byteLength)}` });
-        const drop = element("button", { type: "button", textContent: "×", title: `Remove ${file.name}` });
+        const drop = element("button", { type: "button", textContent: "×", title: `Remove ${file.name}`, ariaLabel: `Remove ${file.name}` });
         drop.onclick = () => ((files = files.filter((_, n) => n !== at)), draw());
         piece.append(drop);
         return piece;

@@ -3,6 +3,6 @@ export { Fragment, jsx, jsxs } from "preact/jsx-runtime";
 export { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 export { progressOf } from "./core/flow";
 export { count, duration } from "./core/format";
-export { adopt } from "./core/theme";
+export { adopt, extend } from "./core/theme";
 export { Glyph, Icon } from "./views/icons";
 export { Fold } from "./views/parts";

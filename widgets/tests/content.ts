@@ -154,7 +154,7 @@ function frozenDetails(el: Element): string[] {
   const said = flat(summary.textContent);
   const body = el.querySelector(":scope > div");
   if (/^Thought\b/.test(said)) return [said.replace(/^Thought(?: \((.*)\))?$/, (_, about: string | undefined) => (about ? `thought ${about.replace(", ", " ")}` : "thought")), prose(body!.childNodes)];
-  if (/^(?:The answer began again|Tried again)/.test(said)) return [said, ...lines([...el.children].slice(1)), "."];
+  if (/^(?:The answer began again|Tried again)/.test(said)) return [said, ...lines([...body!.children]), "."];
   if (/^\d+ tool calls/.test(said)) return [...body!.querySelectorAll(":scope > details")].flatMap(frozenTool);
   if (!summary.querySelector("strong")) return [said];
   // Custom data has no captions; a call that had neither arguments nor a result has nothing inside.

@@ -3,6 +3,10 @@
 export interface OutlineNode {
   id: string;
   kind: string;
+  /** What is shown of the id, where it is not all of it. */
+  name?: string;
+  /** The graph that this node runs. */
+  inside?: Outline;
 }
 export interface OutlineEdge {
   source: string;
@@ -26,6 +30,8 @@ export interface PlacedEdge extends OutlineEdge {
   at: [number, number];
   /** Whether it leads downwards: its label then stands below. */
   down: boolean;
+  /** How far right it goes beside a column; 0 for one that stays between its nodes. */
+  right: number;
 }
 export interface Layout {
   nodes: PlacedNode[];
@@ -39,6 +45,9 @@ const ROW = 14;
 const GAP = 40;
 const EDGE_ROW = 10;
 const MARGIN = 3;
+/** How far beside a column a way back goes down, and how round its corners are. */
+const LANE = 11;
+const CORNER = 9;
 const SWEEPS = 8;
 
 /** A node, or a place where a long edge crosses a layer. */
@@ -80,12 +89,13 @@ export function layout(
     if (via) return { ...e, ...through(via) };
     below += EDGE_ROW;
     const [source, target] = ends(e);
-    return { ...e, ...around(spots[source]!, spots[target]!, below) };
+    const side = (s: Spot) => sideOf(s, spots);
+    return { ...e, ...around(spots[source]!, spots[target]!, below, side) };
   });
   return {
     nodes: graph.nodes.map((node, i) => ({ ...node, x: spots[i]!.x, y: spots[i]!.y, width: spots[i]!.width })),
     edges,
-    width: Math.max(0, ...spots.map((s) => s.x + s.width)) + MARGIN,
+    width: Math.max(0, ...spots.map((s) => s.x + s.width), ...edges.map((e) => e.right)) + MARGIN,
     height: below + MARGIN + (below > bottom ? 4 : 0),
   };
 }
@@ -226,7 +236,7 @@ function columns(rows: Spot[][], edges: OutlineEdge[], chains: (Spot[] | null)[]
 
 const r = (n: number): number => Math.round(n * 10) / 10;
 
-type Drawn = Pick<PlacedEdge, "path" | "at" | "down">;
+type Drawn = Pick<PlacedEdge, "path" | "at" | "down" | "right">;
 
 function through(via: Spot[]): Drawn {
   const y = (s: Spot) => s.y + s.height / 2;
@@ -242,18 +252,46 @@ function through(via: Spot[]): Drawn {
     at = [r(apart ? x1 + (x2 - x1) * 0.58 : middle), r(y(b))];
   }
   const [a, b] = via.slice(-2) as [Spot, Spot];
-  return { path, at, down: y(b) > y(a) + 2 };
+  return { path, at, down: y(b) > y(a) + 2, right: 0 };
+}
+
+/** The left and right ends of a node's column when another node stands below it: a way down would cross that. */
+function sideOf(s: Spot, spots: Spot[]): [left: number, right: number] | null {
+  const column = spots.filter((other) => other.layer === s.layer);
+  if (!column.some((other) => other.y > s.y)) return null;
+  return [Math.min(...column.map((c) => c.x)), Math.max(...column.map((c) => c.x + c.width))];
 }
 
 /** The way back, below everything. */
-function around(a: Spot, b: Spot, below: number): Drawn {
+function around(a: Spot, b: Spot, below: number, side: (s: Spot) => [number, number] | null): Drawn {
   const self = a === b;
-  const x1 = a.x + a.width / 2 + (self ? 12 : 0);
-  const x2 = b.x + b.width / 2 - (self ? 12 : 0);
-  const [y1, y2] = [a.y + a.height, b.y + b.height];
-  const bend = Math.sign(x2 - x1 || -1) * Math.min(14, Math.abs(x2 - x1) / 2);
-  const path =
-    `M${r(x1)} ${r(y1)}C${r(x1)} ${r(below)} ${r(x1)} ${r(below)} ${r(x1 + bend)} ${r(below)}` +
-    `H${r(x2 - bend)}C${r(x2)} ${r(below)} ${r(x2)} ${r(below)} ${r(x2)} ${r(y2)}`;
-  return { path, at: [r((x1 + x2) / 2), r(below)], down: false };
+  const [from, to] = [side(a), side(b)];
+  const x1 = from ? from[1] + LANE : a.x + a.width / 2 + (self ? 12 : 0);
+  const x2 = to ? to[0] - LANE : b.x + b.width / 2 - (self ? 12 : 0);
+  const points: [number, number][] = [[x1, below], [x2, below]];
+  if (from) points.unshift([a.x + a.width, a.y + a.height / 2], [x1, a.y + a.height / 2]);
+  else points.unshift([x1, a.y + a.height]);
+  if (to) points.push([x2, b.y + b.height / 2], [b.x, b.y + b.height / 2]);
+  else points.push([x2, b.y + b.height]);
+  return { path: rounded(points), at: [r((x1 + x2) / 2), r(below)], down: false, right: x1 };
+}
+
+/** A path through corners that are rounded. */
+function rounded(points: [number, number][]): string {
+  const [first, ...rest] = points as [[number, number], ...[number, number][]];
+  const last = rest.pop()!;
+  let before = first;
+  let path = `M${r(first[0])} ${r(first[1])}`;
+  rest.forEach((corner, i) => {
+    const next = rest[i + 1] ?? last;
+    const cut = ([x, y]: [number, number]): string => {
+      const [dx, dy] = [x - corner[0], y - corner[1]];
+      const length = Math.hypot(dx, dy) || 1;
+      const share = Math.min(CORNER, length / 2) / length;
+      return `${r(corner[0] + dx * share)} ${r(corner[1] + dy * share)}`;
+    };
+    path += `L${cut(before)}Q${r(corner[0])} ${r(corner[1])} ${cut(next)}`;
+    before = corner;
+  });
+  return `${path}L${r(last[0])} ${r(last[1])}`;
 }

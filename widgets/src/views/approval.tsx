@@ -62,6 +62,12 @@ function Open({ feed, node, part }: { feed: Feed; node: NodeState; part: Interru
     const root = card.current?.getRootNode() as ShadowRoot | Document | undefined;
     if (root instanceof ShadowRoot && root.activeElement) card.current?.querySelector<HTMLElement>("button, textarea")?.focus();
   }, []);
+  // Back from editing or denying, the focus stands where it left.
+  const from = useRef<Mode>("ask");
+  useEffect(() => {
+    if (mode === "ask" && from.current !== "ask") card.current?.querySelector<HTMLElement>(`button.${from.current}`)?.focus();
+    from.current = mode;
+  }, [mode]);
   const state = feed.answers.get(part.id);
   const sent = state !== undefined && state !== "refused";
   const here = !feed.detached && (feed.run.status === "running" || feed.run.status === "pending");
@@ -99,7 +105,7 @@ function Open({ feed, node, part }: { feed: Feed; node: NodeState; part: Interru
             </button>
           )}
           {part.about !== undefined && (
-            <button type="button" class="plain" disabled={sent} onClick={() => setMode("edit")}>
+            <button type="button" class="plain edit" disabled={sent} onClick={() => setMode("edit")}>
               Edit
             </button>
           )}

@@ -5,7 +5,11 @@ import { progressOf, type NodeProgress, type Progress } from "../core/flow";
 import { count } from "../core/format";
 import { HEIGHT, layout, type OutlineEdge, type OutlineNode, type PlacedEdge, type PlacedNode } from "../core/layout";
 import type { RunState } from "../core/state";
+import css from "../core/drawings.css";
+import { extend } from "../core/theme";
 import { Glyph, type IconName } from "./icons";
+
+extend(css);
 
 /** Nodes up to which a graph is drawn; a larger one is a bar. */
 const DRAWN = 60;

@@ -81,6 +81,7 @@ export class Painter {
   private append(marks: readonly Mark[], more: () => boolean): boolean {
     for (let i = this.drawn.length; i < this.blocks.frozen.length; i++) {
       const el = document.createElement("div");
+      el.dir = "auto";
       this.drawn.push({ el, marks: "", links: -1, waits: [] });
       this.drawBlock(i, this.here(i, marks));
       if (i % CHUNK === 0) this.openChunk();
@@ -147,6 +148,7 @@ export class Painter {
     if (!this.tail) {
       this.tail = this.root.appendChild(document.createElement("div"));
       this.tail.className = "block open";
+      this.tail.dir = "auto";
     }
     endAll(this.tailWaits);
     if (tail.kind === "fence") drawCode(this.tail, tail);

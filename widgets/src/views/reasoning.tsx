@@ -31,7 +31,7 @@ export const Reasoning = pure(({ id, feed, part, stranded }: Props) => {
   const label = streaming ? "Thinking…" : thought;
   if (!streaming && !part.text.trim())
     return (
-      <p class="reasoning label">
+      <p class="reasoning note">
         <Icon name="think" />
         {label}
         <span class="figure">{part.kind === "redacted" ? "The provider keeps this reasoning to itself." : ""}</span>

@@ -37,7 +37,7 @@ export function UsageTable({ run }: { run: RunState; rev: number }) {
       <table>
         <thead>
           <tr>
-            {["Model", "In", ...(cached ? ["cached"] : []), "Out", ...(reasoning ? ["reasoning"] : []), "Cost", "First token", "Time", "Speed"].map(
+            {["Model", "In", ...(cached ? ["Cached"] : []), "Out", ...(reasoning ? ["Reasoning"] : []), "Cost", "First token", "Time", "Speed"].map(
               (name) => (
                 <th key={name} scope="col">
                   {name}

@@ -77,9 +77,20 @@ export function Value({ value, image }: { value: unknown; image?: (src: string) 
   );
 }
 
+const NUMBER = /^[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)? ?%?$/i;
+/** Whether a value reads as a number: those stand at the right of their column. */
+const numeric = (value: unknown): boolean => typeof value === "number" || (typeof value === "string" && NUMBER.test(value));
+const blank = (value: unknown): boolean => value === undefined || value === null || value === "";
+
 export function Table({ rows, total }: { rows: Row[]; total: number }) {
   const columns = [...new Set(rows.slice(0, ROWS).flatMap(Object.keys))];
   const shown = columns.slice(0, COLUMNS);
+  const side = new Map(
+    shown.map((name) => {
+      const values = rows.slice(0, ROWS).map((row) => row[name]).filter((value) => !blank(value));
+      return [name, values.length && values.every(numeric) ? "number" : undefined];
+    }),
+  );
   const more = [
     total > ROWS ? count(total - ROWS, "more row") : "",
     columns.length > COLUMNS ? count(columns.length - COLUMNS, "more column") : "",
@@ -90,7 +101,7 @@ export function Table({ rows, total }: { rows: Row[]; total: number }) {
         <thead>
           <tr>
             {shown.map((name) => (
-              <th key={name} scope="col">
+              <th key={name} scope="col" class={side.get(name)}>
                 {name}
               </th>
             ))}
@@ -100,8 +111,8 @@ export function Table({ rows, total }: { rows: Row[]; total: number }) {
           {rows.slice(0, ROWS).map((row, i) => (
             <tr key={i}>
               {shown.map((name) => (
-                <td key={name} class={typeof row[name] === "number" ? "number" : undefined}>
-                  {row[name] === undefined || row[name] === null ? "" : brief(row[name], CELL)}
+                <td key={name} class={side.get(name)}>
+                  {blank(row[name]) ? "" : brief(row[name], CELL)}
                 </td>
               ))}
             </tr>
