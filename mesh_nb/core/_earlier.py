@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from typing import Any
 
+from ._scrub import revealed
 from .backend import StoredRun
 from .errors import InputError, shown
 from .events import EventType, canonical
@@ -28,16 +30,19 @@ def earlier(graph: Any, store: Any, reuse: Any) -> StoredRun | None:
     for run_id in itertools.islice(store.run_ids(), LOOK_BACK):
         own = here(run_id)
         if (own is None or own.done) and read(run_id).header.get("graph_id") == graph.graph_id:
-            return stored(store, run_id)
+            # What another process has hidden cannot be taken from its log.
+            with contextlib.suppress(InputError):
+                return stored(store, run_id)
     return None
 
 
-def stored(store: Any, run_id: str) -> StoredRun:
+def stored(store: Any, run_id: str, *, outputs: bool = True) -> StoredRun:
     """Return a run of the log; outputs that this process still has come as the objects that they were.
 
-    Raises RunNotFoundError.
+    Parameters: outputs, whether those of nodes are needed, and not only what the run began with.
+    Raises RunNotFoundError, InputError for one whose log hides what only its process knows.
     """
-    found: StoredRun = store.load(run_id)
+    found = revealed(store.load(run_id), outputs=outputs)
     own = here(run_id)
     if own is not None and own.done:
         alive = {e.seq: e for e in own.events if e.type == EventType.NODE_COMPLETE}

@@ -48,7 +48,7 @@ def fork(
     given = _Given(run_id, options)
     if patch is not None and not isinstance(patch, dict):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(f"patch= is a dict of node ids and outputs, not {shown(patch)}.")
-    past = stored(given.store, run_id)
+    past = stored(given.store, run_id, outputs=at is not None)
     begin = begin_of(past)
     changes = dict(patch or {})
     context = context_of_begin(begin, given.variables)

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from . import tape
 from ._ending import Totals
-from ._scrub import Hushed, Scrubber
+from ._scrub import CHANGED, Hushed, Scrubber, originals
 from ._visit import Visit
 from .backend import Backend, RunLog
 from .balance import Balance, Reason
@@ -75,7 +75,7 @@ class Recorder:
             if definitions is not None and not getattr(backend, "transient", False):
                 begin["definitions"] = definitions()
             if scrubber is not None:
-                begin = cast("Begin", scrubber.value(loads(dumps(begin)), scrubber.secrets()))
+                begin = self._hidden(begin, scrubber)
             self._log = backend.open(self._run_id, {**self.header, "begin": begin})
         else:
             self._log = backend.reopen(self._run_id, self.header, past.version)
@@ -89,7 +89,17 @@ class Recorder:
     def hush(self, scrubber: Scrubber | None = None) -> None:
         """Write no secrets from now on. Parameters: scrubber, that of a tape, None for what is marked."""
         if self._hushed is None and self._log is not None:
-            self._append = self._hushed = Hushed(self._log.append, scrubber or Scrubber())
+            kept = originals(self._run_id)
+            self._append = self._hushed = Hushed(self._log.append, scrubber or Scrubber(), kept)
+
+    def _hidden(self, begin: Begin, scrubber: Scrubber) -> Begin:
+        """Return what a run begins with without secrets."""
+        written = loads(dumps(begin))
+        clean = cast("Begin", scrubber.value(written, scrubber.secrets()))
+        if clean == written:
+            return begin
+        originals(self._run_id)["begin"] = begin
+        return {**clean, CHANGED: True}
 
     def _go_on(self, events: list[ExecutionEvent]) -> None:
         self.balance = balance_of(events)

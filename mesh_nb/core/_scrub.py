@@ -9,7 +9,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, cast
 
-from .events import DELTAS, ExecutionEvent, decode, dumps
+from .backend import StoredRun
+from .errors import InputError
+from .events import DELTAS, EventType, ExecutionEvent, decode, dumps
 from .secret import blank, marked
 
 HIDDEN = "***"
@@ -21,6 +23,17 @@ _KEYS = re.compile(
     r"\bsk-(?=[\w-]*\d)[\w-]{12,}|\bAIza(?=[\w-]*\d)[\w-]{20,}|\bgsk_(?=\w*\d)\w{12,}"
     r"|\bxai-(?=[\w-]*\d)[\w-]{12,}|(?i:\bbearer )(?=[\w.~+/=-]*\d)[\w.~+/=-]{8,}"
 )
+CHANGED = "secrets_hidden"
+"""What says in an event of a log, and in what a run began with, that it was another."""
+
+_NEEDED = (
+    *(EventType.NODE_COMPLETE, EventType.STATE_UPDATE, EventType.TOOL_CALL_COMPLETE),
+    EventType.INTERRUPT_RESOLVED,
+)
+_kept: dict[str, dict[Any, Any]] = {}
+RUNS_KEPT = 200
+"""Runs of this process that can be resumed although their logs hide something."""
+
 _MARKS = (b"sk-", b"AIza", b"gsk_", b"xai-", b"earer ", b"EARER ")
 _NAMED = re.compile(r"API_?KEY|TOKEN|SECRET|PASSWORD", re.I)
 _BEGUN = re.compile(
@@ -109,11 +122,17 @@ class Hushed:
 
     A delta waits for those that follow while its end may be the beginning of a secret, for that may lie
     across several.
-    Parameters: append, takes an event; scrubber.
+    Parameters: append, takes an event; scrubber; kept, where events that were changed are left as they were,
+        by seq.
     """
 
-    def __init__(self, append: Callable[[ExecutionEvent], None], scrubber: Scrubber) -> None:
-        self._append, self._scrubber = append, scrubber
+    def __init__(
+        self,
+        append: Callable[[ExecutionEvent], None],
+        scrubber: Scrubber,
+        kept: dict[Any, Any] | None = None,
+    ) -> None:
+        self._append, self._scrubber, self._kept = append, scrubber, kept
         self._held: list[ExecutionEvent] = []
         self._texts: dict[tuple[str, str], str] = {}
         self._known: tuple[int, list[str]] = -1, []
@@ -122,7 +141,11 @@ class Hushed:
         """Pass an event on, or hold a delta back."""
         if event.type not in DELTAS:
             self.flush()
-            self._append(self._scrubber.event(event, self._secrets()))
+            clean = self._scrubber.event(event, self._secrets())
+            if clean is not event and self._kept is not None:
+                self._kept[event.seq] = event
+                clean.metadata[CHANGED] = True
+            self._append(clean)
             return
         self._held.append(event)
         if isinstance(event.content, str):
@@ -135,8 +158,11 @@ class Hushed:
     def flush(self) -> None:
         """Pass on what is held back."""
         held, self._held, self._texts = self._held, [], {}
-        for event in self._scrubber.deltas(held, self._known[1]) if held else ():
-            self._append(event)
+        clean = self._scrubber.deltas(held, self._known[1]) if held else []
+        for old, new in zip(held, clean, strict=True):
+            if new is not old and self._kept is not None:
+                self._kept[old.seq] = old
+            self._append(new)
 
     def passed(self, events: Sequence[ExecutionEvent]) -> list[ExecutionEvent]:
         """Return events of the run as far as they were passed on, without secrets."""
@@ -146,6 +172,36 @@ class Hushed:
     def _secrets(self) -> list[str]:
         self._known = marked.version, self._scrubber.secrets()
         return self._known[1]
+
+
+def originals(run_id: str) -> dict[Any, Any]:
+    """Return what the log of a run of this process does not tell: events by seq, what it began with as
+    "begin"."""
+    kept = _kept.setdefault(run_id, {})
+    while len(_kept) > RUNS_KEPT:
+        del _kept[next(iter(_kept))]
+    return kept
+
+
+def revealed(stored: StoredRun, *, outputs: bool = True) -> StoredRun:
+    """Return a run of the log with what its log does not tell, so that it can go on, or be gone on from.
+
+    Parameters: outputs, whether those of nodes are needed, and not only what the run began with.
+    Raises InputError when another process ran it, which alone knows what is hidden in its outputs.
+    """
+    kept = _kept.get(stored.run_id, {})
+    events = [kept.get(event.seq, event) for event in stored.events]
+    lost = outputs and any(event.type in _NEEDED and event.metadata.get(CHANGED) for event in events)
+    begin = stored.header.get("begin")
+    if isinstance(begin, dict) and cast("dict[str, Any]", begin).get(CHANGED):
+        lost = lost or "begin" not in kept
+        stored = dataclasses.replace(stored, header={**stored.header, "begin": kept.get("begin")})
+    if lost:
+        raise InputError(
+            f"The log of run {stored.run_id} has *** where secrets were, and only the process that ran it"
+            " knows them: start a new run."
+        )
+    return dataclasses.replace(stored, events=events)
 
 
 def _is_secret(metadata: Any) -> bool:

@@ -14,7 +14,7 @@ from ._scrub import Scrubber
 from ._tape_file import Take
 from ._tape_miss import nearest, told
 from .errors import InputError, MeshError, UnknownNameError, shown
-from .events import canonical, loads
+from .events import EventType, canonical, loads
 
 MODES = ("once", "none", "all", "rewrite")
 
@@ -209,7 +209,7 @@ class Tape:
 
     def _check_files(self, take: Take) -> None:
         for _, event in take.beats:
-            if (place := files.missing(self.path, event)) is not None:
+            if event.type == EventType.FILE and (place := files.missing(self.path, event)) is not None:
                 raise TapeError(
                     f"A file of the tape {self.path.name!r} is missing: {place!r}. Take it back from version"
                     " control, or record anew with mode='all'."

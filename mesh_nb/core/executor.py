@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from . import plugins
+from ._scrub import revealed
 from .attachments import files_of, with_files
 from .backend import Backend
 from .budget import Budget
@@ -174,7 +175,7 @@ class Executor:
         limit, seconds, first = check_concurrency(max_concurrency), check_timeout(timeout), _switch(fail_fast)
         for check in self.graph.checks:
             check()
-        stored = self.backend.load(run_id)
+        stored = revealed(self.backend.load(run_id))
         past = past_of(stored, self.graph, answers)
         context = context_of(past, variables)
         context.budget = budget or Budget.like(past.events)

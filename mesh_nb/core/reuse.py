@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any, cast
 
 from . import templates
+from ._scrub import revealed
 from .backend import StoredRun
 from .compiled import CompiledGraph
 from .context import ExecutionContext
@@ -218,7 +219,7 @@ def again(note: Any, store: Any, graph: CompiledGraph) -> Reuse | None:
         return None
     given = cast("dict[str, Any]", note)
     try:
-        stored = store.load(given["run_id"])
+        stored = revealed(store.load(given["run_id"]))
     except MeshError:
         if given.get("patch"):
             raise

@@ -73,8 +73,8 @@ def secret(value: _T) -> _T:
     Models, tools and the program get the value. Wherever mesh_nb writes, in this process and from now on,
     each of the texts is `***`: in tapes, logs, the cache, live views and saved outputs, lines about runs, the
     messages of errors and log records. It is found by its exact words, in JSON and in URLs too. What the
-    program prints itself, as in `print(run.text)`, is not changed. A run that is resumed or forked from its
-    log has `***` in their place.
+    program prints itself, as in `print(run.text)`, or sends with an SSEAdapter, is not changed. A run whose
+    log hides what it began with or what a node gave can be resumed, forked or reused only where it ran.
 
     Parameters: value, a text; or a list, a tuple, a dict or a column of texts, at any depth.
     Raises InputError for a value without a text, or with one of less than 3 characters.

@@ -163,6 +163,48 @@ def test_what_is_marked_while_a_run_goes_on_is_hidden_from_then_on(home: Path):
     check_events(mesh.Run.load(run.id).events)
 
 
+def asking() -> tuple[mesh.StateGraph, list[Any]]:
+    got: list[Any] = []
+    graph = mesh.StateGraph().add_node("look", lambda: {"content": f"{DOCTOR} sees them."})
+    graph.add_node("ask", None, node_type="approval", message=f"May {DOCTOR}?")
+    graph.add_node("use", lambda input, context: got.append((input["content"], context.question)) or {})
+    return graph.add_sequence(["look", "ask", "use"]).set_entry_point("look"), got
+
+
+def test_a_run_goes_on_with_its_secrets_where_it_ran(home: Path):
+    mesh.secret([PATIENT, DOCTOR])
+    graph, got = asking()
+    run = graph.run_sync(f"Who is {PATIENT}?", display=False, on_no_answer="stop")
+    assert run.status == "interrupted"
+    assert mesh.Run.load(run.id).pending[0].message == "May ***?"
+    graph.resume(run.id, answers={run.pending[0].id: mesh.Answer("approved")}, display=False).wait()
+    graph.fork(run.id, at="use", display=False).wait()
+    graph.rerun(run.id, display=False, on_no_answer="allow").wait()
+    assert got == [(f"{DOCTOR} sees them.", f"Who is {PATIENT}?")] * 3
+    for secret in (PATIENT, DOCTOR):
+        assert found(secret, home=home) == []
+
+
+def test_another_process_does_not_go_on_with_stars(home: Path, monkeypatch: pytest.MonkeyPatch):
+    mesh.secret([PATIENT, DOCTOR])
+    graph, got = asking()
+    run = graph.run_sync("Who?", display=False, on_no_answer="stop")
+    whole = graph.run_sync(f"Who is {PATIENT}?", display=False, on_no_answer="allow")
+    monkeypatch.setattr(_scrub, "_kept", {})
+    for again in (
+        lambda: graph.resume(run.id),
+        lambda: graph.fork(run.id, at="use"),
+        lambda: graph.rerun(whole.id),
+    ):
+        with pytest.raises(mesh.MeshError, match="only the process that ran it knows"):
+            again()
+    graph.rerun(run.id, display=False, on_no_answer="allow").wait()  # its input hides nothing
+    monkeypatch.setattr(_scrub, "_kept", {})
+    again_all = graph.run_sync(f"Who is {PATIENT}?", reuse=True, display=False, on_no_answer="allow")
+    assert list(again_all.reused) == []
+    assert len(got) == 3
+
+
 def test_a_cache_has_an_answer_for_each_secret_and_none_that_tells_one(home: Path):
     model = ScriptedModel(lambda messages: f"About {messages[-1]['content'][-3:]}.", repeat=True)
     graph = llm(**model.options)
