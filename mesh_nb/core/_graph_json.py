@@ -52,6 +52,8 @@ class GraphJson:
         Data is written as it is. Functions, agents, clients and other objects are named, to be given to
         `from_json`. Keys and headers are never written. A graph need not be complete.
         """
+        if indent is not None and (not isinstance(cast("Any", indent), int) or isinstance(indent, bool)):
+            raise InputError(f"indent= is a number of spaces or None, not {shown(indent)}.")
         return json.dumps(self._record(), indent=indent, ensure_ascii=False)
 
     def _record(self) -> dict[str, Any]:

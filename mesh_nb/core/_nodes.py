@@ -118,7 +118,8 @@ def _settings(node_id: str, options: dict[str, Any]) -> tuple[dict[str, Any], Re
     if not isinstance(config, dict):
         raise GraphValidationError(f"Node {node_id!r}: config= is a dict, not {type(config).__name__}.")
     rest = cast("dict[str, Any]", dict(config))
-    given = rest.pop("retry", None) or {}
+    given = rest.pop("retry", None)
+    given = {} if given is None else given
     if not isinstance(given, dict):
         raise GraphValidationError(
             f"Node {node_id!r}: retry is a dict such as {{'max_retries': 2}}, not {shown(given)}."

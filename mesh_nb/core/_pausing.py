@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal, Self
 
 from ._gate import Pause
+from ._rows import NodeRef
 from .errors import GraphValidationError, shown
 from .interrupts import check_timeout
 
@@ -17,7 +18,7 @@ class Pausing:
 
     def set_interrupt_before(
         self,
-        node_id: str,
+        node_id: NodeRef,
         condition: Callable[..., Any] | None = None,
         metadata_extractor: Callable[..., Any] | None = None,
         timeout: float | None = None,
@@ -39,7 +40,7 @@ class Pausing:
 
     def set_interrupt_after(
         self,
-        node_id: str,
+        node_id: NodeRef,
         condition: Callable[..., Any] | None = None,
         metadata_extractor: Callable[..., Any] | None = None,
         timeout: float | None = None,
@@ -53,13 +54,14 @@ class Pausing:
 
     def _pause(
         self,
-        node_id: str,
+        node_id: NodeRef,
         when: Literal["before", "after"],
         source: str,
         condition: Callable[..., Any] | None = None,
         extract: Callable[..., Any] | None = None,
         timeout: float | None = None,
     ) -> Self:
+        node_id = self._named("Interrupt", node_id)
         label = f"Interrupt {when} {shown(node_id)}"
         for name, function in (("condition", condition), ("metadata_extractor", extract)):
             if function is not None and not callable(function):
@@ -69,6 +71,9 @@ class Pausing:
         pause = Pause(when, condition, extract, check_timeout(timeout, f"{label}: timeout"))
         self._keep_pause((node_id, when, source), pause)
         return self
+
+    def _named(self, label: str, node: Any) -> str:
+        raise NotImplementedError
 
     def _keep_pause(self, key: tuple[str, str, str], pause: Pause) -> None:
         raise NotImplementedError

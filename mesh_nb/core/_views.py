@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError, MeshError, nearest
+from .errors import InputError, MeshError, nearest, shown
 
 if TYPE_CHECKING:
     from .compiled import CompiledGraph
@@ -31,7 +31,7 @@ class Views:
         """
         from ._mermaid import mermaid
 
-        return mermaid(self.compile().outline, title, direction)
+        return mermaid(self.compile().outline, _title(title), direction)
 
     def to_svg(self, title: str | None = None, direction: str = "auto") -> str:
         """Return a picture of the compiled graph as SVG, which reads on light and dark pages.
@@ -42,7 +42,7 @@ class Views:
         """
         from ._svg import svg
 
-        return svg(self.compile().outline, direction, title or self.graph_id)
+        return svg(self.compile().outline, direction, _title(title) or self.graph_id)
 
     def save_visualization(
         self,
@@ -57,6 +57,8 @@ class Views:
         Raises InputError for another ending, GraphValidationError, OSError.
         """
         name = re.sub(r"[^\w.-]+", "_", self.graph_id).strip("._") or "graph"
+        if path is not None and (not isinstance(path, (str, os.PathLike)) or not os.fspath(path)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(f"path= is the path of a file, not {shown(path)}.")
         found = Path(f"{name}.svg" if path is None else path)
         makers: dict[str, Callable[[], str]] = {
             ".svg": lambda: self.to_svg(title, direction or "auto"),
@@ -78,3 +80,9 @@ class Views:
         except MeshError as error:
             problems = getattr(error, "errors", None) or [str(error)]
             return {"text/plain": f"{self!r}\n" + "\n".join(f"- {problem}" for problem in problems)}
+
+
+def _title(title: Any) -> str | None:
+    if title is not None and not isinstance(title, str):
+        raise InputError(f"title= is text, not {shown(title)}.")
+    return title

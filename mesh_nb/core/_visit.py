@@ -14,6 +14,7 @@ from .context import ExecutionContext
 from .edges import Retry, Way
 from .errors import BudgetExceededError, MeshError, RejectedError, Unanswered
 from .events import EventType, ExecutionEvent
+from .interrupts import LONGEST
 
 
 class Visit:
@@ -90,7 +91,16 @@ async def retrying(
             text = error_text(error)
         finally:
             await close(source)
-        delay = retry.delay * retry.backoff**attempt * (random.uniform(0.5, 1.5) if retry.jitter else 1.0)
+        delay = _wait_before(retry, attempt)
         metadata = {"attempt": attempt + 1, "max_retries": retry.max_retries, "delay_s": delay}
         yield ExecutionEvent(EventType.NODE_RETRY, error=text, metadata=metadata)
         await asyncio.sleep(delay)
+
+
+def _wait_before(retry: Retry, attempt: int) -> float:
+    """Return the seconds before the attempt after this one."""
+    try:
+        delay = float(retry.delay * retry.backoff**attempt)
+    except OverflowError:
+        delay = LONGEST if retry.delay else 0.0
+    return min(delay * (random.uniform(0.5, 1.5) if retry.jitter else 1.0), LONGEST)

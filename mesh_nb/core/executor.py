@@ -11,7 +11,7 @@ from .attachments import files_of, with_files
 from .backend import Backend
 from .budget import Budget
 from .cache import cache_of
-from .compiled import CompiledGraph
+from .compiled import CompiledGraph, Runnable
 from .context import ExecutionContext
 from .errors import InputError, shown
 from .events import ExecutionEvent
@@ -35,6 +35,8 @@ class Executor:
     """
 
     def __init__(self, graph: StateGraph | CompiledGraph, state_backend: Backend | None = None) -> None:
+        if not isinstance(graph, Runnable):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(f"An Executor takes a graph, not {shown(graph)}.")
         self.graph = graph.compile()
         self._modes = self.graph.event_modes
         self.backend: Backend = state_backend or plugins.find("backend", "memory")()

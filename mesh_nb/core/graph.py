@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast, overload
 
 from ._cells import Ledger, Origin, origin
@@ -12,10 +12,11 @@ from ._graph_json import GraphJson, Recipe
 from ._hosting import Hosting
 from ._nodes import make_node
 from ._pausing import Pausing
+from ._rows import NodeRef, Rows
 from ._validate import check
 from .compiled import CompiledGraph, Runnable
 from .edges import Branch, Edge, Retry
-from .errors import GraphValidationError, shown
+from .errors import GraphValidationError, InputError, shown
 from .node import Node
 
 __all__ = ["CompiledGraph", "StateGraph"]
@@ -23,20 +24,22 @@ __all__ = ["CompiledGraph", "StateGraph"]
 T = TypeVar("T")
 
 RESERVED = ("START", "END")
-NodeRef = str | Callable[..., Any]
-"""A node in an edge: its id, or the function that was added under it."""
 
 
-class StateGraph(Pausing, GraphJson, Runnable):
+class StateGraph(Rows, Pausing, GraphJson, Runnable):
     """A graph under construction; builder methods return the graph.
 
-    Parameters: graph_id, a name for logs and reports.
+    Parameters: graph_id, a name for logs and reports. Raises InputError for one that is not text.
 
     In a notebook a cell may be run again: what it had added to this graph the last time is replaced by what
     it adds now. An id that another cell has taken, or that is taken twice in one cell, is refused.
     """
 
     def __init__(self, graph_id: str | None = None) -> None:
+        if graph_id is not None and not isinstance(graph_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InputError(
+                f"graph_id= is a name for logs, not {shown(graph_id)}; a state needs no declaration here."
+            )
         self.graph_id = graph_id or "graph"
         self.nodes: dict[str, Node] = {}
         self._edges: dict[tuple[str, str, bool], Edge] = {}
@@ -144,34 +147,18 @@ class StateGraph(Pausing, GraphJson, Runnable):
         """
         here = self._enter()
         source, target = self._named("Edge", source), self._named("Edge", target)
-        if source == "END" or target == "START":
-            raise GraphValidationError(f"Edge {source!r} -> {target!r}: nothing leaves END or enters START.")
-        if not is_loop_edge and (loop_condition is not None or max_iterations is not None):
-            raise GraphValidationError(
-                f"Edge {source!r} -> {target!r}: loop_condition and max_iterations need is_loop_edge=True."
-            )
-        if is_loop_edge and (source == "START" or target == "END"):
-            raise GraphValidationError(f"Edge {source!r} -> {target!r} cannot be a loop edge.")
-        limit = cast("Any", max_iterations)
-        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
-            raise GraphValidationError(
-                f"Edge {source!r} -> {target!r}: max_iterations is {shown(limit)}, not 1 or more."
-            )
-        if loop_condition is not None and not callable(loop_condition):
-            raise GraphValidationError(
-                f"Edge {source!r} -> {target!r}: loop_condition is {shown(loop_condition)}, not a function."
-            )
+        edge = Edge(source, target, is_loop_edge, loop_condition, max_iterations)
+        _check_edge(edge, interrupt_before, interrupt_after, interrupt_condition)
         if interrupt_before:
             self._pause(target, "before", source, interrupt_condition)
         if interrupt_after:
             self._pause(source, "after", target, interrupt_condition)
-        edge = Edge(source, target, is_loop_edge, loop_condition, max_iterations)
         self._put(here, self._edges, (source, target, is_loop_edge), edge)
         return self
 
     def add_conditional_edges(
         self,
-        source: str,
+        source: NodeRef,
         fn: Callable[[Any], Any],
         mapping: Mapping[Any, str] | Iterable[str],
         default: str | None = None,
@@ -185,14 +172,15 @@ class StateGraph(Pausing, GraphJson, Runnable):
         default : the node for any other key; without it another key fails the node.
         """
         here = self._enter()
-        if not callable(fn):
-            raise GraphValidationError(f"Conditional edges from {source!r}: {fn!r} is not a function.")
+        source = self._named("Conditional edges", source)
         label = f"Conditional edges from {shown(source)}"
+        if not callable(fn):
+            raise GraphValidationError(f"{label}: {shown(fn)} is not a function.")
         if isinstance(mapping, Mapping):
             targets = dict(mapping)
         else:
-            targets = {node_id: node_id for node_id in _list(label, mapping)}
-        _check_ids(label, source, *targets.values(), *([] if default is None else [default]))
+            targets = {node_id: node_id for node_id in self._list(label, mapping)}
+        _check_ids(label, *targets.values(), *([] if default is None else [default]))
         if not targets and default is None:
             raise GraphValidationError(
                 f"Conditional edges from {source!r} lead nowhere: the mapping is empty."
@@ -206,60 +194,6 @@ class StateGraph(Pausing, GraphJson, Runnable):
             while key in self._branches:
                 key = (*key, "")
         self._put(here, self._branches, key, Branch(source, fn, targets, default))
-        return self
-
-    def add_sequence(self, node_ids: Iterable[str]) -> StateGraph:
-        """Add an edge from each node to the next."""
-        for source, target in itertools.pairwise(_list("add_sequence", node_ids)):
-            self.add_edge(source, target)
-        return self
-
-    def chain(self, *nodes: NodeRef | Sequence[NodeRef]) -> StateGraph:
-        """Add edges along a row of nodes; a list stands for nodes that run side by side.
-
-        `graph.chain("START", load, [summarise, criticise], report)` runs load, then the two at the same time,
-        then report with both outputs. Each is a node id or a function that was added.
-
-        Raises GraphValidationError for a row of fewer than two, or a list without nodes.
-        """
-        row = [list(n) if isinstance(n, (list, tuple)) else [n] for n in cast("tuple[Any, ...]", nodes)]
-        if len(row) < 2 or not all(row):
-            raise GraphValidationError("chain() takes two nodes or more, and no empty list: chain('a', 'b').")
-        for sources, targets in itertools.pairwise(row):
-            for source, target in itertools.product(sources, targets):
-                self.add_edge(source, target)
-        return self
-
-    def add_parallel_edges(self, source: str, targets: Iterable[str]) -> StateGraph:
-        """Add an edge from one node to several, which then run at the same time."""
-        for target in _list("add_parallel_edges", targets):
-            self.add_edge(source, target)
-        return self
-
-    def add_fan_in_edge(
-        self,
-        sources: Iterable[str],
-        target: str,
-        aggregator: Callable[[dict[str, Any]], Any] | None = None,
-    ) -> StateGraph:
-        """Add edges from several nodes to one, which waits for all of them.
-
-        Parameters: aggregator, from `{source: output}` to the target's input; None takes the dict as it is.
-        Raises GraphValidationError for fewer than two sources.
-        """
-        ids = list(dict.fromkeys(_list("add_fan_in_edge", sources)))
-        if aggregator is not None and not callable(aggregator):
-            raise GraphValidationError(
-                f"Fan-in to {shown(target)}: aggregator is {shown(aggregator)}, not a function."
-            )
-        if len(ids) < 2:
-            raise GraphValidationError(
-                f"Fan-in to {target!r} needs at least two sources; use add_edge for one."
-            )
-        for source in ids:
-            self.add_edge(source, target)
-        if aggregator is not None:
-            self._put(self._enter(), self._aggregators, target, aggregator)
         return self
 
     def set_entry_point(self, node_id: NodeRef) -> StateGraph:
@@ -286,9 +220,10 @@ class StateGraph(Pausing, GraphJson, Runnable):
         Raises GraphValidationError for what is not a name or not a function.
         """
         here = self._enter()
-        if not isinstance(cast("Any", key), str) or not callable(reducer):
+        plain = callable(reducer) and not inspect.iscoroutinefunction(reducer)
+        if not isinstance(cast("Any", key), str) or not plain:
             raise GraphValidationError(
-                f"add_reducer({shown(key)}, {shown(reducer)}) takes a name of the state and a function."
+                f"add_reducer({shown(key)}, {shown(reducer)}) takes a name of the state and a plain function."
             )
         self._put(here, self._reducers, key, reducer)
         return self
@@ -315,6 +250,12 @@ class StateGraph(Pausing, GraphJson, Runnable):
             return node_id
         _check_ids(label, node)
         return node
+
+    def _edge(self, source: NodeRef, target: NodeRef) -> None:
+        self.add_edge(source, target)
+
+    def _keep_aggregator(self, target: str, aggregator: Callable[[dict[str, Any]], Any]) -> None:
+        self._put(self._enter(), self._aggregators, target, aggregator)
 
     def _keep_pause(self, key: tuple[str, str, str], pause: Pause) -> None:
         self._put(self._enter(), self._pauses, key, pause)
@@ -384,10 +325,28 @@ def _check_ids(label: str, *ids: Any) -> None:
             raise GraphValidationError(f"{label}: {shown(node_id)} is not a node id; node ids are text.")
 
 
-def _list(label: str, ids: Any) -> list[str]:
-    """Return several node ids as a list. Raises GraphValidationError for one alone, or for what is none."""
-    if isinstance(ids, str) or not isinstance(ids, Iterable):
-        raise GraphValidationError(f"{label} takes a list of node ids, not {shown(ids)}.")
-    found = list(cast("Iterable[Any]", ids))
-    _check_ids(label, *found)
-    return found
+def _check_edge(edge: Edge, before: Any, after: Any, condition: Any) -> None:
+    """Raise GraphValidationError for an edge that cannot be meant."""
+    source, target, loop = edge.source, edge.target, cast("Any", edge.loop)
+    label = f"Edge {source!r} -> {target!r}"
+    bounds, limit = (edge.loop_condition, edge.max_iterations), cast("Any", edge.max_iterations)
+    switches = {"is_loop_edge": loop, "interrupt_before": before, "interrupt_after": after}
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise GraphValidationError(f"{label}: {name} is True or False, not {shown(value)}.")
+    if source == "END" or target == "START":
+        raise GraphValidationError(f"{label}: nothing leaves END or enters START.")
+    if not loop and bounds != (None, None):
+        raise GraphValidationError(f"{label}: loop_condition and max_iterations need is_loop_edge=True.")
+    if condition is not None and not (before or after):
+        raise GraphValidationError(
+            f"{label}: interrupt_condition needs interrupt_before=True or interrupt_after=True."
+        )
+    if loop and (source == "START" or target == "END"):
+        raise GraphValidationError(f"{label} cannot be a loop edge.")
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+        raise GraphValidationError(f"{label}: max_iterations is {shown(limit)}, not 1 or more.")
+    if edge.loop_condition is not None and not callable(edge.loop_condition):
+        raise GraphValidationError(
+            f"{label}: loop_condition is {shown(edge.loop_condition)}, not a function."
+        )

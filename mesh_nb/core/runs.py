@@ -6,11 +6,11 @@ import contextlib
 import secrets
 import weakref
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from . import plugins
 from ._summary import RunList, RunSummary
-from .errors import RunNotFoundError
+from .errors import InputError, RunNotFoundError, shown
 
 if TYPE_CHECKING:
     from .backend import Backend
@@ -33,7 +33,7 @@ def remember(run: Run) -> None:
 
 def here(run_id: str) -> Run | None:
     """Return the run of this process that has this id, None when there is none."""
-    return _here.get(run_id)
+    return _here.get(run_id) if isinstance(cast("Any", run_id), str) else None
 
 
 def all_here() -> list[Run]:
@@ -64,10 +64,13 @@ def last_run() -> Run | None:
 def runs(limit: int = 20, backend: Backend | None = None) -> RunList:
     """Return the newest runs of this project, at most `limit`, as light summaries.
 
-    Parameters: backend, None for the project's `.mesh/` and the runs of this process.
+    Parameters: backend, None for the project's `.mesh/` and the runs of this process. Raises InputError for
+    a limit that is no whole number.
     """
     from .run import Run
 
+    if not isinstance(cast("Any", limit), int) or isinstance(limit, bool):
+        raise InputError(f"limit= is a whole number, not {shown(limit)}.")
     store = backend or project_log()
     read = getattr(store, "summary", store.load)
     own = {} if backend else {run.id: run for run in live_runs()}

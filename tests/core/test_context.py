@@ -99,7 +99,7 @@ async def test_reducers_inside_nodes_that_share_the_state_are_those_of_the_graph
 
 def test_reducers_that_cannot_be() -> None:
     for key, reducer in (("notes", 3), (3, operator.add)):
-        with pytest.raises(GraphValidationError, match="takes a name of the state and a function"):
+        with pytest.raises(GraphValidationError, match="takes a name of the state and a plain"):
             StateGraph().add_reducer(key, reducer)  # type: ignore[arg-type]
 
 

@@ -343,3 +343,37 @@ def test_problems_of_every_kind_come_together() -> None:
     found = errors_of(graph)
     assert [k in e for k, e in zip(("'ghost'", "set_output('z')", "Cycle a", "'nobody'"), found, strict=True)]
     assert len(found) == 4
+
+
+async def test_every_builder_method_takes_functions_that_are_nodes() -> None:
+    graph = StateGraph()
+
+    @graph.node
+    def first(input: Any) -> dict[str, Any]:
+        return {"n": 1}
+
+    @graph.node
+    def left(input: Any) -> dict[str, Any]:
+        return {"l": input["n"]}
+
+    @graph.node
+    def right(input: Any) -> dict[str, Any]:
+        return {"r": input["n"]}
+
+    @graph.node
+    def join(input: Any) -> dict[str, Any]:
+        return input
+
+    @graph.node
+    def last(input: Any) -> dict[str, Any]:
+        return {"content": str(input)}
+
+    graph.set_entry_point(first).add_parallel_edges(first, [left, right])
+    graph.add_fan_in_edge([left, right], join, lambda parts: {**parts["left"], **parts["right"]})
+    graph.add_conditional_edges(join, lambda output: "last", ["last"]).set_output(last)
+    graph.set_interrupt_before(last).set_interrupt_after(last)
+    run = await graph.run("q", on_no_answer="allow", display=False)
+    assert run.text == "{'l': 1, 'r': 1}"
+    assert [e.metadata["kind"] for e in run.events if e.type == "interrupt"] == ["before", "after"]
+    other = StateGraph().add_node("a", first).add_node("b", left).add_sequence(["START", first, left])
+    assert other.run_sync("q", display=False).output["l"] == 1

@@ -68,3 +68,7 @@ def test_options_that_cannot_be_meant_are_refused(retry: Any, error: type[Except
 def test_a_retry_in_the_wrong_place_says_where_it_belongs(options: dict[str, Any]) -> None:
     with pytest.raises(UnknownNameError, match="Retries are set by config="):
         StateGraph().add_node("a", lambda: 1, **options)
+
+
+async def test_a_wait_has_an_end_however_often_it_has_grown() -> None:
+    assert await waits({"max_retries": 1100, "delay": 0.0}) == [0.0] * 1100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,32 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "parallel": (lambda: graph().add_parallel_edges("START", 5), "takes a list of node ids, not 5"),
     "fan-in": (lambda: graph().add_fan_in_edge(None, "llm"), "takes a list of node ids"),
     "aggregator": (lambda: graph().add_fan_in_edge(["a", "b"], "llm", aggregator=5), "aggregator is 5"),
+    "graph id": (lambda: mesh.StateGraph(dict), "graph_id= is a name for logs, not <class 'dict'>"),  # pyright: ignore[reportArgumentType]
+    "loop switch": (
+        lambda: graph().add_edge("llm", "llm", is_loop_edge=[]),
+        r"is_loop_edge is True or False",
+    ),
+    "interrupt switch": (lambda: graph().add_edge("START", "llm", interrupt_before=1), "interrupt_before is"),
+    "interrupt condition alone": (
+        lambda: graph().add_edge("START", "llm", interrupt_condition=bool),
+        "interrupt_condition needs interrupt_before=True",
+    ),
+    "interrupt node": (lambda: graph().set_interrupt_before(["llm"]), r"\['llm'\] is not a node id"),
+    "async aggregator": (
+        lambda: graph().add_fan_in_edge(["a", "b"], "llm", aggregator=asyncio.sleep),
+        "not a plain function",
+    ),
+    "async reducer": (lambda: graph().add_reducer("x", asyncio.sleep), "a plain function"),
+    "retry text": (lambda: graph().add_node("b", int, config={"retry": ""}), "retry is a dict"),
+    "resume list": (lambda: graph().resume(["x"]), r"No run \['x'\]"),
+    "fork dict": (lambda: graph().fork({}, at=0), "No run {}"),
+    "runs": (lambda: mesh.runs(None), "limit= is a whole number, not None"),  # pyright: ignore[reportArgumentType]
+    "executor": (lambda: mesh.Executor(None), "An Executor takes a graph, not None"),  # pyright: ignore[reportArgumentType]
+    "title": (lambda: graph().to_svg(title=5), "title= is text, not 5"),
+    "mermaid title": (lambda: graph().to_mermaid(["x"]), "title= is text"),
+    "picture path": (lambda: graph().save_visualization(5), "path= is the path of a file, not 5"),
+    "no path": (lambda: graph().save_visualization(""), "path= is the path of a file, not ''"),
+    "indent": (lambda: graph().to_json(1.5), "indent= is a number of spaces or None, not 1.5"),
     "cycle": (cycle, r"Cycle 'a\\nb' -> c"),
     "session": (lambda: graph().run_sync("x", session_id=5), "session_id= is text, not 5"),
     "variables": (lambda: graph().run_sync("x", variables=5), "variables= is a dict"),
