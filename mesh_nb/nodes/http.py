@@ -15,6 +15,7 @@ from ..core.context import ExecutionContext, as_text
 from ..core.errors import GraphValidationError, MeshError, shown
 from ..core.events import EventType, ExecutionEvent, canonical, loads
 from ..core.node import BaseNode
+from ..core.secret import secret
 from ..providers import _clients
 from ._taped import on_tape
 
@@ -29,11 +30,14 @@ _SECRET = re.compile(
 """Names whose values are not written."""
 
 _KEY = re.compile(
-    r"(api|access|subscription)[-_]?key$|^(x-)?(api|access|auth)[-_]?token$|authorization$|cookie"
+    r"(api|access|subscription)[-_]?key$|^(x-)?(api|access|auth|id|refresh)[-_]?token$|authorization$|cookie"
     r"|client[-_]?secret|passw",
     re.IGNORECASE,
 )
 """Names whose values do not tell requests apart; the token of a page, or the key of a record, does."""
+
+_SHORTEST = 8
+"""Characters of the shortest value with such a name that is taken for a key."""
 
 
 class HTTPNode(BaseNode):
@@ -53,7 +57,9 @@ class HTTPNode(BaseNode):
     The output is `{"status_code", "url", "headers", "content_type", "content": text, "data": parsed JSON}`;
     what is not text becomes a file event. Nothing that was sent is in an event, but for the url, in which
     parameters with names like `key` or `token` have `***`. A tape keeps answers; a request is the same when
-    method, url, headers and body are, apart from what has such a name. Raises MeshError for a failed request.
+    method, url, headers and body are, apart from what has such a name. Keys by their names, in the request
+    and in JSON that comes back, are secrets as `mesh_nb.secret` makes them. Raises MeshError for a failed
+    request.
     """
 
     kind = "http"
@@ -142,6 +148,7 @@ class HTTPNode(BaseNode):
             host = urlsplit(address).hostname or "the server"
             raise MeshError(f"No answer from {host} within {self.timeout:g} s.") from None
         kind = response.headers.get("content-type", "")
+        _mark({"params": params, **options})
         is_text = bool(_TEXT.search(kind)) or not body
         text = body.decode(response.encoding or "utf-8", "replace") if is_text else ""
         output: dict[str, Any] = {
@@ -152,6 +159,7 @@ class HTTPNode(BaseNode):
             "content": text,
             "data": _json(text) if "json" in kind else None,
         }
+        _mark(output["data"])
         if not is_text:
             name = urlsplit(output["url"]).path.rpartition("/")[2] or "response"
             metadata = {"name": name, "mime_type": kind.partition(";")[0], "size": len(body)}
@@ -248,6 +256,20 @@ def _told(
     sent = {"params": params, "headers": headers, **body}
     told = {name: _open(value, hidden) for name, value in sent.items() if value not in (None, "", {})}
     return {"method": method, "url": _open_url(url, hidden), **told}
+
+
+def _mark(value: Any, held: bool = False) -> None:
+    """Mark the keys of a request or an answer as secrets: what has the name of one and the looks."""
+    if isinstance(value, dict):
+        for name, inside in cast("dict[Any, Any]", value).items():
+            _mark(inside, held or _KEY.search(str(name)) is not None)
+    elif isinstance(value, list):
+        for inside in cast("list[Any]", value):
+            _mark(inside, held)
+    elif held and isinstance(value, str):
+        key = value.rpartition(" ")[2]  # "Bearer ..."
+        if len(key) >= _SHORTEST and any(c.isdigit() for c in key):
+            secret(key)
 
 
 def _open(value: Any, hidden: re.Pattern[str]) -> Any:

@@ -11,6 +11,7 @@ import pytest
 from http_servers import Exchange, Server
 
 import mesh_nb as mesh
+from mesh_nb.core.secret import marked
 from mesh_nb.core.tape import stop
 from mesh_nb.testing import check_events
 
@@ -21,6 +22,7 @@ GONE = "http://127.0.0.1:9"
 def no_tape_is_left() -> Iterator[None]:
     yield
     assert stop() is None
+    marked.__init__()
 
 
 class Web:
@@ -33,6 +35,12 @@ class Web:
         self.asked.append(exchange.path)
         if exchange.path.startswith("/image"):
             await exchange.answer(b"\x89PNG" + bytes(9000), b"content-type: image/png\r\n")
+        elif exchange.path.startswith("/login"):
+            sent = exchange.headers.get("authorization", "")
+            body = json.dumps(
+                {"access_token": "granted-hunter2-token", "page_token": "p2", "you": sent}
+            ).encode()
+            await exchange.answer(body, b"content-type: application/json\r\n")
         elif exchange.path.startswith("/missing"):
             await exchange.answer(b"no such page", b"content-type: text/plain\r\n", b"404 Not Found")
         else:
@@ -146,6 +154,21 @@ def test_keys_are_not_written_and_do_not_count(web: Web, url: str, tmp_path: Pat
     with mesh.record(tmp_path / "t", mode="none", speed=0):
         graph("other-hunter2").run_sync("q", backend=backend, display=False)
     assert "hunter2" in web.asked[0]
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or b"hunter2" not in path.read_bytes(), path
+
+
+def test_keys_that_come_back_are_the_programs_alone(web: Web, url: str, tmp_path: Path):
+    graph = get(f"{url}/login", headers={"Authorization": "Bearer asked-hunter2-key"})
+    graph.add_node("use", lambda data: {"token": data["access_token"], "page": data["page_token"]})
+    graph.add_edge("get", "use")
+    backend = mesh.SQLiteBackend(tmp_path / "log.sqlite")
+    outputs: list[Any] = []
+    for mode in ("once", "none"):
+        with mesh.record(tmp_path / "t", mode=mode, speed=0):
+            outputs.append(graph.run_sync("q", backend=backend, display=False).output)
+    assert [output["token"] for output in outputs] == ["granted-hunter2-token", "***"]
+    assert outputs[1]["page"] == "p2"
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or b"hunter2" not in path.read_bytes(), path
 
