@@ -34,8 +34,8 @@ def opened(view: Folded) -> list[Section]:
 
 
 def _inside(section: Section, names: set[str]) -> bool:
-    host, slash, _ = section.node_id.partition("/")
-    return bool(slash) and host in names
+    parts = section.node_id.split(".")
+    return any(".".join(parts[:n]) in names for n in range(1, len(parts)))
 
 
 def brief(section: Section) -> str:

@@ -65,6 +65,8 @@ async function play(events: ExecutionEvent[], rate: number, at: number): Promise
 
 async function main() {
   await import("../src/hub");
+  const { drawings } = await import("../src/core/more");
+  drawings.provide(await import("../src/drawings"));
   const names = (query.get("scene") ?? "research").split(",");
   const speed = Number(query.get("speed") ?? 0);
   await Promise.all(names.map((name) => play(SCENES[name]!(), speed || Infinity, Number(query.get("at") ?? 1))));

@@ -224,9 +224,35 @@ function long(tokens: number): ExecutionEvent[] {
   return s.add("message_complete", "llm").response("llm", "gpt-5", 10, tokens, 0).add("node_complete", "llm").end().events;
 }
 
+/** Many visits, four at a time, with waits and new beginnings; one node has a graph inside. */
+function many(visits = 2000): ExecutionEvent[] {
+  const s = new Script("crawl");
+  const inside = { nodes: [{ id: "fetch", kind: "tool" }, { id: "read", kind: "llm" }], edges: [{ source: "fetch", target: "read" }, { source: "read", target: "fetch", kind: "loop", label: "max: 500" }] };
+  s.events[0]!.metadata = { graph_id: "crawl", graph: { nodes: [{ id: "plan", kind: "llm" }, { id: "crawl", kind: "subgraph", graph: inside }, { id: "sum", kind: "llm" }], edges: [{ source: "plan", target: "crawl" }, { source: "crawl", target: "sum" }] } };
+  s.add("node_start", "plan").say("plan", "Read the pages.").add("node_complete", "plan");
+  s.add("node_start", "crawl");
+  const open: [string, number][] = [];
+  for (let n = 0; n < visits; n++) {
+    const id = n % 3 ? "crawl.read" : "crawl.fetch";
+    const visit = n % 3 ? Math.floor(n / 3) * 2 + (n % 3) - 1 : n / 3;
+    s.add("node_start", id, { metadata: visit ? { visit } : {} }, 0.05);
+    if (n % 17 === 0) s.add("custom_data", id, { content: { delay_s: 0.2, reason: "HTTP 429" }, metadata: { data_type: "data-retry", ...(visit ? { visit } : {}) } });
+    if (n % 3) s.add("token", id, { content: `Page ${n}. `, metadata: visit ? { visit } : {} }, 0.08);
+    open.push([id, visit]);
+    if (open.length > 3) {
+      const [done, at] = open.shift()!;
+      s.add(n % 211 === 0 ? "node_error" : "node_complete", done, { metadata: at ? { visit: at } : {}, ...(n % 211 === 0 ? { error: "HTTP 500" } : {}) });
+    }
+  }
+  for (const [done, at] of open) s.add("node_complete", done, { metadata: at ? { visit: at } : {} });
+  s.add("node_complete", "crawl").add("node_start", "sum").say("sum", "All of it was read.").add("node_complete", "sum");
+  return s.end().events;
+}
+
 export const SCENES: Record<string, () => ExecutionEvent[]> = {
   research,
   graph,
+  many: () => many(),
   failed,
   cancelled,
   hostile,

@@ -99,7 +99,7 @@ describe("flow", () => {
   });
 
   it("says how each node stands; what runs inside a node counts as the node", () => {
-    const run = play(START, ...visit("a"), ["node_start", "b"], ["node_start", "b/inner"], ["node_complete", "b/inner"], ["node_start", "c"]);
+    const run = play(START, ...visit("a"), ["node_start", "b"], ["node_start", "b.inner"], ["node_complete", "b.inner"], ["node_start", "c"]);
     const states = () => Object.fromEntries([...progressOf(run)].map(([id, p]) => [id, p.progress]));
     expect(states()).toEqual({ a: "completed", b: "running", c: "running", d: "idle" });
     expect(progressOf(run).get("b")!.visits).toBe(1);
@@ -276,6 +276,126 @@ describe("a run in the page", () => {
     expect(s.el.textContent).toContain("real words");
     expect(s.el.textContent).not.toContain("void words");
     expect(s.el.querySelector(".retry")!.textContent).toContain("The answer began again");
+  });
+
+  const NESTED = { nodes: [{ id: "a", kind: "llm" }, { id: "b", kind: "subgraph", graph: { ...graph(["x>y", "~y>x"]) } }], edges: [{ source: "a", target: "b" }] };
+  const nested = (...rows: Row[]) => stage(["execution_start", "START", { metadata: { graph: NESTED } }], ...visit("a"), ["node_start", "b"], ...rows);
+  const label = (s: ReturnType<typeof stage>, id: string) => s.el.querySelector(`[data-node="${id}"]`)!.getAttribute("aria-label");
+
+  it("shows the graph inside a node when the reader wants it, with its states, counts and loop", () => {
+    const s = nested(...visit("b.x"), ...visit("b.y"), ["node_start", "b.x", { metadata: { visit: 1 } }]);
+    expect(s.el.querySelectorAll(".graph")).toHaveLength(1);
+    const more = () => s.el.querySelector("[data-inside=b]")!;
+    expect(more().getAttribute("aria-label")).toBe("2 nodes inside b");
+    act(() => void more().dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true })));
+    s.settle();
+    expect(more().getAttribute("aria-expanded")).toBe("true");
+    expect(label(s, "b.x")).toBe("b.x, llm, running, 2 visits");
+    expect(label(s, "b.y")).toBe("b.y, llm, done");
+    const inside = s.el.querySelector(".inside .graph")!;
+    expect([...inside.querySelectorAll(".box > text")].map((t) => t.textContent)).toEqual(["x", "y"]);
+    expect(inside.querySelector(".edge.loop text")!.textContent).toBe("↻ 1/3");
+    s.click(more());
+    expect(s.el.querySelector(".inside")).toBeNull();
+  });
+
+  it("filters by a node with all that runs inside it, and by one inside", () => {
+    const say = (id: string): Row => ["token", id, { content: `said by ${id}` }];
+    const s = nested(say("a"), ["node_start", "b.x"], say("b.x"), ["node_start", "b.y"], say("b.y"));
+    const shown = () => ["a", "b.x", "b.y"].filter((id) => s.el.querySelector(".transcript")!.textContent!.includes(`said by ${id}`));
+    s.click(s.el.querySelector("[data-node=b]")!);
+    expect(shown()).toEqual(["b.x", "b.y"]);
+    s.click(s.el.querySelector("[data-inside=b]")!);
+    expect(shown()).toEqual(["b.x", "b.y"]);
+    s.click(s.el.querySelector('[data-node="b.y"]')!);
+    expect(shown()).toEqual(["b.y"]);
+  });
+
+  it("says of a node that it waits when one inside it does", () => {
+    const s = nested(["node_start", "b.x"], ["interrupt", "b.x", { metadata: { interrupt_id: "q1", kind: "tool", message: "May I?" } }]);
+    expect(label(s, "b")).toBe("b, subgraph, waiting for an answer");
+  });
+
+  it("reads graphs inside graphs to a limit only", () => {
+    const deep: Record<string, unknown> = { nodes: [{ id: "n" }, { id: "m" }], edges: [] };
+    deep["nodes"] = [{ id: "n", graph: deep }, { id: "m" }];
+    let depth = 0;
+    for (let at = outlineOf(deep); at; at = at.nodes[0]!.inside ?? null) depth++;
+    expect(depth).toBe(5);
+  });
+
+  describe("its timeline", () => {
+    const opened = (count: number) => {
+      const ids = Array.from({ length: count }, (_, i) => `n${i}`);
+      const s = stage(["execution_start", "START", { metadata: { graph: graph([], ids) } }], ...ids.flatMap((id) => visit(id)));
+      s.click(s.el.querySelector(".timeline > summary")!);
+      const names = () => [...s.el.querySelectorAll(".rows button .who")].map((w) => w.textContent);
+      const box = s.el.querySelector<HTMLElement>(".rows")!;
+      const heights = () => [...box.querySelectorAll<HTMLElement>(":scope > div[style]")].map((d) => Number.parseFloat(d.style.height));
+      const press = (key: string) => {
+        act(() => void box.querySelector(".axis")!.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true })));
+        s.settle();
+      };
+      const note = () => s.el.querySelector(".zoom .note")!.textContent;
+      return { ...s, names, box, heights, press, note };
+    };
+
+    it("draws of 2,000 rows those in sight, and keeps the room of the others", () => {
+      const s = opened(2000);
+      expect(s.names().length).toBeLessThan(60);
+      const total = () => s.heights().reduce((sum, h) => sum + h, 0) + s.names().length * 22;
+      expect(total()).toBe(2000 * 22);
+      act(() => {
+        s.box.scrollTop = 1000 * 22;
+        s.box.dispatchEvent(new Event("scroll"));
+      });
+      s.settle();
+      expect(s.names()).toContain("n1000");
+      expect(s.names()).not.toContain("n0");
+      expect(total()).toBe(2000 * 22);
+    });
+
+    it("zooms, moves and goes back by keys", () => {
+      const s = opened(100);
+      expect(s.note()).toBe("100 visits");
+      s.press("+");
+      expect(s.note()).toBe("50 s to 2 min 30 s: 51 of 100 visits");
+      expect(s.names()).not.toContain("n0");
+      s.press("ArrowRight");
+      expect(s.note()).toMatch(/^1 min 15 s to 2 min 55 s/);
+      s.press("-");
+      expect(s.note()).toBe("100 visits");
+      for (let n = 0; n < 40; n++) s.press("+");
+      expect(s.names().length).toBeGreaterThan(0);
+      s.press("0");
+      expect(s.note()).toBe("100 visits");
+    });
+
+    it("zooms into what is dragged over; a press that does not move is a click on its row", () => {
+      const s = opened(100);
+      const track = s.box.querySelector(".axis .track")!;
+      track.getBoundingClientRect = () => ({ left: 100, right: 300, width: 200 }) as DOMRect;
+      s.box.getBoundingClientRect = () => ({ left: 0 }) as DOMRect;
+      const row = s.box.querySelector("button .track")!;
+      const pointer = (type: string, clientX: number) => {
+        act(() => void row.dispatchEvent(Object.assign(new MouseEvent(type, { bubbles: true, clientX, button: 0 }), { pointerId: 1 })));
+        s.settle();
+      };
+      pointer("pointerdown", 150);
+      pointer("pointermove", 200);
+      expect(s.box.querySelector<HTMLElement>(".brush")!.style.width).toBe("50px");
+      pointer("pointerup", 200);
+      // The click that ends a drag chooses no row.
+      s.click(s.box.querySelector("button .track")!);
+      expect(s.box.querySelector(".brush")).toBeNull();
+      expect(s.note()).toMatch(/^50 s to 1 min 40 s/);
+      expect(s.feed.only).toBeNull();
+      s.click(s.button("Whole run"));
+      pointer("pointerdown", 150);
+      pointer("pointerup", 150);
+      s.click(s.box.querySelector("button .track")!);
+      expect(s.feed.only).toBe("n0");
+    });
   });
 
   it("draws a timeline with a row for each visit", () => {

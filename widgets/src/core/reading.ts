@@ -1,5 +1,6 @@
 // What a reader of a run with several nodes sees first: the answer; the nodes on the way to it are folded.
 // Static output follows the same rules (mesh_nb/notebook/_reading.py). Pure.
+import { hosts } from "./flow";
 import { count } from "./format";
 import type { NodeState, Part, RunState, TextPart } from "./state";
 
@@ -13,7 +14,7 @@ const worded = (p: Part): p is TextPart => p.type === "text" && /\S/.test(p.text
 export function opened(run: RunState): Set<NodeState> {
   const names = new Set(run.nodes.map((node) => node.id));
   // A node inside another is open while it runs, or when it has the answer.
-  const inside = ({ id }: NodeState) => id.includes("/") && names.has(id.slice(0, id.indexOf("/")));
+  const inside = ({ id }: NodeState) => hosts(id).some((host) => names.has(host));
   const open = new Set(run.nodes.filter((n) => n.leftAt === null || (n.leftAt > run.flow.last && !inside(n))));
   const answer = run.nodes.findLast((node) => node.parts.some(worded));
   if (answer) open.add(answer);

@@ -3,6 +3,7 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import type { Feed } from "../core/feed";
+import { several } from "../core/flow";
 import { drawings, type Drawings } from "../core/more";
 import type { RunState } from "../core/state";
 
@@ -27,9 +28,8 @@ interface Props {
 
 export function GraphPlace({ feed, run, rev }: Props) {
   const outline = run.flow.outline;
-  const several = outline !== null && outline.nodes.length > 1;
-  const drawn = useDrawings(several);
-  if (!several) return null;
+  const drawn = useDrawings(several(outline));
+  if (!several(outline)) return null;
   if (drawn) return <drawn.Graph feed={feed} run={run} rev={rev} />;
   // What begins side by side stands in one column.
   const begun = new Map<string, number>();
@@ -39,7 +39,7 @@ export function GraphPlace({ feed, run, rev }: Props) {
   return <Room height={FIRST + (rows - 1) * ROW + (back ? back * BACK + 4 : 0)} />;
 }
 
-const Room = ({ height }: { height: number }): ComponentChildren => <div class="graph" style={{ height: `${height}px` }} aria-hidden="true" />;
+const Room = ({ height }: { height: number }): ComponentChildren => <div class="graph" style={{ height: `${height}px`, marginBottom: "12px" }} aria-hidden="true" />;
 
 export function TimelinePlace({ feed, run, live, rev }: Props & { live: boolean }) {
   const drawn = useDrawings(run.nodes.length > 1);

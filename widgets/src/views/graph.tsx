@@ -1,15 +1,16 @@
 // The run's graph as its progress bar: states by colour and icon, a click shows one node's part of the transcript.
 import { useMemo } from "preact/hooks";
 import type { Feed } from "../core/feed";
-import { progressOf, type NodeProgress, type Progress } from "../core/flow";
+import { progressOf, several, type NodeProgress, type Progress } from "../core/flow";
 import { count } from "../core/format";
-import { HEIGHT, layout, type OutlineEdge, type OutlineNode, type PlacedEdge, type PlacedNode } from "../core/layout";
+import { HEIGHT, layout, type Outline, type OutlineEdge, type OutlineNode, type PlacedEdge, type PlacedNode } from "../core/layout";
 import type { RunState } from "../core/state";
 import css from "../core/drawings.css";
+import inside from "./inside.css";
 import { extend } from "../core/theme";
 import { Glyph, type IconName } from "./icons";
 
-extend(css);
+extend(css + inside);
 
 /** Nodes up to which a graph is drawn; a larger one is a bar. */
 const DRAWN = 60;
@@ -37,7 +38,10 @@ const WORDS: Record<Progress, string> = {
 const shorten = (id: string) => (id.length > NAME ? `${id.slice(0, NAME - 1)}…` : id);
 /** Widths of letters differ; a node that is a little too wide does no harm. */
 const letters = (text: string, each: number) => [...text].reduce((w, c) => w + (/[\u1100-\uffdc]/.test(c) ? 2 : /[A-Zmw@%]/.test(c) ? 1.35 : /[fijlrt.,'|I ]/.test(c) ? 0.6 : 1) * each, 0);
-const widthOf = (node: OutlineNode) => Math.ceil(letters(shorten(node.id), 7.1)) + 44 + (node.kind === "condition" ? 8 : 0);
+const nameOf = (node: OutlineNode) => shorten(node.name ?? node.id);
+/** Room for the button that shows what is inside a node. */
+const MORE = 22;
+const widthOf = (node: OutlineNode) => Math.ceil(letters(nameOf(node), 7.1)) + 44 + (node.kind === "condition" ? 8 : 0) + (node.inside ? MORE : 0);
 const labelWidth = (label: string) => letters(shorten(label), 6);
 
 const bound = (edge: OutlineEdge) => (edge.kind === "loop" ? /^max: (\d+)$/.exec(edge.label ?? "")?.[1] : undefined);
@@ -50,22 +54,46 @@ function edgeLabel(edge: OutlineEdge, taken: number): string {
 
 export function Graph({ feed, run }: { feed: Feed; run: RunState; rev: number }) {
   const outline = run.flow.outline;
-  const drawn = outline && outline.nodes.length > 1 && outline.nodes.length <= DRAWN ? outline : null;
-  const placed = useMemo(
-    () => drawn && layout(drawn, widthOf, labelWidth),
-    [drawn],
+  if (!several(outline)) return null;
+  return <Part feed={feed} run={run} outline={outline} progress={progressOf(run)} />;
+}
+
+interface PartProps {
+  feed: Feed;
+  run: RunState;
+  outline: Outline;
+  progress: Map<string, NodeProgress>;
+}
+
+/** A graph, and below it the graphs inside its nodes that the reader opened. */
+function Part({ feed, run, outline, progress }: PartProps) {
+  const opened = outline.nodes.filter((node) => node.inside && feed.choices.get(`graph ${node.id}`));
+  const done = outline.nodes.filter(({ id }) => progress.get(id)!.progress === "completed").length;
+  return (
+    <>
+      <Strip feed={feed} run={run} outline={outline} progress={progress} said={`${done} of ${count(outline.nodes.length, "node")} done`} />
+      {opened.map((node) => (
+        <div key={node.id} class="inside" role="group" aria-label={`Inside ${node.id}`}>
+          <p class="caption">{node.id}</p>
+          <Part feed={feed} run={run} outline={node.inside!} progress={progress} />
+        </div>
+      ))}
+    </>
   );
-  if (!outline || outline.nodes.length < 2) return null;
-  const progress = progressOf(run);
-  const done = [...progress.values()].filter((p) => p.progress === "completed").length;
-  const said = `${done} of ${count(outline.nodes.length, "node")} done`;
-  if (!placed)
+}
+
+function Strip({ feed, run, outline, progress, said }: PartProps & { said: string }) {
+  const drawn = outline.nodes.length <= DRAWN ? outline : null;
+  const placed = useMemo(() => drawn && layout(drawn, widthOf, labelWidth), [drawn]);
+  if (!placed) {
+    const done = Number.parseInt(said);
     return (
       <div class="progress">
         <span class="title">{said}</span>
         <progress max={outline.nodes.length} value={done} aria-label={said} />
       </div>
     );
+  }
   const { width, height } = placed;
   return (
     <div class="graph" tabIndex={0} role="group" aria-label={`Graph: ${said}`}>
@@ -118,7 +146,7 @@ function Node({ feed, node, state }: { feed: Feed; node: PlacedNode; state: Node
   const chosen = feed.only === node.id;
   const choose = () => feed.filter(chosen ? null : node.id);
   const left = node.kind === "condition" ? 13 : 9;
-  return (
+  const box = (
     <g
       class={`box ${progress} ${chosen ? "chosen" : ""}`}
       transform={`translate(${node.x} ${node.y})`}
@@ -128,17 +156,13 @@ function Node({ feed, node, state }: { feed: Feed; node: PlacedNode; state: Node
       aria-pressed={chosen}
       aria-label={`${node.id}, ${node.kind}, ${WORDS[progress]}${visits > 1 ? `, ${visits} visits` : ""}`}
       onClick={choose}
-      onKeyDown={(event) => {
-        if (event.key !== "Enter" && event.key !== " ") return;
-        event.preventDefault();
-        choose();
-      }}
+      onKeyDown={pressed(choose)}
     >
       <title>{`${node.id} (${node.kind}): ${WORDS[progress]}`}</title>
       <path d={shape(node)} class="face" />
       <Glyph name={ICONS[progress]} x={left} y={7} size={14} />
       <text x={left + 20} y={HEIGHT / 2} dy="0.36em">
-        {shorten(node.id)}
+        {nameOf(node)}
       </text>
       {visits > 1 && (
         <g class="visits" transform={`translate(${node.width - 2} 1)`}>
@@ -146,6 +170,47 @@ function Node({ feed, node, state }: { feed: Feed; node: PlacedNode; state: Node
           <text dy="0.35em">{visits > 99 ? "99+" : visits}</text>
         </g>
       )}
+    </g>
+  );
+  if (!node.inside) return box;
+  return (
+    <>
+      {box}
+      <Inside feed={feed} node={node} />
+    </>
+  );
+}
+
+const pressed = (act: () => void) => (event: KeyboardEvent) => {
+  if (event.key !== "Enter" && event.key !== " ") return;
+  event.preventDefault();
+  act();
+};
+
+/** The button in a node's box that shows the graph inside it, and takes it away. */
+function Inside({ feed, node }: { feed: Feed; node: PlacedNode }) {
+  const id = `graph ${node.id}`;
+  const open = feed.choices.get(id) === true;
+  const toggle = () => {
+    feed.choices.set(id, !open);
+    feed.filter(feed.only);
+  };
+  return (
+    <g
+      class={`more ${open ? "open" : ""}`}
+      transform={`translate(${node.x + node.width - MORE - 4} ${node.y + HEIGHT / 2 - 9})`}
+      data-inside={node.id}
+      role="button"
+      tabIndex={0}
+      aria-expanded={open}
+      aria-label={`${count(node.inside!.nodes.length, "node")} inside ${node.id}`}
+      onClick={toggle}
+      onKeyDown={pressed(toggle)}
+    >
+      <rect width={18} height={18} rx={4} />
+      <g transform={open ? "rotate(90 9 9)" : undefined}>
+        <Glyph name="chevron" x={3} y={3} size={12} />
+      </g>
     </g>
   );
 }

@@ -73,7 +73,7 @@ function Nodes({ feed, run }: { feed: Feed; run: RunState }) {
   const several = run.nodes.length > 1;
   const all = run.nodes.length <= NAMED;
   const only = feed.only;
-  const within = only === null ? run.nodes : run.nodes.filter((n) => n.id === only || n.id.startsWith(`${only}/`));
+  const within = only === null ? run.nodes : run.nodes.filter((n) => n.id === only || n.id.startsWith(`${only}.`));
   if (only !== null && !within.length) return <p class="note">It has not started.</p>;
   const shown = within.filter((n) => only !== null || all || n.parts.length || n.error || n.status === "running").slice(-300);
   const open = opened(run);
