@@ -6,6 +6,7 @@ A broken rule names the file, the import and the rule.
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -177,6 +178,17 @@ def test_every_plugin_module_offers_its_plugin(kind: str) -> None:
 def test_every_public_name_resolves(name: str) -> None:
     assert getattr(mesh_nb, name) is not None
     assert name in dir(mesh_nb)
+
+
+@pytest.mark.parametrize("name", [n for n in mesh_nb.__all__ if n != "__version__"])
+def test_every_public_name_is_documented_where_it_is_and_where_it_is_used(name: str) -> None:
+    summary = (getattr(mesh_nb, name).__doc__ or "").strip()
+    assert summary, f"mesh_nb.{name} has no docstring"
+    assert "." in summary.replace("\n\n", "."), f"mesh_nb.{name}: the docstring begins with a sentence"
+    root = ROOT.parent
+    shown = [root / "README.md", *sorted((root / "notebooks").glob("*.ipynb"))]
+    word = re.compile(rf"\b{name}\b")
+    assert any(word.search(path.read_text("utf-8")) for path in shown), f"nothing shows mesh_nb.{name}"
 
 
 def test_an_unknown_public_name_suggests_the_nearest() -> None:

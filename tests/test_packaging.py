@@ -67,7 +67,8 @@ def test_rooms_that_docstrings_name_are_there_without_an_import_of_their_own() -
     program = """
 import mesh_nb
 assert mesh_nb.streaming.SSEAdapter is mesh_nb.SSEAdapter
-mesh_nb.testing.ScriptedModel, mesh_nb.frames, mesh_nb.nodes
+mesh_nb.testing.ScriptedModel, mesh_nb.frames.costs.COLUMNS, mesh_nb.nodes.llm.LLMNode
+assert not hasattr(mesh_nb.nodes, "lmm")
 """
     subprocess.run([sys.executable, "-c", program], check=True)
 

@@ -12,13 +12,12 @@ README = """\
 What mesh_nb recorded in this project. Safe to delete; not in git (see .gitignore).
 
 runs/<run id>.jsonl   one run: JSON lines in UTF-8, written by one process, only ever appended to.
-runs/<run id>.r1.jsonl  what came when the run was resumed, by whichever process did; r2 and so on after it.
   first line          header: schema, run_id, graph_id, session_id, host, pid, process_start, created, and
                       begin (or begin_ref), what the run began with
   other lines         events, by seq: {"seq", "type", "node_id", "content", "output", "error", "metadata",
                       "timestamp" (seconds since 1970, UTC), "run_id"}; a field that is null is left out.
                       A line with nothing but seq stands for an event that was shown and not kept.
-  <run id>.r1.jsonl   how a run went on when it was resumed: a file of its own, its seq goes on; then .r2, ...
+  <run id>.r1.jsonl   how a run went on when it was resumed, by whichever process: its seq goes on; then r2.
 blobs/<sha256>        contents named by content_ref (files above 32 kB) and request_ref (model requests).
 runs.sqlite           runs of SQLiteBackend(), all in one file.
 cache/                answers of models, by what was asked (`graph.run(..., cache=True)`).

@@ -82,6 +82,15 @@ class Budget:
         self._waiting: list[asyncio.Future[None]] = []
         self._crossed: spending.SpendingLimitError | None = None
 
+    def __repr__(self) -> str:
+        known = {
+            "budget_usd": (f"${self.spent_usd:.4f}", "${:.2f}"),
+            "max_tokens": (f"{self.tokens:,} tokens", "{:,}"),
+            "max_model_calls": (f"{self.calls:,} model calls", "{:,}"),
+        }
+        parts = [f"{known[name][0]} of {known[name][1].format(limit)}" for name, limit in self.limits.items()]
+        return f"<Budget {', '.join(parts) or 'without limits'}>"
+
     @classmethod
     def of(
         cls,

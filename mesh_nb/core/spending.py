@@ -20,6 +20,13 @@ from .errors import BudgetExceededError, ConfigurationError, InputError, Unknown
 from .events import LimitMetadata
 from .origin import IMPORTED, origin
 
+__all__ = ["Limit", "SpendingLimitError", "clear", "limits", "set"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 PERIODS = ("session", "hour", "day", "week", "month")
 SCOPES = ("notebook", "project")
 _SINCE = {

@@ -351,3 +351,10 @@ async def test_a_loop_runs_under_a_concurrency_of_one() -> None:
     graph.add_edge("c", "a", is_loop_edge=True, max_iterations=2)
     run = await done(graph, max_concurrency=1)
     assert [e.node_id for e in run.events if e.type == "node_complete"].count("a") == 3
+
+
+def test_a_budget_shows_what_is_spent_of_it() -> None:
+    assert repr(mesh.Budget()) == "<Budget without limits>"
+    budget = mesh.Budget(usd=2.5, max_tokens=100_000)
+    budget.spent_usd, budget.tokens = 0.0312, 4_200
+    assert repr(budget) == "<Budget $0.0312 of $2.50, 4,200 tokens of 100,000>"

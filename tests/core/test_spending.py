@@ -215,3 +215,8 @@ def test_usage_and_reports_tell_the_limit() -> None:
     logged("before", 3.0, time.time())
     spending.set(10, per="day")
     assert "This notebook has spent $3.0000 of $10.00 today." in repr(mesh.usage())
+
+
+def test_tab_shows_what_is_meant_for_users() -> None:
+    assert dir(mesh.spending) == ["Limit", "SpendingLimitError", "clear", "limits", "set"]
+    assert dir(mesh.prices) == ["Price", "Rate", "rates", "set", "unset"]
