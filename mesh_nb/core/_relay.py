@@ -28,6 +28,8 @@ class Relay(Recorder):
     from all visits of that node in the run.
     """
 
+    __slots__ = ("_number", "_numbered", "_prefix")
+
     def __init__(self, prefix: str, number: Callable[[int], int]) -> None:
         super().__init__("")
         self._prefix = prefix
@@ -80,12 +82,14 @@ class Relay(Recorder):
 
     def close_blocks(self, reason: Reason, visit: Visit | None = None) -> list[ExecutionEvent]:
         """Return the events that close what a visit, or the whole inner run, has left open."""
-        keys = list(self.balance.open)
+        if self._balance is None:
+            return []
+        keys = list(self._balance.open)
         if visit is not None:
             keys = [(self._prefix + visit.node_id, self._number(visit.number))]
         closed: list[ExecutionEvent] = []
         for key in keys:
-            for event in self.balance.closing(reason, key):
+            for event in self._balance.closing(reason, key):
                 # What opened it has gone on outwards, and has other names by now.
                 event.node_id = key[0]
                 event.metadata.pop("visit", None)

@@ -42,11 +42,18 @@ _PLAIN = frozenset(EventType) - _HANDLED - _OURS
 """Events that are only recorded."""
 
 
+_NO_JOURNALS: dict[tuple[int, int], Journal] = {}
+
+
 class Visits:
     """The nodes of one run as they are visited; `Execution` says when.
 
     context : the run's own copy of the caller's context. desk : the run's open questions.
     """
+
+    _failed: tuple[Visit, BaseException] | None = None
+    _suspended = False
+    _reuse: Reuse | None = None
 
     def __init__(
         self,
@@ -59,10 +66,10 @@ class Visits:
         self.graph = graph
         self.run_id = run_id
         if context is None:
-            self.context = ExecutionContext(input=input, run_id=run_id)
+            self.context = ExecutionContext(graph.graph_id, input=input, run_id=run_id)
         else:
             self.context = context.for_run(run_id, input)
-        self.context.graph_id = self.context.graph_id or graph.graph_id
+            self.context.graph_id = self.context.graph_id or graph.graph_id
         if graph.awaited:
             self.context.outputs.update(dict.fromkeys(graph.awaited))
         self.context.inner, self.context.repeats = graph.inner, bool(graph.plan.loops)
@@ -72,13 +79,9 @@ class Visits:
         self.desk: Desk = self.context.desk
         self._round = self.context
         self._recorder = Recorder(run_id)
-        self._record = self._recorder.record
         self._scheduler = Scheduler(graph.plan)
         self._failure: tuple[Visit, BaseException] | None = None
-        self._failed: tuple[Visit, BaseException] | None = None
-        self._suspended = False
-        self._journals: dict[tuple[int, int], Journal] = {}
-        self._reuse: Reuse | None = None
+        self._journals = _NO_JOURNALS
         self._direct = graph.direct
 
     def _fail(self, visit: Visit, error: BaseException) -> list[ExecutionEvent]:
@@ -98,8 +101,8 @@ class Visits:
         """Return the context for a node's visit of this number."""
         if not self.graph.plan.loops:
             return self.context
-        if self._round.iteration.get("index") != number:
-            self._round = self.context.with_iteration({"index": number})
+        if self._round is self.context or self._round.visit != number:
+            self._round = self.context.for_visit(number)
         return self._round
 
     def _source(self, visit: Visit) -> AsyncIterator[Any]:
@@ -159,7 +162,7 @@ class Visits:
             self._recorder.totals.add(event.metadata)
         elif kind == EventType.INTERRUPT:
             event.metadata = {**event.metadata, **self._recorder.totals.metadata()}
-        recorded = self._record(event, visit.node_id, visit)
+        recorded = self._recorder.record(event, visit.node_id, visit)
         if kind not in DELTAS:
             self._recorder.balance.feed(recorded)
             if kind == EventType.INTERRUPT:
@@ -196,7 +199,7 @@ class Visits:
         """Record an item of a channel."""
         try:
             if item.__class__ is ExecutionEvent and item.type in DELTAS and visit.done is None:
-                return (self._record(item, visit.node_id, visit),)
+                return (self._recorder.record(item, visit.node_id, visit),)
             if item.__class__ is not Ended:
                 return self._accept(visit, item)
             error = item.error
@@ -263,13 +266,13 @@ class Visits:
 
     def _completed(self, visit: Visit) -> list[ExecutionEvent]:
         """Close what a node has left open, and record its node_complete. Raises MeshError without one."""
-        closed = self._recorder.close_blocks("unfinished", visit) if self._recorder.balance.open else []
+        closed = self._recorder.close_blocks("unfinished", visit)
         done = visit.done
         if done is None:
             raise MeshError("it ended without node_complete, which must be its last event.")
         if visit.way is not None:
             done.metadata = {**done.metadata, "route": visit.way.route}
-        return [*closed, self._complete(visit, self._record(done, visit.node_id, visit))]
+        return [*closed, self._complete(visit, self._recorder.record(done, visit.node_id, visit))]
 
     def _complete(self, visit: Visit, done: ExecutionEvent) -> ExecutionEvent:
         """Tell the scheduler where the node goes; return its node_complete."""
@@ -286,13 +289,12 @@ class Visits:
 
     def _empty_skipped(self) -> None:
         """A template that names a skipped node is empty there, not wrong."""
-        for skipped in self._scheduler.skipped:
+        for skipped in self._scheduler.take_skipped():
             self.context.outputs[self.graph.plan.ids[skipped]] = None
-        self._scheduler.skipped.clear()
 
     def _node_error(self, visit: Visit, error: BaseException) -> list[ExecutionEvent]:
         closed = self._recorder.close_blocks("error", visit)
         if isinstance(error, InnerFailure):
             return closed  # The node inside has said so.
         output = visit.done.output if visit.done else visit.output
-        return [*closed, self._record(node_failure(error, output), visit.node_id, visit)]
+        return [*closed, self._recorder.record(node_failure(error, output), visit.node_id, visit)]

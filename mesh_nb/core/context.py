@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .budget import Budget
 from .interrupts import Desk, Kind, Question, ask
@@ -14,8 +14,10 @@ Message = dict[str, Any]
 PREVIEW = 2000
 """Characters of each text that a preview shows."""
 
+_NONE: Mapping[str, Any] = {}
 
-@dataclasses.dataclass(slots=True)
+
+@dataclasses.dataclass(slots=True, init=False)
 class ExecutionContext:
     """The session a graph runs in, and, for a node, the run it is part of.
 
@@ -63,6 +65,51 @@ class ExecutionContext:
     cache: Any = dataclasses.field(default=None, repr=False)
     max_concurrency: int | None = None
 
+    # A generated one takes three times as long, and a context is made for each run.
+    def __init__(
+        self,
+        graph_id: str = "",
+        session_id: str = "",
+        chat_history: list[Message] | None = None,
+        variables: dict[str, Any] | None = None,
+        state: dict[str, Any] | None = None,
+        trace_id: str | None = None,
+        outputs: dict[str, Any] | None = None,
+        input: Any = None,
+        iteration: dict[str, Any] | None = None,
+        run_id: str = "",
+        desk: Desk | None = None,
+        journal: Any = None,
+        visit: int = 0,
+        repeats: bool = False,
+        inner: Mapping[str, Mapping[str, Any]] = _NONE,
+        reducers: Mapping[str, Callable[[Any, Any], Any]] = _NONE,
+        budget: Budget | None = None,
+        fail_fast: bool = True,
+        cache: Any = None,
+        max_concurrency: int | None = None,
+    ) -> None:
+        self.graph_id = graph_id
+        self.session_id = session_id
+        self.chat_history = [] if chat_history is None else chat_history
+        self.variables = {} if variables is None else variables
+        self.state = {} if state is None else state
+        self.trace_id = os.urandom(16).hex() if trace_id is None else trace_id
+        self.outputs = {} if outputs is None else outputs
+        self.input = input
+        self.iteration = {} if iteration is None else iteration
+        self.run_id = run_id
+        self.desk = desk
+        self.journal = journal
+        self.visit = visit
+        self.repeats = repeats
+        self.inner = inner
+        self.reducers = reducers
+        self.budget = budget
+        self.fail_fast = fail_fast
+        self.cache = cache
+        self.max_concurrency = max_concurrency
+
     def for_run(self, run_id: str, input: Any) -> ExecutionContext:
         """Return the private copy that one run works on."""
         return ExecutionContext(
@@ -83,33 +130,17 @@ class ExecutionContext:
             max_concurrency=self.max_concurrency,
         )
 
-    def with_iteration(self, iteration: dict[str, Any], visit: int | None = None) -> ExecutionContext:
+    def for_visit(self, visit: int, iteration: dict[str, Any] | None = None) -> ExecutionContext:
         """Return a view of the same run for one visit inside a loop: everything but `iteration` is shared.
 
-        Parameters: visit, which of the node's it is; None takes the iteration's index.
+        Parameters: visit, which of the node's it is; iteration, None for `{"index": visit}`.
         """
-        return ExecutionContext(
-            self.graph_id,
-            self.session_id,
-            self.chat_history,
-            self.variables,
-            self.state,
-            self.trace_id,
-            self.outputs,
-            self.input,
-            iteration,
-            self.run_id,
-            self.desk,
-            self.journal,
-            iteration.get("index", 0) if visit is None else visit,
-            self.repeats,
-            self.inner,
-            self.reducers,
-            self.budget,
-            self.fail_fast,
-            self.cache,
-            self.max_concurrency,
-        )
+        view = _View.__new__(_View)
+        view._base = self
+        view.visit = visit
+        if iteration is not None:
+            view.iteration = iteration
+        return view
 
     @property
     def question(self) -> str:
@@ -164,6 +195,30 @@ class ExecutionContext:
     def get_node_output(self, node_id: str, default: Any = None) -> Any:
         """Return the last output of a node, or `default` when it has not run."""
         return self.outputs.get(node_id, default)
+
+
+class _View(ExecutionContext):
+    """A context that takes each field from another when it is first read: most nodes look at a few."""
+
+    __slots__ = ("_base",)
+    _base: ExecutionContext
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in _FIELDS:
+                raise AttributeError(
+                    f"'ExecutionContext' object has no attribute {name!r}", name=name, obj=self
+                )
+            value = {"index": self.visit} if name == "iteration" else getattr(self._base, name)
+            setattr(self, name, value)
+            return value
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace(type(self).__qualname__, "ExecutionContext", 1)
+
+
+_FIELDS = frozenset(field.name for field in dataclasses.fields(ExecutionContext))
 
 
 def as_text(value: Any) -> str:

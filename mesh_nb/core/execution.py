@@ -7,9 +7,9 @@ task and their events meet in a channel.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing, asynccontextmanager
+from time import time as now
 from types import CoroutineType
 from typing import Any
 
@@ -32,6 +32,8 @@ from .scheduler import START
 
 _LEFT = (GeneratorExit, asyncio.CancelledError, KeyboardInterrupt)
 # Looking up a member of an enum costs as much as a call.
+_NO_STATE: dict[str, Any] = {}
+_NO_EVENTS: Iterator[ExecutionEvent] = iter(())
 _NODE_START, _NODE_COMPLETE = EventType.NODE_START, EventType.NODE_COMPLETE
 
 
@@ -47,9 +49,10 @@ class Execution(Visits):
     past : what the log of the run has already, when it is resumed; caller, the context that state and history
         go back to, when it is not `context`.
     timeout : seconds that the run may take; deadline, when they are over, by the clock of its loop.
-    tail : events that were recorded and not yielded because the consumer had left, such as those that close a
-        cancelled call; complete when the generator is closed.
     """
+
+    timeout: float | None = None
+    deadline: float | None = None
 
     def __init__(
         self,
@@ -65,13 +68,11 @@ class Execution(Visits):
     ) -> None:
         super().__init__(graph, input, context, run_id, on_no_answer)
         self._past = past
-        self.tail: list[ExecutionEvent] = []
-        self.timeout: float | None = None
-        self.deadline: float | None = None
         self._caller = caller or context
-        self._state = dict(context.state) if context is not None else {}
+        self._state = dict(context.state) if context is not None else _NO_STATE
         self._backend = backend
-        self._rest: Iterator[ExecutionEvent] = iter(())
+        self._rest: Iterator[ExecutionEvent] = _NO_EVENTS
+        self._tail: list[ExecutionEvent] | None = None
 
     def events(self) -> AsyncGenerator[ExecutionEvent, None]:
         """Run, and yield every event after it was recorded. Raises NodeExecutionError when a node fails,
@@ -80,6 +81,14 @@ class Execution(Visits):
 
     def __aiter__(self) -> AsyncIterator[ExecutionEvent]:
         return self.events()
+
+    @property
+    def tail(self) -> list[ExecutionEvent]:
+        """Events that were recorded and not yielded because the consumer had left, such as those that close a
+        cancelled call; complete when the generator is closed."""
+        if self._tail is None:
+            self._tail = []
+        return self._tail
 
     @property
     def past_events(self) -> list[ExecutionEvent]:
@@ -108,12 +117,12 @@ class Execution(Visits):
     # Nothing here may refer to the generator: that cycle would keep a stream open after a break.
     async def recorded(self) -> AsyncGenerator[ExecutionEvent, None]:
         """Run without regard to the timeout, and yield every event after it was recorded."""
-        self._recorder.open(self._backend, self.context, self._past, lambda: self.graph.definitions)
-        direct, choices, ids = self._direct, self.graph.choices, self.graph.plan.ids
-        loops, context, outputs = self.graph.plan.loops, self.context, self.context.outputs
-        make, now, follow = self._recorder.make, time.time, self._scheduler.follow
+        recorder, scheduler, graph, context = self._recorder, self._scheduler, self.graph, self.context
+        recorder.open(self._backend, context, self._past, self._definitions)
+        direct, choices, ids, outputs = self._direct, graph.choices, graph.plan.ids, context.outputs
+        rounds = -1 if graph.plan.loops else None
         try:
-            yield self._record(self._start_event(), "START")
+            yield recorder.record(self._start_event(), "START")
             for recorded in self._handing(await self._make_ready()):
                 yield recorded
             while self._failure is None and (batch := self._take()):
@@ -125,24 +134,23 @@ class Execution(Visits):
                                 yield recorded
                             events = await self._next(channel)
                     continue
-                alone: tuple[int, Any, int] | None = batch[0]
-                while alone is not None:
-                    index, value, number = alone
+                index, value, number = batch.pop()
+                while index != START:
                     node_id = ids[index]
-                    yield make(_NODE_START, node_id, number, now())
+                    yield recorder.make(_NODE_START, node_id, number, now())
                     if (call := direct.get(index)) is None:
                         async with aclosing(self._stream(Visit(index, node_id, value, number))) as stream:
                             async for recorded in stream:
                                 yield recorded
                         break
-                    if loops and number != context.iteration.get("index"):
-                        context = self._context_of(number)
+                    if rounds is not None and rounds != number:
+                        context, rounds = self._context_of(number), number
                     try:
                         output, way = await call(value, context), None
                         if output.__class__ is NodeResult:
                             yield self._updated(Visit(index, node_id, value, number), output)
                             output = output.output
-                        if (choice := choices.get(index)) is not None:
+                        if choices and (choice := choices.get(index)) is not None:
                             way = self._decide(choice, output, None)
                             if way.__class__ is CoroutineType:
                                 way = await way
@@ -151,9 +159,9 @@ class Execution(Visits):
                         for recorded in self._handing(self._fail(failed, error)):
                             yield recorded
                         break
-                    done = make(_NODE_COMPLETE, node_id, number, now(), output, way)
+                    done = recorder.make(_NODE_COMPLETE, node_id, number, now(), output, way)
                     outputs[node_id] = output
-                    alone = follow(index, output, way)
+                    index, value, number = scheduler.follow(index, output, way), output, scheduler.visit
                     yield done
             for recorded in self._handing(self._end()):
                 yield recorded
@@ -162,7 +170,10 @@ class Execution(Visits):
             self._abandon(error)
             raise
         finally:
-            self._recorder.close()
+            recorder.close()
+
+    def _definitions(self) -> dict[str, str]:
+        return self.graph.definitions
 
     async def _stream(self, visit: Visit) -> AsyncGenerator[ExecutionEvent, None]:
         """Run a node that yields its events, alone."""
@@ -171,7 +182,7 @@ class Execution(Visits):
             source = self._source(visit)
             async for event in source:
                 if event.__class__ is ExecutionEvent and event.type in DELTAS and not visit.done:
-                    yield self._record(event, visit.node_id, visit)
+                    yield self._recorder.record(event, visit.node_id, visit)
                 else:
                     for recorded in self._handing(self._accept(visit, event)):
                         yield recorded
@@ -200,7 +211,7 @@ class Execution(Visits):
         while batch:  # Each is freed as it becomes a visit: of many at once, fewer objects for gc to walk.
             index, value, number = batch.pop()
             visit = Visit(index, ids[index], value, number)
-            started.append(make(_NODE_START, visit.node_id, number, time.time()))
+            started.append(make(_NODE_START, visit.node_id, number, now()))
             if call := direct.get(index):
                 channel.call(visit, call, value, self._context_of(number), visit.node_id)
             else:
@@ -244,8 +255,8 @@ class Execution(Visits):
         finally:
             await channel.aclose()
             if sent := [pair for pair in channel.drain() if not isinstance(pair[1], Ended)]:
-                self.tail += self._rest
-                self.tail += [event for visit, item in sent for event in self._received(visit, item)]
+                self.tail.extend(self._rest)
+                self.tail.extend(event for visit, item in sent for event in self._received(visit, item))
 
     def _take(self) -> list[tuple[int, Any, int]]:
         """Take what is ready."""
@@ -350,11 +361,11 @@ class Execution(Visits):
 
     def _abandon(self, error: BaseException) -> None:
         """Close in the log what a consumer that has left can no longer see."""
-        self.tail += self._rest
+        self.tail.extend(self._rest)
         if not self._recorder.ended:
             left = isinstance(error, _LEFT)
             status, text = ("cancelled", "The run was cancelled.") if left else ("failed", error_text(error))
             if left and self.deadline is not None and asyncio.get_running_loop().time() >= self.deadline:
                 status, text = "timeout", str(RunTimeoutError(self.timeout or 0))
-            self.tail += self._recorder.close_blocks("cancelled")
+            self.tail.extend(self._recorder.close_blocks("cancelled"))
             self.tail.append(self._recorder.ending(EventType.EXECUTION_ERROR, status, error=text))

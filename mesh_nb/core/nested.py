@@ -94,7 +94,6 @@ class _Inner(Execution):
         if context.journal is not None and context.journal.inside:
             found = inside(context.journal.inside, graph, prefix, numbering, isolated)
             self._past = Past(found, {"input": input}) if found else None
-        self._record = self._recorder.record
         self._first = input
         self.result: Any = None
         self.unanswered: Unanswered | None = None
@@ -128,7 +127,7 @@ class _Inner(Execution):
 
     def _context_of(self, number: int) -> ExecutionContext:
         if "value" in self.context.iteration and self.graph.plan.loops:
-            return self.context.with_iteration(self.context.iteration, number)
+            return self.context.for_visit(number, self.context.iteration)
         return super()._context_of(number)
 
     def _fail(self, visit: Any, error: BaseException) -> list[ExecutionEvent]:

@@ -8,72 +8,35 @@ timing, but for one case: a join that is fed from inside two loops takes what ea
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from types import MappingProxyType
+from typing import Any, cast
 
+from ._plan import START as START
+from ._plan import Plan as Plan
 from .edges import Way
 from .errors import GraphValidationError, InputError, shown
 
 PENDING, READY, ACTIVE, DONE, SKIPPED, LOOPED = range(6)
-START = 0
-"""The index of START in every plan; it has no events and completes with the run's input."""
-
-
-@dataclasses.dataclass(slots=True)
-class Plan:
-    """The shape of a compiled graph, by integer index; shared by all its runs.
-
-    Parameters: ids, node ids, "START" first; targets, for each node the targets of its edges other than loop
-    edges, each once; parents, how many nodes have an edge to it; rank, a topological order; loops, the loop
-    edges as (source, target).
-    """
-
-    ids: tuple[str, ...]
-    targets: tuple[tuple[int, ...], ...]
-    parents: tuple[int, ...]
-    rank: tuple[int, ...]
-    loops: tuple[tuple[int, int], ...] = ()
-    loops_of: dict[int, tuple[int, ...]] = dataclasses.field(default_factory=dict[int, tuple[int, ...]])
-    only: tuple[int, ...] = dataclasses.field(init=False)
-    joined: tuple[int, ...] = dataclasses.field(init=False)
-    body: tuple[int, ...] = dataclasses.field(init=False, default=())
-    _below: dict[int, frozenset[int]] = dataclasses.field(default_factory=dict[int, frozenset[int]])
-
-    def __post_init__(self) -> None:
-        """Find, for each node, the one node that it leads to, in `only` when that has no other parent, in
-        `joined` when it has, else START; and the nodes of the only loop, when it is a chain of `only`."""
-        alone = [t[0] if len(t) == 1 else START for t in self.targets]
-        self.only = tuple(t if self.parents[t] == 1 else START for t in alone)
-        self.joined = tuple(t if self.parents[t] > 1 else START for t in alone)
-        if len(self.loops) == 1:
-            source, target = self.loops[0]
-            body = [target]
-            while body[-1] != source and (after := self.only[body[-1]]):
-                body.append(after)
-            self.body = tuple(body) if body[-1] == source else ()
-
-    def below(self, node: int) -> frozenset[int]:
-        """Return a node and everything that its edges, other than loop edges, lead to."""
-        if node not in self._below:
-            seen, stack = {node}, [node]
-            while stack:
-                for target in self.targets[stack.pop()]:
-                    if target not in seen:
-                        seen.add(target)
-                        stack.append(target)
-            self._below[node] = frozenset(seen)
-        return self._below[node]
+_NOBODY = -1
+# Most runs need none of these: what is written first replaces them, and writing into them is an error.
+_NO_DICT = cast("dict[int, Any]", MappingProxyType({}))
+_NO_SET = cast("set[int]", frozenset())
+_NO_LIST = cast("list[int]", ())
 
 
 class Scheduler:
     """The state of one run over a Plan: `take()` what is ready, `complete()` what has run.
 
-    `skipped` collects the nodes that were skipped since the caller last emptied it.
+    `skipped` collects the nodes that were skipped, until the caller has read them with `take_skipped`;
+    `visit` is which visit `follow` has begun. The active nodes are those of `_active`, with their inputs, and
+    before them the one that has run alone since it began: `_alone`, with `_given`.
     """
 
     __slots__ = (
         "_active",
+        "_alone",
+        "_given",
         "_leaves",
         "_need",
         "_ready",
@@ -87,42 +50,59 @@ class Scheduler:
         "limit",
         "plan",
         "skipped",
+        "visit",
     )
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.skipped: list[int] = []
+        self.skipped = _NO_LIST
+        self.visit = 0
         self._status = bytearray(len(plan.ids))
         self._need = list(plan.parents)
         self._runs = [0] * len(plan.ids)
         self._ready: list[tuple[int, Any, int]] = []
-        self._active: dict[int, Any] = {START: None}
+        self._alone, self._given = START, cast("Any", None)
+        self._active: dict[int, Any] = {}
         self.limit: int | None = None
-        self._values: dict[int, dict[int, Any]] = {}
-        self._routes: dict[int, tuple[int, ...]] = {}
-        self._taken = [0] * len(plan.loops)
-        self._returning: dict[int, dict[int, Any]] = {}
-        self._leaves: dict[int, Any] = {}
-        self._waiting: set[int] = set()
+        self._values: dict[int, dict[int, Any]] = _NO_DICT
+        self._routes: dict[int, tuple[int, ...]] = _NO_DICT
+        self._taken = [0] * len(plan.loops) if plan.loops else _NO_LIST
+        self._returning: dict[int, dict[int, Any]] = _NO_DICT
+        self._leaves: dict[int, Any] = _NO_DICT
+        self._waiting = _NO_SET
 
     def take(self) -> list[tuple[int, Any, int]]:
         """Return every ready node as (index, input, visit), now active; visit counts from 0. With a limit
         there are only as many as may be active."""
-        batch, self._ready = self._ready, []
-        if self.limit is not None and len(batch) > (room := max(self.limit - len(self._active), 0)):
-            batch, self._ready = batch[:room], batch[room:]
         runs, status, active = self._runs, self._status, self._active
+        free = self._alone == _NOBODY
+        batch, self._ready = self._ready, []
+        if self.limit is not None and len(batch) > (room := max(self.limit - len(active) - (not free), 0)):
+            batch, self._ready = batch[:room], batch[room:]
+        if free and len(batch) == 1 and not active:
+            node, self._given, _ = batch[0]
+            self._alone = node
+            status[node] = ACTIVE
+            runs[node] += 1
+            return batch
         for node, value, _ in batch:
             status[node] = ACTIVE
             active[node] = value
             runs[node] += 1
         return batch
 
+    def take_skipped(self) -> list[int]:
+        """Return the nodes that were skipped since this was last asked."""
+        skipped, self.skipped = self.skipped, _NO_LIST
+        return skipped
+
     def rewind(self) -> list[tuple[int, int]]:
         """Make the active nodes ready again, and return them as (index, visit)."""
-        again = [(n, value, self._runs[n] - 1) for n, value in self._active.items() if n != START]
+        again = [(n, value, self._runs[n] - 1) for n, value in self._all_active().items() if n != START]
+        if self._alone != START:
+            self._alone, self._given = _NOBODY, None
         for node, _, visit in again:
-            del self._active[node]
+            self._active.pop(node, None)
             self._status[node] = READY
             self._runs[node] = visit
         self._ready = again + self._ready
@@ -130,7 +110,7 @@ class Scheduler:
 
     def is_active(self, node: int, visit: int) -> bool:
         """Say whether a node was taken for this visit and has not completed it."""
-        return node in self._active and self._runs[node] - 1 == visit
+        return (node == self._alone or node in self._active) and self._runs[node] - 1 == visit
 
     def taken(self, loop: int) -> int:
         """Return how often a loop edge was taken since the loop around it last began."""
@@ -144,14 +124,18 @@ class Scheduler:
         Parameters: node, its index; output; targets, the indices it delivers to, None for all; loop, the
         index of the loop edge that it takes instead, whose other edges are then not settled on this visit.
         """
-        del self._active[node]
+        if node == self._alone:
+            self._alone, self._given = _NOBODY, None
+        else:
+            del self._active[node]
         if loop is not None:
             self._status[node] = LOOPED
             self._taken[loop] += 1
             target = self.plan.loops[loop][1]
-            if not (self._active or self._ready or self._returning or self._waiting):
+            if not (self._alone >= 0 or self._active or self._ready or self._returning or self._waiting):
                 self._restart(target, output, (node,))
                 return
+            self._returning = self._returning or {}
             self._returning.setdefault(target, {})[node] = output
         elif targets is None and (only := self.plan.only[node]):
             self._status[node] = DONE
@@ -164,19 +148,26 @@ class Scheduler:
             and self._need[join := after[0]] > 1
         ):
             self._status[node] = DONE
-            self._values.setdefault(join, {})[node] = output
+            if (got := self._values.get(join)) is not None:
+                got[node] = output
+            else:
+                self._send(node, join, output)
             self._need[join] -= 1
-            self._waiting.add(join)
+            if self._waiting:
+                self._waiting.add(join)
+            else:
+                self._waiting = {join}
         else:
             self._settle(node, output, targets)
         if self._returning:
             self._go_back()
 
-    def follow(self, node: int, output: Any, way: Way | None = None) -> tuple[int, Any, int] | None:
+    def follow(self, node: int, output: Any, way: Way | None = None) -> int:
         """Settle a node as `complete` does, and take what is ready when that is one node and can be told at
-        once; else return None. Parameters: way, where the node chose to go, None for everywhere."""
-        plan, status, active = self.plan, self._status, self._active
-        if len(active) > 1 or self._ready or self._returning or self._waiting:
+        once: return it, active with this output as its input, and say in `visit` which visit it is. Else
+        return START. Parameters: way, where the node chose to go, None for everywhere."""
+        plan, status = self.plan, self._status
+        if node != self._alone or self._active or self._ready or self._returning or self._waiting:
             after = START
         elif way is None:
             after = plan.only[node]
@@ -184,8 +175,7 @@ class Scheduler:
             after = plan.body[0] if plan.body and way.loop is not None else START
         if not after:
             self.complete(node, output, way and way.targets, way and way.loop)
-            return None
-        del active[node]
+            return START
         if way is None:
             status[node] = DONE
         else:
@@ -193,25 +183,40 @@ class Scheduler:
             for inside in plan.body:
                 status[inside] = PENDING
                 self._need[inside] = 1
-                self._routes.pop(inside, None)
+                if self._routes:
+                    self._routes.pop(inside, None)
         self._need[after] = 0
         status[after] = ACTIVE
-        active[after] = output
-        visit = self._runs[after]
+        self._alone, self._given = after, output
+        self.visit = visit = self._runs[after]
         self._runs[after] = visit + 1
-        return after, output, visit
+        return after
 
     def leaves(self) -> dict[str, Any]:
         """Return the outputs of the nodes that ran and delivered to no other, by node id, in graph order."""
         return {self.plan.ids[n]: self._leaves[n] for n in sorted(self._leaves)}
 
+    def _all_active(self) -> dict[int, Any]:
+        """Return the active nodes with their inputs, in the order in which they began."""
+        return self._active if self._alone == _NOBODY else {self._alone: self._given, **self._active}
+
+    def _send(self, source: int, join: int, output: Any) -> None:
+        """Keep what a node delivers to one with several parents."""
+        self._values = self._values or {}
+        self._values.setdefault(join, {})[source] = output
+
+    def _wait(self, join: int) -> None:
+        self._waiting = self._waiting or set()
+        self._waiting.add(join)
+
     def _settle(self, node: int, output: Any, chosen: Sequence[int] | None) -> None:
-        plan, need, status, values = self.plan, self._need, self._status, self._values
-        runs = self._runs
+        plan, need, status, runs = self.plan, self._need, self._status, self._runs
         status[node] = DONE
         if chosen is not None:
+            self._routes = self._routes or {}
             self._routes[node] = tuple(chosen)
         if node != START and not (plan.targets[node] if chosen is None else chosen):
+            self._leaves = self._leaves or {}
             self._leaves[node] = output
         stack = [node]
         while stack:
@@ -219,26 +224,29 @@ class Scheduler:
             for target in plan.targets[source]:
                 hit = status[source] == DONE and (chosen is None or target in chosen)
                 if hit and plan.parents[target] > 1:
-                    values.setdefault(target, {})[source] = output
+                    self._send(source, target, output)
                 need[target] -= 1
                 if need[target]:
-                    self._waiting.add(target)
+                    self._wait(target)
                     continue
-                self._waiting.discard(target)
+                if self._waiting:
+                    self._waiting.discard(target)
                 if hit and plan.parents[target] == 1:
                     status[target] = READY
                     self._ready.append((target, output, runs[target]))
-                elif got := values.get(target):
+                elif got := self._values.get(target):
                     status[target] = READY
                     joined = {plan.ids[p]: got[p] for p in sorted(got)}
                     self._ready.append((target, joined, runs[target]))
                 else:
                     status[target] = SKIPPED
+                    self.skipped = self.skipped or []
                     self.skipped.append(target)
                     stack.append(target)
 
     def _go_back(self) -> None:
-        if not self._active and not self._ready and len(self._returning) == 1 and not self._waiting:
+        idle = self._alone == _NOBODY and not self._active
+        if idle and not self._ready and len(self._returning) == 1 and not self._waiting:
             self._send_back(next(iter(self._returning)))
             return
         # The innermost target first: starting it makes the outer ones wait.
@@ -246,7 +254,7 @@ class Scheduler:
         for target in order:
             if not self._unfinished(target):
                 self._send_back(target)
-        if not self._active and not self._ready and self._returning:
+        if idle and not self._ready and self._returning:
             # Loops that wait for each other's joins go in turn when nothing else runs.
             self._send_back(order[0])
 
@@ -255,7 +263,7 @@ class Scheduler:
         it or beside it that do, and for joins below it that wait for a node elsewhere."""
         plan, sources = self.plan, self._returning[target]
         below = plan.below(target)
-        for node in (*self._active, *(n for n, _, _ in self._ready)):
+        for node in (*self._all_active(), *(n for n, _, _ in self._ready)):
             if node in below or any(s in plan.below(node) for s in sources):
                 return True
         for other in self._returning:
@@ -277,22 +285,24 @@ class Scheduler:
 
     def _restart(self, target: int, value: Any, sources: tuple[int, ...]) -> None:
         plan, need, status = self.plan, self._need, self._status
-        waiting, values = self._waiting, self._values
+        values = self._values
         seen, stack = {target}, [target]
         while stack:
             node = stack.pop()
             settled = status[node] == DONE or status[node] == SKIPPED
             status[node] = PENDING
-            self._leaves.pop(node, None)
-            self._routes.pop(node, None)
+            if self._leaves:
+                self._leaves.pop(node, None)
+            if self._routes:
+                self._routes.pop(node, None)
             if not settled:
                 continue
             for child in plan.targets[node]:
                 need[child] += 1
-                if need[child] == plan.parents[child]:
-                    waiting.discard(child)
-                else:
-                    waiting.add(child)
+                if need[child] != plan.parents[child]:
+                    self._wait(child)
+                elif self._waiting:
+                    self._waiting.discard(child)
                 if child in values:
                     values[child].pop(node, None)
                 if status[child] != PENDING and child not in seen:
@@ -312,12 +322,12 @@ class Scheduler:
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state by node id, JSON if the outputs are; active nodes count as not yet run."""
-        ids = self.plan.ids
-        active = [n for n in self._active if n != START]
-        runs = {n: r - (n in self._active) for n, r in enumerate(self._runs)}
-        waiting = [(n, self._active[n]) for n in active] + [(n, value) for n, value, _ in self._ready]
+        ids, inputs = self.plan.ids, self._all_active()
+        active = [n for n in inputs if n != START]
+        runs = {n: r - (n in inputs) for n, r in enumerate(self._runs)}
+        waiting = [(n, inputs[n]) for n in active] + [(n, value) for n, value, _ in self._ready]
         return {
-            "started": START not in self._active,
+            "started": START not in inputs,
             "nodes": {ids[n]: [s, runs[n]] for n, s in enumerate(self._status) if n and (s or runs[n])},
             "ready": [[ids[n], value] for n, value in waiting],
             "routes": {ids[n]: [ids[t] for t in route] for n, route in self._routes.items()},
@@ -343,7 +353,7 @@ class Scheduler:
             )
         self = cls(plan)
         if state["started"]:
-            self._active.clear()
+            self._alone = _NOBODY
             self._status[START] = DONE
         for node_id, (status, runs) in state["nodes"].items():
             self._status[index[node_id]] = READY if status == ACTIVE else status

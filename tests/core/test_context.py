@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import operator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from support import Replay
@@ -160,3 +161,29 @@ def test_history_is_trimmed_to_whole_turns() -> None:
     assert trimmed(history, 2) == history[2:]
     assert trimmed(history, 1) == []
     assert trimmed([], 5) == []
+
+
+async def test_each_round_of_a_loop_has_its_own_view_of_one_context() -> None:
+    kept: list[ExecutionContext] = []
+
+    class Keeping(mesh_nb.BaseNode):
+        async def execute(self, input: Any, context: ExecutionContext) -> Any:
+            context.state["rounds"] = context.state.get("rounds", 0) + 1
+            kept.append(context)
+            return input
+
+    graph = StateGraph("looping").add_node("n", Keeping).set_entry_point("n")
+    graph.add_edge("n", "n", is_loop_edge=True, max_iterations=2)
+    given = ExecutionContext(session_id="s", variables={"v": 1}, state={"before": True})
+    await events_of(graph, given)
+    assert [(c.visit, c.iteration) for c in kept] == [(n, {"index": n}) for n in range(3)]
+    assert all(c.state is kept[0].state and c.outputs is kept[0].outputs for c in kept)
+    first = kept[0]
+    assert (first.graph_id, first.session_id, first.trace_id) == ("looping", "s", given.trace_id)
+    assert (first.variables, first.state) == ({"v": 1}, {"before": True, "rounds": 3})
+    assert (first.repeats, first.question, first.get_node_output("n")) == (True, "q", {"input": "q"})
+    changed = dataclasses.replace(first, state={})
+    assert (changed.state, changed.iteration, changed.variables) == ({}, {"index": 0}, {"v": 1})
+    assert repr(first).startswith("ExecutionContext(graph_id='looping', session_id='s'")
+    with pytest.raises(AttributeError, match="'ExecutionContext' object has no attribute 'stat'"):
+        _ = cast("Any", first).stat

@@ -60,8 +60,7 @@ class Driver:
         )
         chosen = None if targets is None else [self.index[t] for t in targets]
         self.scheduler.complete(index, f"{node_id}/{visit}", chosen, loop)
-        self.skipped += [self.plan.ids[n] for n in self.scheduler.skipped]
-        self.scheduler.skipped.clear()
+        self.skipped += [self.plan.ids[n] for n in self.scheduler.take_skipped()]
         return True
 
     def run(self, pick: Callable[[int], int] = lambda n: 0) -> Driver:
