@@ -126,15 +126,12 @@ class Recorder:
             self._go_on(past.events)
         self._append = self._log.append
         if scrubber is not None:
-            self.hush(scrubber)
-        marked.watch(self)
+            self._hush(scrubber)
         self._began = time.monotonic()
 
-    def hush(self, scrubber: Scrubber | None = None) -> None:
-        """Write no secrets from now on. Parameters: scrubber, that of a tape, None for what is marked."""
-        if self._hushed is None and self._log is not None:
-            kept = originals(self._run_id)
-            self._append = self._hushed = Hushed(self._log.append, scrubber or Scrubber(), kept)
+    def _hush(self, scrubber: Scrubber) -> None:
+        """Write no secrets from now on, though the first may have been marked only now."""
+        self._append = self._hushed = Hushed(self._append, scrubber, originals(self._run_id))
 
     def _hidden(self, begin: Begin, scrubber: Scrubber) -> Begin:
         """Return what a run begins with without secrets."""
@@ -179,6 +176,8 @@ class Recorder:
             self._last = event.timestamp
         if visit is not None and (visit.number or visit.attempt):
             event.metadata = visit.mark(event.metadata)
+        if marked.version and self._hushed is None:
+            self._hush(Scrubber())
         self._append(event)
         return event
 
@@ -221,6 +220,8 @@ class Recorder:
         event.timestamp = at
         event.run_id = self._run_id
         event.seq = seq
+        if marked.version and self._hushed is None:
+            self._hush(Scrubber())
         self._append(event)
         return event
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import threading
-import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import quote, quote_plus
 
 from .errors import InputError, shown
@@ -17,10 +16,6 @@ SHORTEST = 3
 """Characters of the shortest text that can be hidden: a shorter one is in every other."""
 
 _T = TypeVar("_T")
-
-
-class _Writer(Protocol):
-    def hush(self) -> None: ...
 
 
 class Marked:
@@ -34,7 +29,6 @@ class Marked:
         self.texts: set[str] = set()
         self.values: list[Any] = []
         self.version = 0
-        self._writers: weakref.WeakSet[Any] = weakref.WeakSet()
         self._lock = threading.Lock()
 
     def __bool__(self) -> bool:
@@ -44,21 +38,10 @@ class Marked:
         """Add texts, and a whole dict or list."""
         found = {form for text in texts for form in _forms(text)}
         with self._lock:
-            first = not self.version
             self.texts |= found
             if value and value not in self.values:
                 self.values.append(value)
             self.version += 1
-            writers = list(self._writers) if first else []
-        for writer in writers:
-            writer.hush()
-
-    def watch(self, writer: _Writer) -> None:
-        """Tell a writer, by `hush()`, when the first text is marked; at once when there is one."""
-        with self._lock:
-            self._writers.add(writer)
-        if self:
-            writer.hush()
 
 
 marked = Marked()
