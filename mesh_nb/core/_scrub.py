@@ -51,12 +51,15 @@ class Scrubber:
 
     def __init__(self, named: Iterable[str] = ()) -> None:
         self.named = [text for text in named if text]
+        self._known: tuple[Any, list[str]] = None, []
 
     def secrets(self) -> list[str]:
         """Return the texts to be hidden, the environment as it is now, longest first."""
-        found = (value for name, value in os.environ.items() if _NAMED.search(name))
-        known = {*self.named, *marked.texts, *(value for value in found if len(value) >= SHORTEST)}
-        return sorted(known, key=len, reverse=True)
+        held = [v for name, v in os.environ.items() if len(v) >= SHORTEST and _NAMED.search(name)]
+        now = marked.version, held
+        if self._known[0] != now:
+            self._known = now, sorted({*self.named, *marked.texts, *held}, key=len, reverse=True)
+        return self._known[1]
 
     def json(self, data: bytes) -> bytes:
         """Return JSON text without its secrets: itself when it has none."""
