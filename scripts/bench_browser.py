@@ -33,6 +33,19 @@ STOPS = 5
 SHORT = "%%mesh -m tokens-40\nGo."
 LAST = "wLAST"
 STATIC = ROOT / "mesh_nb" / "static"
+VISITS = 2000
+CRAWL = f"""
+import asyncio, mesh_nb
+async def fetch(input):
+    await asyncio.sleep(0.004)
+    return input
+inside = mesh_nb.StateGraph("inside").add_node("fetch", fetch).add_node("read", lambda input: input)
+inside.add_edge("fetch", "read").set_entry_point("fetch")
+g = mesh_nb.StateGraph("crawl").add_node("each", inside.compile(), node_type="foreach")
+g.add_node("sum", lambda input: "done").add_edge("each", "sum").set_entry_point("each")
+run = g.run(list(range({VISITS // 2})))
+await run
+"""
 
 # Sums what the page received, notes long tasks, and the first frame that shows the last word.
 PROBE = """
@@ -262,6 +275,22 @@ class Bench:
         )
         guest.leave()
 
+    def visits(self) -> None:
+        """Many visits of nodes, with the graph and the timeline open."""
+        guest, notebook = self.book("visits.ipynb", SHORT, CRAWL)
+        notebook.execute(1)
+        warm(notebook)
+        notebook.run(2)
+        notebook.output(2).locator("details.timeline > summary").click()
+        notebook.output(2).locator(".rows button.row").nth(5).wait_for()
+        notebook.js("bench.reset(); return null")
+        notebook.wait_done(2)
+        tasks = notebook.js("return bench.tasks.map(([, duration]) => duration)")
+        self.figure(
+            f"{VISITS} visits with the timeline open: longest task", round(max(tasks, default=0)), "ms", 200
+        )
+        guest.leave()
+
     def stop(self) -> None:
         """From the click on Stop to an idle kernel."""
         self.paced.end.clear()
@@ -303,6 +332,7 @@ def main() -> int:
                 bench.streams(10_000, 0.05, 3)
                 bench.stop()
                 bench.many()
+                bench.visits()
                 if not quick:
                     bench.streams(100_000, 0.1, 1)
         finally:
