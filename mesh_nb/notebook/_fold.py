@@ -70,10 +70,11 @@ class _Fold:
     def add(self, event: ExecutionEvent, block: Block) -> None:
         self.section(event).blocks.append(block)
 
-    def call(self, event: ExecutionEvent) -> ToolCall:
+    def call(self, event: ExecutionEvent, *, starts: bool = False) -> ToolCall:
         call_id = str(event.metadata.get("tool_call_id") or f"seq{event.seq}")
         key = f"{event.node_id}\0{event.metadata.get('visit') or 0}\0{call_id}"
-        if key not in self.calls:
+        # Some servers number the calls of every round anew.
+        if key not in self.calls or (starts and self.calls[key].status != "running"):
             self.calls[key] = ToolCall(call_id)
             self.add(event, self.calls[key])
             self.view.tool_calls += 1
@@ -126,7 +127,7 @@ def _reasoning_end(state: _Fold, event: ExecutionEvent) -> None:
 
 
 def _tool_start(state: _Fold, event: ExecutionEvent) -> None:
-    call = state.call(event)
+    call = state.call(event, starts=True)
     if event.metadata.get("arguments") is not None:
         call.arguments = event.metadata["arguments"]
 

@@ -19,6 +19,19 @@ def test_tool_call_is_folded_from_its_three_events():
     assert call.output[0] == {"day": "Mon", "high": 21}
 
 
+def test_a_server_may_number_the_calls_of_every_round_anew():
+    def round_of(result: int) -> list:
+        call = {"tool_call_id": "0", "tool_name": "add"}
+        return [
+            ("tool_call_start", "llm", {"metadata": call}),
+            ("tool_call_complete", "llm", {"output": result, "metadata": {**call, "status": "ok"}}),
+        ]
+
+    run = whole(*round_of(1), *round_of(2))
+    assert [(b.name, b.output) for b in blocks(run)] == [("add", 1), ("add", 2)]
+    assert fold(run).tool_calls == 2
+
+
 def test_citation_is_marked_after_the_words_it_covers():
     view = fold(rich())
     assert view.sections[0].blocks[2].text == "Paris\ue0001\ue001 is **mild**."

@@ -49,6 +49,15 @@ describe("reduce", () => {
     expect(answer(state)).toBe("Hello");
   });
 
+  it("keeps calls apart whose ids a server uses anew in every round", () => {
+    const round = (output: number): Parameters<typeof events>[0] => [
+      ["tool_call_start", "llm", { metadata: { tool_call_id: "0", tool_name: "add" } }],
+      ["tool_call_complete", "llm", { output, metadata: { tool_call_id: "0", tool_name: "add", status: "ok" } }],
+    ];
+    const state = play(["node_start", "llm"], ...round(1), ...round(2), ["node_complete", "llm"]);
+    expect(state.nodes[0]!.parts.map((p) => (p as ToolPart).output)).toEqual([1, 2]);
+  });
+
   it("says running for a tool once its call is over, and stopped when the run is", () => {
     const list = events([
       ["node_start", "llm"],

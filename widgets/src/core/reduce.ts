@@ -147,7 +147,9 @@ function tool(run: RunState, event: ExecutionEvent<ToolCallMetadata>): void {
   const m = event.metadata;
   const id = `tool ${m.tool_call_id ?? event.seq}`;
   let part = node.open.get(id) as ToolPart | undefined;
-  if (!part) {
+  const over = part !== undefined && part.status !== "writing" && part.status !== "running";
+  // Some servers number the calls of every round anew.
+  if (!part || (over && event.type === "tool_call_start")) {
     part = add<ToolPart>(node, {
       type: "tool",
       name: "",
