@@ -116,6 +116,9 @@ class Tape:
             )
         self._load()
 
+    def __repr__(self) -> str:
+        return f"<Tape {str(self.path)!r}, {self.mode}: {len(self)} on it, {len(self._new)} of them new>"
+
     def __len__(self) -> int:
         return len(self._old) + len(self._new)
 

@@ -9,6 +9,8 @@ Difference = tuple[str, Any, Any]
 
 _MISSING: Any = object()
 _SHOWN = 4
+_BRIEF = 60
+"""Characters of a value that are shown."""
 
 
 def nearest(requests: Iterable[dict[str, Any]], asked: dict[str, Any]) -> list[Difference] | None:
@@ -22,7 +24,7 @@ def told(differences: list[Difference]) -> str:
     """Return differences in words."""
     if not differences:
         return "nothing: it was recorded fewer times than it is asked"
-    parts = (f"{path}: {_brief(old)} there, {_brief(new)} here" for path, old, new in differences[:_SHOWN])
+    parts = (_side_by_side(*difference) for difference in differences[:_SHOWN])
     more = len(differences) - _SHOWN
     return "; ".join(parts) + (f" and {more} more" if more > 0 else "")
 
@@ -49,6 +51,23 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[Difference]:
     return [(path, None if a is _MISSING else a, None if b is _MISSING else b) for path, a, b in found]
 
 
-def _brief(value: Any) -> str:
-    text = "nothing" if value is None else repr(value)
-    return text if len(text) <= 60 else f"{text[:40]}…{text[-18:]}"
+def _side_by_side(path: str, old: Any, new: Any) -> str:
+    at = 0
+    if isinstance(old, str) and isinstance(new, str) and max(len(old), len(new)) > _BRIEF:
+        # Long texts are shown where they begin to differ.
+        at = next(
+            (n for n, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new))
+        )
+        at = max(at - _BRIEF // 3, 0)
+    return f"{path}: {_brief(old, at)} there, {_brief(new, at)} here"
+
+
+def _brief(value: Any, at: int = 0) -> str:
+    if not isinstance(value, str):
+        return "nothing" if value is None else _cut(repr(value))
+    before, after = "…" if at else "", "…" if len(value) > at + _BRIEF else ""
+    return f"{before}{value[at : at + _BRIEF]!r}{after}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _BRIEF else f"{text[:_BRIEF]}…"

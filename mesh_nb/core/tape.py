@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import contextvars
+import logging
 import os
 import sys
 from collections.abc import Callable, Generator, Iterable
@@ -21,6 +22,8 @@ from ._tape import Tape as Tape
 from ._tape import TapeError as TapeError
 from ._tape import TapeMissError as TapeMissError
 from ._tape_file import Take as Take
+
+_logger = logging.getLogger("mesh_nb")
 
 _tapes: list[Tape] = []
 _own: contextvars.ContextVar[tuple[Tape | None, bool] | None] = contextvars.ContextVar("_own", default=None)
@@ -114,7 +117,13 @@ def record(
 
 def start(path: str | os.PathLike[str], mode: str | None = None, **options: Any) -> Tape:
     """Put a tape on until `stop`; parameters as for `record`."""
-    return put_on(Tape(path, mode, **options))
+    return put_on(_told(Tape(path, mode, **options)))
+
+
+def _told(tape: Tape) -> Tape:
+    for problem in tape.problems:
+        _logger.warning("%s The others are there.", problem)
+    return tape
 
 
 def put_on(tape: Tape) -> Tape:
@@ -141,7 +150,7 @@ def _from_environment(named: str) -> Tape:
         path, colon, mode = named.rpartition(":")
         if not colon or mode not in MODES:
             path, mode = (named, None) if not colon or os.sep in mode else (path, mode)
-        _environment_tapes[named] = Tape(path, mode)
+        _environment_tapes[named] = _told(Tape(path, mode))
     return _environment_tapes[named]
 
 

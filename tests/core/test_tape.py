@@ -114,6 +114,17 @@ def lookup(word: str) -> str:
     return word
 
 
+def test_long_texts_are_shown_where_they_begin_to_differ(server: ChatServer, tmp_path: Path):
+    long = "word " * 100
+    with mesh.record(tmp_path / "t"):
+        ask(graph_of(server), f"{long}one thing {long}")
+    with mesh.record(tmp_path / "t", mode="none"), pytest.raises(mesh.NodeExecutionError) as caught:
+        ask(graph_of(server), f"{long}another thing {long}")
+    assert "…'word word word word one thing word" in str(caught.value)
+    assert "…'word word word word another thing" in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
 def test_a_changed_attachment_misses(server: ChatServer, tmp_path: Path):
     with mesh.record(tmp_path / "t"):
         ask(graph_of(server), files=[("a.txt", b"one")])

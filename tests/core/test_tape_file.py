@@ -88,7 +88,9 @@ def test_what_another_process_records_meanwhile_is_found(tmp_path: Path):
 
 
 @pytest.mark.parametrize("cut", [1, 2, 7, 30])
-def test_a_call_that_was_not_written_to_its_end_is_told_and_the_others_are_there(tmp_path: Path, cut: int):
+def test_a_call_that_was_not_written_to_its_end_is_told_and_the_others_are_there(
+    tmp_path: Path, cut: int, caplog: pytest.LogCaptureFixture
+):
     path = tmp_path / "t"
     whole = recorded(path, take("a", "one"))
     data = recorded(path, take("b", "two", "three"))
@@ -100,6 +102,9 @@ def test_a_call_that_was_not_written_to_its_end_is_told_and_the_others_are_there
     ]
     assert words(tape, "a") == ["one"]
     assert words(tape, "b") is None
+    with mesh.record(path) as again:
+        assert repr(again) == f"<Tape {str(path)!r}, once: 1 on it, 0 of them new>"
+    assert f"line {line}, which was not recorded to its end. The others are there." in caplog.text
     assert f"line {line}" in str(tape.miss({"asked": "b"}, "x"))
     tape.add(take("b", "again"))
     assert Tape(path).problems == []
