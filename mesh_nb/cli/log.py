@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -10,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ..core import plugins
-from ..core.errors import InputError, UnknownNameError
+from ..core.errors import InputError, RunNotFoundError, UnknownNameError
 from ..core.run import Run
 from ..core.runs import runs
-from ..frames._load import began, moment
-from ..frames._packed import compact, drop, packs, whole_log
+from ..frames._packed import compact, drop, packs, unused, whole_log
 from ..frames._progress import watched
+from ..frames._since import began, moment
 
 _REF = re.compile(rb'_ref":"([0-9a-f]{64})"')
 FORMATS = (".jsonl", ".parquet", ".csv")
@@ -104,16 +105,16 @@ def compact_runs(backend: Any, given: Any) -> int:
 def prune_runs(backend: Any, given: Any) -> int:
     """Delete runs that began before a time, with what only they refer to. Runs that go on stay."""
     border = moment(given.older_than) or 0.0
-    old = [run for run in backend.run_ids() if began(backend, run) < border and not backend.summary(run).live]
+    old = [run for run in backend.run_ids() if _is_old(backend, run, border)]
     if given.dry_run:
         _say("\n".join([*old, f"{len(old):,} runs would be deleted."]))
         return 0
     for run in _watched(old, "Deleting"):
-        # The first part last: the others are found by it.
-        for path in reversed(backend.parts(run)):
-            path.unlink(missing_ok=True)
-    if old:
-        drop(backend.folder, set(old))
+        with contextlib.suppress(RunNotFoundError):
+            # The first part last: the others are found by it.
+            for path in reversed(backend.parts(run)):
+                path.unlink(missing_ok=True)
+    drop(backend.folder, set(backend.run_ids()))
     blobs = _orphans(backend) if old else []
     for blob in blobs:
         blob.unlink(missing_ok=True)
@@ -121,14 +122,26 @@ def prune_runs(backend: Any, given: Any) -> int:
     return 0
 
 
+def _is_old(backend: Any, run: str, border: float) -> bool:
+    try:
+        return began(backend, run) < border and not backend.summary(run).live
+    except RunNotFoundError:  # somebody has deleted it
+        return False
+
+
 def _orphans(backend: Any) -> list[Path]:
-    """Return the contents that no log refers to; fresh ones may belong to a line that is being written."""
-    used = {
-        ref.decode()
-        for run in backend.run_ids()
-        for line in backend.lines(run, b'_ref":"')
-        for ref in _REF.findall(line)
-    }
+    """Return the contents that no log refers to; fresh ones may belong to a line that is being written.
+
+    Raises RunNotFoundError for a log that is there and cannot be read: nobody knows what it refers to.
+    """
+    used = set[str]()
+    for run in list(backend.run_ids()):
+        try:
+            for line in backend.lines(run, b'_ref":"'):
+                used.update(ref.decode() for ref in _REF.findall(line))
+        except RunNotFoundError:
+            if run in backend.run_ids():
+                raise
     folder = backend.folder / "blobs"
     border = moment("1h") or 0.0
     found = folder.iterdir() if folder.is_dir() else iter(())
@@ -141,10 +154,16 @@ def verify_runs(backend: Any, given: Any) -> int:
     packed = packs(backend.folder, problems)
     ids = list(reversed(list(backend.run_ids())))
     for run in _watched(ids, "Verifying"):
-        problems += [f"{run}: {problem}" for problem in backend.load(run).problems]
         pack = packed.get(run)
-        if pack is not None and b"\n".join(pack.lines(run, ())) != whole_log(backend.parts(run))[0]:
-            problems.append(f"{run}: packed/{pack.path.name} differs from the log.")
+        try:
+            problems += [f"{run}: {problem}" for problem in backend.load(run).problems]
+            if pack is not None and b"\n".join(pack.lines(run, ())) != whole_log(backend.parts(run))[0]:
+                problems.append(f"{run}: packed/{pack.path.name} differs from the log.")
+        except RunNotFoundError:
+            problems.append(f"{run}: the log cannot be read, or was deleted meanwhile.")
+        except OSError as error:
+            problems.append(unused(packed[run].path, error))
+            packed = {name: other for name, other in packed.items() if other is not pack}
     _say("\n".join([*map(_plain, problems), f"{len(ids):,} runs, {len(problems):,} problems."]))
     return 1 if problems else 0
 

@@ -34,6 +34,8 @@ COUNTERS = {
     "web_searches": "web_searches",
 }
 _MOST = 2**63
+_RICH = 1e12
+"""US dollars that no call costs, whoever says so."""
 _FAR = 1e11
 """Seconds since 1970 that no clock tells."""
 _COUNTED = (*COUNTERS.items(), ("tool_use_tokens", "input_tool_tokens"))
@@ -120,7 +122,7 @@ def rates() -> dict[str, Rate]:
 def billed(metadata: Mapping[str, Any]) -> Price | None:
     """Return the cost that a response_metadata event already carries, or None."""
     usd = metadata.get("cost_usd")
-    if isinstance(usd, bool) or not isinstance(usd, (int, float)) or not 0 <= usd < float("inf"):
+    if isinstance(usd, bool) or not isinstance(usd, (int, float)) or not 0 <= usd < _RICH:
         return None
     return Price(float(usd), str(metadata.get("cost_source") or "wire"))
 

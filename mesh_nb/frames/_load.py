@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from ..core import plugins
 from ..core._scrub import visible
-from ..core.errors import InputError, shown
+from ..core.errors import InputError, RunNotFoundError, shown
 from ..core.events import EventType, ExecutionEvent, loads
 from ._columns import Table
-from ._packed import Pack, packs
+from ._packed import Pack, packs, unused
 from ._progress import watched
+from ._since import began, moment
 
 BATCH = 200
 """Lines that are parsed at once: with more, what is made of them no longer fits the processor's cache."""
@@ -25,9 +24,7 @@ KNOWN: dict[str, EventType] = {kind.value: kind for kind in EventType}
 
 
 HEADER = b'"schema"'
-_ID_TIME = re.compile(r"(\d{8}T\d{6})\d{6}-")
-_AGE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_GONE = "{}: the log, or a part of it, cannot be read or was deleted meanwhile."
 
 Part = tuple[str, Iterator[ExecutionEvent]]
 
@@ -131,7 +128,7 @@ def batches(source: Any, *, since: Any = None) -> Iterator[tuple[Log, list[Any]]
 
 def _records(lines: Iterator[bytes], log: Log) -> Iterator[list[dict[str, Any]]]:
     bad = 0
-    while batch := list(itertools.islice(lines, BATCH)):
+    while batch := _some(lines, log):
         values = _parsed(batch)
         records = values if all(map(_is_event, values)) else [value for value in values if _is_event(value)]
         for value in values if len(records) < len(values) else ():
@@ -160,28 +157,6 @@ def _value(line: bytes) -> Any:
         return loads(line)
     except (ValueError, RecursionError):
         return None
-
-
-def moment(since: Any) -> float | None:
-    """Return what since= says in seconds since 1970. Raises InputError."""
-    if since is None:
-        return None
-    if isinstance(since, timedelta):
-        return datetime.now(UTC).timestamp() - since.total_seconds()
-    if isinstance(since, str):
-        age = _AGE.fullmatch(since)
-        if age is not None:
-            return datetime.now(UTC).timestamp() - float(age[1]) * _SECONDS[age[2]]
-        try:
-            since = datetime.fromisoformat(since.strip())
-        except ValueError:
-            since = None
-    elif hasattr(since, "year") and not isinstance(since, datetime):
-        since = datetime(since.year, since.month, since.day)
-    if not isinstance(since, datetime):
-        raise InputError('since= is an age such as "7d", "12h" or "30m", or a date: since="2026-11-01".')
-    # A time without a zone is the reader's own; days begin at the reader's midnight.
-    return since.timestamp()
 
 
 def _logs(source: Any, types: tuple[str, ...], since: float | None) -> Iterator[Log]:
@@ -251,12 +226,27 @@ def _folder(home: Path | None, types: tuple[str, ...], since: float | None) -> I
     ]
     packed = packs(backend.folder, problems) if found else {}
     for run in watched(found, "Reading logs"):
-        pack = packed.get(run)
-        log = _read(backend, run, run, types) if pack is None else _unpack(pack, run, types)
+        log = _one(backend, packed, run, types, problems)
         if problems:
             log.problems += problems
             problems.clear()
         yield log
+
+
+def _one(backend: Any, packed: dict[str, Pack], run: str, types: tuple[str, ...], problems: list[str]) -> Log:
+    """Return the log of a run of a folder, from where it is packed if it is there and not damaged."""
+    pack = packed.get(run)
+    if pack is not None:
+        try:
+            return _unpack(pack, run, types)
+        except OSError as error:
+            problems.append(unused(pack.path, error))
+            for other in [name for name, where in packed.items() if where is pack]:
+                del packed[other]
+    try:
+        return _read(backend, run, run, types)
+    except RunNotFoundError:  # it was there a moment ago
+        return Log(run, iter(()), problems=[_GONE.format(run)])
 
 
 def _unpack(pack: Pack, run: str, types: tuple[str, ...]) -> Log:
@@ -274,18 +264,6 @@ def _stored(backend: Any, types: tuple[str, ...], since: float | None) -> Iterat
             log = Log(run, _of(stored.events, types), {run: dict(stored.header)}, list(stored.problems))
             log.status = (lambda: "running") if stored.live else (lambda: "interrupted")
             yield log
-
-
-def began(backend: Any, run_id: str) -> float:
-    """Return when a run of a file backend began, in seconds since 1970: its id says it, else its log."""
-    found = _ID_TIME.match(run_id)
-    if found is not None:
-        try:
-            return datetime.strptime(found[1] + "+0000", "%Y%m%dT%H%M%S%z").timestamp()
-        except ValueError:
-            pass
-    events = backend.summary(run_id).events
-    return events[0].timestamp if events and isinstance(events[0].timestamp, (int, float)) else 0.0
 
 
 def file_backend(home: Path | None) -> Any:
@@ -316,7 +294,7 @@ def _state(backend: Any, run: str | list[Path]) -> str:
 def decoded(lines: Iterable[bytes], types: tuple[str, ...], log: Log) -> Iterator[ExecutionEvent]:
     """Yield the events of lines; headers and what is no event are noted in the log."""
     bad, kinds, rest = 0, frozenset(types), iter(lines)
-    while batch := list(itertools.islice(rest, BATCH)):
+    while batch := _some(rest, log):
         for record in _parsed(batch):
             try:
                 if record.__class__ is not dict:
@@ -329,6 +307,16 @@ def decoded(lines: Iterable[bytes], types: tuple[str, ...], log: Log) -> Iterato
             except (ValueError, TypeError):
                 bad += 1
     note(log, bad)
+
+
+def _some(lines: Iterator[bytes], log: Log) -> list[bytes]:
+    """Return the next lines of a log."""
+    batch: list[bytes] = []
+    try:
+        batch.extend(itertools.islice(lines, BATCH))
+    except RunNotFoundError:  # a later part cannot be read, or is gone
+        log.problems.append(_GONE.format(log.run_id))
+    return batch
 
 
 def _parsed(lines: list[bytes]) -> list[Any]:

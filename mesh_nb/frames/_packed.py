@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ..core.errors import RunNotFoundError
 from ..core.events import ENDINGS, dumps, loads
 from ._calls import RETRY, TYPES
 
@@ -40,6 +41,7 @@ _SCHEMA = pa.schema(
 )
 _TYPE = re.compile(rb'\{"seq":\d+,"type":"([a-z_]+)"')
 _RETRY = RETRY.encode()
+_DAMAGE = (pa.ArrowException, OSError, ValueError, TypeError, LookupError)
 _PART = re.compile(r"\.r[0-9]+$")
 
 
@@ -54,20 +56,28 @@ class Pack:
         self.path = path
         try:
             footer = loads((pq.read_metadata(path).metadata or {})[b"mesh_nb"])
-        except (KeyError, ValueError, pa.ArrowInvalid) as error:
-            raise ValueError(f"{path.name} is no file of packed runs") from error
-        if footer.get("version") != VERSION:
-            raise ValueError(f"{path.name} was made by another version")
-        self.runs: list[str] = [run for run, _ in footer["runs"]]
-        self.sizes: dict[str, int] = dict(footer["runs"])
+            version, runs = footer["version"], {str(run): int(size) for run, size in footer["runs"]}
+        except OSError:
+            raise
+        except _DAMAGE as error:
+            raise ValueError("it is no file of packed runs, or damaged") from error
+        if version != VERSION:
+            raise ValueError("it was made by another version")
+        self.runs, self.sizes = list(runs), runs
         self._places = {run: number for number, run in enumerate(self.runs)}
         self._kept: tuple[frozenset[str], list[bytes], list[int]] | None = None
 
     def lines(self, run_id: str, types: Iterable[str]) -> list[bytes]:
-        """Return the lines of a run that have one of the types, or none at all; all lines without types."""
+        """Return the lines of a run that have one of the types, or none at all; all lines without types.
+
+        Raises OSError when the file is damaged.
+        """
         wanted = frozenset(types)
         if self._kept is None or self._kept[0] != wanted:
-            self._kept = (wanted, *self._read(wanted))
+            try:
+                self._kept = (wanted, *self._read(wanted))
+            except _DAMAGE as error:
+                raise OSError(f"it is damaged ({' '.join(str(error).split())[:100]})") from error
         _, lines, borders = self._kept
         place = self._places[run_id]
         found = lines[borders[place] : borders[place + 1]]
@@ -77,7 +87,7 @@ class Pack:
 
     def _read(self, wanted: frozenset[str]) -> tuple[list[bytes], list[int]]:
         """Return the lines by run, and where those of each run begin."""
-        file = pq.ParquetFile(self.path)
+        file = pq.ParquetFile(self.path, page_checksum_verification=True)
         groups = [0] if wanted and wanted <= FIRST else list(range(file.num_row_groups))
         table = file.read_row_groups(groups)
         if wanted:
@@ -104,12 +114,17 @@ def packs(folder: Path, problems: list[str]) -> dict[str, Pack]:
         try:
             pack = Pack(path)
         except (ValueError, OSError) as error:
-            problems.append(f"packed/{path.name} is not used: {error}.")
+            problems.append(unused(path, error))
             continue
         for run, size in pack.sizes.items():
             if sizes.get(run) == size:
                 found[run] = pack
     return found
+
+
+def unused(path: Path, error: Exception) -> str:
+    """Return the sentence for a packed file that is not read."""
+    return f"packed/{path.name} is not used: {error}."
 
 
 def _sizes(folder: Path) -> dict[str, int]:
@@ -120,7 +135,10 @@ def _sizes(folder: Path) -> dict[str, int]:
             if entry.name.endswith(".jsonl"):
                 run = entry.name[:-6]
                 run = _PART.sub("", run) if ".r" in run else run
-                sizes[run] = sizes.get(run, 0) + entry.stat().st_size
+                try:
+                    sizes[run] = sizes.get(run, 0) + entry.stat().st_size
+                except FileNotFoundError:  # somebody is deleting it
+                    continue
     return sizes
 
 
@@ -143,10 +161,13 @@ def compact(backend: Any, watch: Callable[[Sequence[str]], Iterable[str]] = iter
     sizes: dict[str, int] = {}
     count = total = 0
     for run in watch(waiting):
-        events = backend.summary(run).events
-        if not events or events[-1].type not in ENDINGS:
+        try:
+            events = backend.summary(run).events
+            if not events or events[-1].type not in ENDINGS:
+                continue
+            batch[run], sizes[run] = whole_log(backend.parts(run))
+        except (RunNotFoundError, FileNotFoundError):  # somebody has deleted it
             continue
-        batch[run], sizes[run] = whole_log(backend.parts(run))
         count, total = count + 1, total + sizes[run]
         if sum(sizes.values()) >= PACK_BYTES:
             _write(folder, batch, sizes)
@@ -156,16 +177,22 @@ def compact(backend: Any, watch: Callable[[Sequence[str]], Iterable[str]] = iter
     return count, total
 
 
-def drop(folder: Path, gone: set[str]) -> None:
-    """Remove runs from the packed files, so that what was deleted is nowhere. Raises OSError."""
+def drop(folder: Path, left: set[str]) -> None:
+    """Remove all runs but those that are left from the packed files, so that what was deleted is nowhere.
+
+    Raises OSError.
+    """
     for path in sorted((folder / "packed").glob("*.parquet")):
         try:
             pack = Pack(path)
         except ValueError:
             continue
-        if not gone & pack.sizes.keys():
+        if pack.sizes.keys() <= left:
             continue
-        kept = {run: b"\n".join(pack.lines(run, ())) for run in pack.runs if run not in gone}
+        try:
+            kept = {run: b"\n".join(pack.lines(run, ())) for run in pack.runs if run in left}
+        except OSError:  # it is damaged: the logs that stay can be packed again
+            kept = {}
         if kept:
             _write(folder, kept, {run: pack.sizes[run] for run in kept})
         path.unlink()
@@ -186,7 +213,8 @@ def _write(folder: Path, logs: dict[str, bytes], sizes: dict[str, int]) -> None:
     target.mkdir(exist_ok=True)
     part = target / f".{secrets.token_hex(6)}.part"
     try:
-        with pq.ParquetWriter(part, _SCHEMA.with_metadata(footer), compression="zstd") as writer:
+        schema = _SCHEMA.with_metadata(footer)
+        with pq.ParquetWriter(part, schema, compression="zstd", write_page_checksum=True) as writer:
             for rows in (first, rest):
                 writer.write_table(_table(rows), row_group_size=max(len(rows), 1))
         check = Pack(part)

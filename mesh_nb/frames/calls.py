@@ -27,7 +27,18 @@ COLUMNS = (
     Column("total_tokens", "usage.total_tokens", INTEGER, "tokens", "Input and output."),
     Column("cached_tokens", "usage.cached_tokens", INTEGER, "tokens", "Input read from the cache."),
     Column("cache_write_tokens", "usage.cache_write_tokens", INTEGER, "tokens", "Input put into the cache."),
+    Column(
+        "cache_write_1h_tokens", "usage.cache_write_1h_tokens", INTEGER, "tokens", "Those kept for an hour."
+    ),
     Column("reasoning_tokens", "usage.reasoning_tokens", INTEGER, "tokens", "Output spent on reasoning."),
+    Column(
+        "tool_use_tokens",
+        "usage.tool_use_tokens",
+        INTEGER,
+        "tokens",
+        "Input of Gemini's tools, beside prompt_tokens.",
+    ),
+    Column("web_searches", "usage.web_searches", INTEGER, "", "Searches that are billed beside tokens."),
     Column("cost_usd", "paid_usd", NUMBER, "USD", "What the call cost; NA when that is not known, never 0."),
     Column("cost_source", "paid_source", CATEGORY, "", "wire, custom, genai-prices, or answered_by."),
     Column("price_date", "price_date", TEXT, "UTC", "The day whose prices of genai-prices were used."),

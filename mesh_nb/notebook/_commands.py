@@ -82,8 +82,8 @@ def _pending() -> None:
 
 def _cost(*words: str) -> Any:
     """What this notebook cost, by cell and model: %mesh cost [project | RUN] [7d]."""
-    from ..frames._load import moment
     from ..frames._report import overview, usage
+    from ..frames._since import moment
 
     scope, since = "", None
     for word in words:

@@ -11,6 +11,7 @@ import time
 import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pandas as pd
@@ -336,3 +337,74 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--version"])
     assert capsys.readouterr().out == f"mesh-nb {mesh_nb.__version__}\n"
+
+
+def test_damage_anywhere_in_a_pack_is_told_and_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Pages have check sums: a bit that fell over is not taken for what a model said."""
+    for name in ("a", "b", "c"):
+        logged(name)
+    before = {name: getattr(mesh_nb, f"{name}_df")() for name in ("calls", "events")}
+    cli(capsys, "compact")
+    (file,) = (FileBackend().folder / "packed").glob("*.parquet")
+    data, random = file.read_bytes(), Random(6)
+    damaged = [data[: len(data) * part // 12] for part in range(12)]
+    for _ in range(60):
+        place = random.randrange(len(data))
+        damaged.append(data[:place] + bytes([data[place] ^ 1 << random.randrange(8)]) + data[place + 1 :])
+    told = 0
+    for changed in damaged:
+        file.write_bytes(changed)
+        for name, frame in before.items():
+            found = getattr(mesh_nb, f"{name}_df")()
+            pd.testing.assert_frame_equal(found, frame)
+            told += any(file.name in problem for problem in found.attrs["problems"])
+    assert told > len(damaged)
+    file.write_bytes(data.replace(b"question", b"answers!") if b"question" in data else data[:-600])
+    code, out, _ = cli(capsys, "verify")
+    assert code == 1
+    assert out.count(file.name) == 1
+    assert cli(capsys, "prune", "--older-than", "30d")[0] == 0
+
+
+def test_runs_that_are_deleted_meanwhile_are_no_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged("a")
+    logged("b")
+    (FileBackend().folder / "runs" / "dangling.jsonl").symlink_to("nowhere")
+    listed = FileBackend.run_ids
+    monkeypatch.setattr(FileBackend, "run_ids", lambda self: iter(["zz-gone", *listed(self)]))
+    for name in FRAMES:
+        found = getattr(mesh_nb, f"{name}_df")()
+        assert set(found.run_id) == {"a", "b"}
+        assert any("zz-gone" in problem for problem in found.attrs["problems"])
+    assert "Packed 2 runs" in cli(capsys, "compact")[1]
+    assert len(mesh_nb.calls_df()) == 2
+    code, out, _ = cli(capsys, "verify")
+    assert code == 1
+    assert "zz-gone: the log cannot be read" in out
+    assert "Deleted 0 runs" in cli(capsys, "prune", "--older-than", "20000d")[1]
+
+
+def test_a_later_part_that_is_deleted_meanwhile_costs_no_more_than_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parts = resumed(run_id(1))
+    found = FileBackend.parts
+    monkeypatch.setattr(
+        FileBackend, "parts", lambda self, run: [*found(self, run), parts[0].with_name("gone")]
+    )
+    frame = mesh_nb.calls_df()
+    assert len(frame) == 2
+    assert any("deleted meanwhile" in problem for problem in frame.attrs["problems"])
+
+
+def test_what_was_deleted_by_hand_leaves_the_packs_too(capsys: pytest.CaptureFixture[str]) -> None:
+    logged("a", whole(*_priced("secret-of-a"), run_id="a"))
+    logged("b")
+    cli(capsys, "compact")
+    (FileBackend().folder / "runs" / "a.jsonl").unlink()
+    cli(capsys, "prune", "--older-than", "30d")
+    (file,) = (FileBackend().folder / "packed").glob("*.parquet")
+    assert [run for run, _ in json.loads(pq.read_metadata(file).metadata[b"mesh_nb"])["runs"]] == ["b"]
+    assert len(mesh_nb.calls_df()) == 1

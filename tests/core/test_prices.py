@@ -69,6 +69,10 @@ def test_the_requested_name_is_tried_when_the_answered_one_is_unknown() -> None:
         {"usage": {"prompt_tokens": "many", "completion_tokens": 1}},
         {"cost_usd": float("nan"), "model_id": "my-local-model"},
         {"cost_usd": "free", "model_id": "my-local-model"},
+        {"cost_usd": 10**400, "model_id": "my-local-model"},
+        {"cost_usd": 1e308, "model_id": "my-local-model"},
+        {"usage": {"prompt_tokens": 10**400, "completion_tokens": 1}},
+        {"usage": {"prompt_tokens": 1.0, "completion_tokens": 1}},
     ],
 )
 def test_what_is_not_known_has_no_price(changes: dict[str, Any]) -> None:

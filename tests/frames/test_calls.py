@@ -12,7 +12,7 @@ from run_doubles import Speaker, graph_of
 
 from mesh_nb.backends.file import FileBackend
 from mesh_nb.core.errors import InputError, RunNotFoundError
-from mesh_nb.core.events import EventType, ExecutionEvent
+from mesh_nb.core.events import EventType, ExecutionEvent, Usage
 from mesh_nb.core.runs import runs
 from mesh_nb.frames.calls import COLUMNS, calls_df
 
@@ -123,6 +123,10 @@ async def test_the_types_do_not_depend_on_what_is_there() -> None:
     for name, dtype in calls_df([]).dtypes.items():
         assert str(full.dtypes[name]) == str(dtype), name
     assert full.groupby(["model", "node_id"]).cost_usd.sum().iloc[0] > 0
+
+
+def test_every_counter_of_usage_has_a_column() -> None:
+    assert {c.path for c in COLUMNS} >= {f"usage.{name}" for name in Usage.__annotations__}
 
 
 def test_columns_are_documented_and_unique() -> None:

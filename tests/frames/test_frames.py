@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -168,7 +169,28 @@ def test_since_takes_ages() -> None:
     assert len(frame("runs", since=timedelta(hours=4))) == 1
 
 
-@pytest.mark.parametrize("since", ["yesterday", "7", 7, "7y", object()])
+def test_since_counts_to_the_microsecond_and_days_begin_at_the_readers_midnight(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    logged(rich(run_id="20261025T003000500000-abcdef00"), "20261025T003000500000-abcdef00")
+    for since, count in (("2026-10-25T00:30:00.4+00:00", 1), ("2026-10-25T00:30:00.6+00:00", 0)):
+        assert len(frame("runs", since=since)) == count
+    try:
+        # The clocks go back in this night: half past two in Berlin is twice, and this is the first one.
+        monkeypatch.setenv("TZ", "Europe/Berlin")
+        time.tzset()
+        for since, count in (("2026-10-25", 1), ("2026-10-25T02:30", 1), ("2026-10-25T02:31", 0)):
+            assert len(frame("runs", since=since)) == count, since
+        monkeypatch.setenv("TZ", "Pacific/Auckland")
+        time.tzset()
+        assert len(frame("runs", since=datetime(2026, 10, 25).date())) == 1
+        assert len(frame("runs", since="2026-10-26")) == 0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize("since", ["yesterday", "7", 7, "7y", object(), "-7d", pd.NaT, "0001-01-01"])
 def test_a_since_that_says_no_time_is_refused(since: Any) -> None:
     with pytest.raises(InputError, match="7d"):
         mesh_nb.calls_df(since=since)
