@@ -4,6 +4,7 @@ the environment, texts that the user names. What `secret()` marks, nothing may h
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -230,6 +231,24 @@ def visible(events: Iterable[ExecutionEvent]) -> list[ExecutionEvent]:
     scrubber, secrets = Scrubber(), _marked()
     clean = scrubber.deltas(found, secrets)
     return [event if event.type in DELTAS else scrubber.event(event, secrets) for event in clean]
+
+
+def restored(value: Any, original: Any) -> Any:
+    """Return what a person made of a value that was shown without its secrets, with the secrets of those of
+    its texts that still have as many ***."""
+    if isinstance(value, dict) and isinstance(original, dict):
+        old = cast("dict[str, Any]", original)
+        return {k: restored(v, old.get(k)) for k, v in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list) and isinstance(original, list):
+        pairs = itertools.zip_longest(value, cast("list[Any]", original)[: len(cast("list[Any]", value))])
+        return [restored(new, old) for new, old in pairs]
+    if not isinstance(value, str) or not isinstance(original, str) or HIDDEN not in value:
+        return value
+    secrets = [original[start:end] for start, end in _spans(original, _marked())]
+    parts = value.split(HIDDEN)
+    if len(parts) != len(secrets) + 1:
+        return value
+    return "".join(part + secret for part, secret in zip(parts, [*secrets, ""], strict=True))
 
 
 def hidden(text: str) -> str:

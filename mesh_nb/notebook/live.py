@@ -15,7 +15,7 @@ from typing import Any
 import anywidget
 import traitlets
 
-from ..core._scrub import Hushed, Scrubber
+from ..core._scrub import Hushed, Scrubber, restored
 from ..core.errors import MeshError
 from ..core.events import ENDINGS, EventType, ExecutionEvent
 from ..core.runner import in_marimo
@@ -251,7 +251,7 @@ class LiveView:
             if decision == "reject":
                 self.run.reject(str(content.get("message") or ""), id)
             elif decision == "edit":
-                self.run.edit(content.get("value"), id)
+                self.run.edit(self._edited(id, content.get("value")), id)
             else:
                 if decision == "approve_run":
                     asked = next((q for q in self.run.pending if q.id == id), None)
@@ -259,6 +259,15 @@ class LiveView:
                 self.run.approve(id)
         except MeshError as error:
             self.widget.send({"kind": "refused", "interrupt_id": id, "message": str(error)})
+
+    def _edited(self, id: str, value: Any) -> Any:
+        """Return an edit with the secrets that the page had as *** and left alone."""
+        for event in reversed(self.run.events) if marked else ():
+            if event.type is EventType.INTERRUPT and event.metadata.get("interrupt_id") == id:
+                given = event.metadata
+                shown = (given.get("arguments"), event.output, given.get("data"))
+                return restored(value, next((one for one in shown if one is not None), None))
+        return value
 
     def _approve_again(self, event: ExecutionEvent) -> None:
         given = event.metadata

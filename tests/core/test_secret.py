@@ -270,6 +270,40 @@ def test_a_page_gets_no_secret_live_or_in_a_snapshot(home: Path):
                 assert not PATIENT.startswith(event["content"].removeprefix("It is ") or "-")
 
 
+def test_an_edit_in_the_page_keeps_the_secrets_that_it_could_not_show(home: Path):
+    import asyncio
+
+    from mesh_nb.notebook.live import LiveView
+
+    sent: list[dict[str, Any]] = []
+
+    @mesh.tool(requires_approval=True)
+    def send(to: str, text: str) -> str:
+        """Send a letter."""
+        sent.append({"to": to, "text": text})
+        return "sent"
+
+    mesh.secret([PATIENT, DOCTOR])
+    call = Reply(tool_calls=[("send", {"to": PATIENT, "text": f"Dear {PATIENT}, {DOCTOR} is in."})])
+    graph = llm(**ScriptedModel(call, "Done.").options, tools=[send])
+
+    async def edited() -> None:
+        run = graph.run("Write!", display=False, on_no_answer="wait")
+        view = LiveView(run)
+        async for event in run:
+            if event.type == "interrupt":
+                shown = _scrub.visible([event])[0].metadata["arguments"]
+                assert shown == {"to": "***", "text": "Dear ***, *** is in."}
+                value = {**shown, "text": shown["text"].replace("is in", "is out")}
+                answer = {"kind": "answer", "interrupt_id": event.metadata["interrupt_id"]}
+                view._receive(view.widget, {**answer, "decision": "edit", "value": value}, None)
+
+    asyncio.run(edited())
+    assert sent == [{"to": PATIENT, "text": f"Dear {PATIENT}, {DOCTOR} is out."}]
+    assert _scrub.restored("*** and ***", f"only {PATIENT}") == "*** and ***"
+    assert _scrub.restored(["***", 1], [PATIENT]) == [PATIENT, 1]
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [("ab", "2 characters"), (["long enough", ""], "0 characters"), (7, "has none"), ([], "none")],
