@@ -75,8 +75,19 @@ def is_interrupt(error: BaseException) -> bool:
 class MeshError(Exception):
     """The base of every error that this library raises; a notebook shows it as one line."""
 
+    def __reduce__(self) -> Any:
+        # The usual way back calls __init__ with the message alone, which ends a pool of processes.
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
     def _render_traceback_(self) -> list[str]:
         return [f"{type(self).__name__}: {self}"]
+
+
+def _rebuilt(kind: type[MeshError], args: tuple[Any, ...], state: dict[str, Any]) -> MeshError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class GraphValidationError(MeshError, ValueError):

@@ -346,5 +346,15 @@ class Run(Answering):
             callback(self)
         self._on_done.clear()
 
+    def __reduce__(self) -> Any:
+        # What a copy or another process can have of it: what the log has.
+        if not self.done:
+            raise TypeError(
+                f"Run {self.id} still goes on and cannot be copied or pickled. Wait for it, or pass its id"
+                " and call Run.load(id) there."
+            )
+        header = {**self.header, "session_id": self.session_id}
+        return Run._stored, (StoredRun(self.id, header, self.events, problems=self.problems),)
+
     def __repr__(self) -> str:
         return f"<Run {self.id} {line(self)}>"

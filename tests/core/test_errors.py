@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 import mesh_nb
@@ -60,3 +62,24 @@ def test_the_tree_is_the_one_that_the_docstring_draws() -> None:
     for name, thing in vars(errors).items():
         if isinstance(thing, type) and issubclass(thing, BaseException):
             assert name in drawn
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.UnknownNameError("model", "gtp-5", ["gpt-5"], "Set one."),
+        errors.GraphValidationError(["one", "two"]),
+        errors.RateLimitError("Slow.", provider="openai", model="m", status=429, retry_after=2.0),
+        errors.ToolError("No.", tool="t"),
+        errors.BudgetExceededError("Too much.", spent=1.0, limit=0.5),
+        errors.RunTimeoutError(3.0),
+        errors.RunNotFoundError("x", ["xy"]),
+        errors.NodeExecutionError("n", ValueError("no")),
+        errors.MeshInterrupted(run=None),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_comes_back_from_another_process_as_it_was(error: BaseException) -> None:
+    back = pickle.loads(pickle.dumps(error))
+    assert (type(back), str(back), back.args) == (type(error), str(error), error.args)
+    assert {k: repr(v) for k, v in vars(back).items()} == {k: repr(v) for k, v in vars(error).items()}

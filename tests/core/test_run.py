@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import copy
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from mesh_nb.backends.file import FileBackend
 from mesh_nb.backends.memory import MemoryBackend
 from mesh_nb.core.errors import MeshError, NodeExecutionError, RunNotFoundError, UnknownNameError
 from mesh_nb.core.events import EventType, ExecutionEvent
+from mesh_nb.core.graph import StateGraph
 from mesh_nb.core.run import Run
 from mesh_nb.core.runs import last_run, runs
 
@@ -467,6 +470,33 @@ async def test_a_run_of_this_process_is_loaded_as_itself_while_it_runs() -> None
     with pytest.raises(asyncio.CancelledError):
         await run
     assert Run.load(run.id).status == "cancelled"
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda run: pickle.loads(pickle.dumps(run))])
+async def test_a_run_that_has_ended_is_copied_with_what_it_had(copied: Any) -> None:
+    run = await graph_of(Speaker()).run("hi", session_id="s1")
+    other = copied(run)
+    assert (other.id, other.text, other.status, other.session_id) == (run.id, run.text, "completed", "s1")
+    assert [event.to_dict() for event in other.events] == [event.to_dict() for event in run.events]
+
+
+async def test_a_run_that_goes_on_is_not_copied() -> None:
+    run = graph_of(Speaker(wait=forever)).run("hi")
+    with pytest.raises(TypeError, match=rf"Run {run.id} still goes on.*Run\.load\(id\)"):
+        pickle.dumps(run)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+
+
+async def test_a_failed_run_comes_back_from_another_process_inside_its_error() -> None:
+    def fail() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(NodeExecutionError) as raised:
+        await StateGraph().add_node("fail", fail).set_entry_point("fail").run("hi")
+    back = pickle.loads(pickle.dumps(raised.value))
+    assert (back.run.id, back.run.status, str(back)) == (raised.value.run.id, "failed", str(raised.value))
 
 
 async def test_an_unknown_run_names_the_nearest() -> None:
