@@ -375,6 +375,7 @@ describe("a run in the page", () => {
       const s = opened(100);
       const track = s.box.querySelector(".axis .track")!;
       track.getBoundingClientRect = () => ({ left: 100, right: 300, width: 200 }) as DOMRect;
+      expect(s.note()).toBe("100 visits");
       s.box.getBoundingClientRect = () => ({ left: 0 }) as DOMRect;
       const row = s.box.querySelector("button .track")!;
       const pointer = (type: string, clientX: number) => {
@@ -391,6 +392,10 @@ describe("a run in the page", () => {
       expect(s.note()).toMatch(/^50 s to 1 min 40 s/);
       expect(s.feed.only).toBeNull();
       s.click(s.button("Whole run"));
+      pointer("pointerdown", 50);
+      pointer("pointermove", 150);
+      pointer("pointerup", 150);
+      expect(s.note()).toBe("100 visits");
       pointer("pointerdown", 150);
       pointer("pointerup", 150);
       s.click(s.box.querySelector("button .track")!);

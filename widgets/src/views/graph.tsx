@@ -143,6 +143,8 @@ function shape({ kind, width }: PlacedNode): string {
 
 function Node({ feed, node, state }: { feed: Feed; node: PlacedNode; state: NodeProgress }) {
   const { progress, visits } = state;
+  const counted = visits > 999 ? "999+" : String(visits);
+  const badge = 12 + 6 * counted.length;
   const chosen = feed.only === node.id;
   const choose = () => feed.filter(chosen ? null : node.id);
   const left = node.kind === "condition" ? 13 : 9;
@@ -165,9 +167,9 @@ function Node({ feed, node, state }: { feed: Feed; node: PlacedNode; state: Node
         {nameOf(node)}
       </text>
       {visits > 1 && (
-        <g class="visits" transform={`translate(${node.width - 2} 1)`}>
-          <rect x={-9} y={-7} width={18} height={14} rx={7} />
-          <text dy="0.35em">{visits > 99 ? "99+" : visits}</text>
+        <g class="visits" transform={`translate(${node.width - badge / 2 + 7} 1)`}>
+          <rect x={-badge / 2} y={-7} width={badge} height={14} rx={7} />
+          <text dy="0.35em">{counted}</text>
         </g>
       )}
     </g>

@@ -48,7 +48,12 @@ function Rows({ feed, run, live }: { feed: Feed; run: RunState; live: boolean })
   const box = useRef<HTMLDivElement>(null);
   const atEnd = useRef(live);
   const shown = zoom ?? whole;
-  const show = (span: Span) => setZoom(within(span, whole));
+  const show = (span: Span | null) => {
+    setZoom(span && within(span, whole));
+    box.current!.scrollTop = 0;
+    setTop(0);
+    atEnd.current = false;
+  };
   const { brush, handlers } = useBrush(box, shown, show);
   const end = (node: NodeState) => node.endedAt ?? whole[1];
   const nodes = zoom ? run.nodes.filter((node) => node.startedAt <= zoom[1] && end(node) >= zoom[0]) : run.nodes;
@@ -68,7 +73,7 @@ function Rows({ feed, run, live }: { feed: Feed; run: RunState; live: boolean })
       <div class="zoom">
         <span class="note">{zoom ? `${moment(shown[0] - begin, shown[1] - shown[0])} to ${moment(shown[1] - begin, shown[1] - shown[0])}: ${nodes.length} of ${count(run.nodes.length, "visit")}` : count(nodes.length, "visit")}</span>
         {zoom && (
-          <button type="button" class="quiet" onClick={() => setZoom(null)}>
+          <button type="button" class="quiet" onClick={() => show(null)}>
             Whole run
           </button>
         )}
@@ -134,7 +139,9 @@ function useBrush(box: { current: HTMLDivElement | null }, shown: Span, show: (s
   const handlers = {
     onPointerDown(event: PointerEvent) {
       dragged.current = false;
-      if (event.button === 0 && (event.target as Element).closest(".track")) pressed.current = { x: event.clientX, id: event.pointerId };
+      const { left, right } = track();
+      const [x, id] = [event.clientX, event.pointerId];
+      if (event.button === 0 && x >= left && x <= right) pressed.current = { x, id };
     },
     onPointerMove(event: PointerEvent) {
       const from = pressed.current;
