@@ -52,7 +52,7 @@ class Runnable(Again, Views):
         cache: bool | str | Cache | None = None,
         reuse: bool | str | Run = False,
     ) -> Run:
-        """Start a run and return it at once: await it for its end, iterate it for its events.
+        """Start a run and return it at once: await it, iterate its events, or, without an event loop, wait().
 
         Parameters
         ----------

@@ -67,8 +67,8 @@ class StateGraph(Rows, Pausing, GraphJson, Runnable):
         node_or_config : a function (its parameters are injected by name), a node, a node class, or what the
             node_type wants: an agent object, a list of conditions, None.
         node_type : "llm", "agent", "tool", "condition" or a registered name; functions and nodes need none.
-        options : options of the node type. A failing node is run again with
-            `config={"retry": {"max_retries": 2, "delay": 1.0, "backoff": 2.0}}` (delay in seconds;
+        options : those of its type, which `help(mesh_nb.nodes.llm)` and so on list. A failing node runs
+            again with `config={"retry": {"max_retries": 2, "delay": 1.0, "backoff": 2.0}}` (delay in seconds;
             `"jitter": True` spreads it); `event_mode=` says which of its events are seen; `node_timeout=`
             seconds is what each attempt may take, questions to people not counted.
 

@@ -26,7 +26,7 @@ from .executor import Executor
 from .interrupts import Policy, check_policy
 from .reuse import Reuse
 from .run import Run
-from .runs import new_run_id, remember
+from .runs import live_runs, new_run_id, remember
 
 TICK = 0.1
 CLOSE_SECONDS = 2.0
@@ -347,6 +347,13 @@ def _close_private() -> None:
     loop, _private = _private, None
     if loop is None or not loop.is_running():
         return
+    going = [run.id for run in live_runs() if run._loop is loop]
+    if going and "ipykernel" not in sys.modules:
+        _logger.warning(
+            "Python ends before these runs have, so they are cancelled: %s. In a script, graph.run_sync(...)"
+            " or run.wait() waits for the end.",
+            ", ".join(going),
+        )
     with contextlib.suppress(TimeoutError):
         asyncio.run_coroutine_threadsafe(_cancel_all(), loop).result(CLOSE_SECONDS)
     loop.call_soon_threadsafe(loop.stop)

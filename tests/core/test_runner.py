@@ -176,6 +176,24 @@ def test_a_process_that_ends_closes_its_runs(project: Path) -> None:
     assert runs()[0].status == "cancelled"
 
 
+FORGOTTEN = """
+import asyncio, mesh_nb
+async def wait():
+    await asyncio.Event().wait()
+run = mesh_nb.StateGraph().add_node("wait", wait).set_entry_point("wait").run("hi")
+while len(run.events) < 2:
+    run.wait(0.005)
+print(run.id)
+"""
+
+
+def test_a_script_that_ends_before_its_run_is_told(project: Path) -> None:
+    child = subprocess.run([sys.executable, "-c", FORGOTTEN], capture_output=True, text=True, check=True)
+    run = Run.load(child.stdout.strip())
+    assert run.status == "cancelled"
+    assert f"so they are cancelled: {run.id}. In a script, graph.run_sync(...)" in child.stderr
+
+
 NESTED = """
 import asyncio
 from run_doubles import Speaker, graph_of
