@@ -72,8 +72,8 @@ def record(
     with mesh_nb.record("answers.mesh-tape"):
         run = await graph.run("question")
 
-    The first time the models, tools, agents, web servers and people are asked; from then on the same block
-    costs nothing and needs no key.
+    The first time the models, tools, agents, web servers, databases and people are asked; from then on the
+    same block costs nothing and needs no key.
 
     Parameters
     ----------
@@ -88,14 +88,14 @@ def record(
         like secrets; in the logs of the runs too. A replay needs the same texts, or what it asks is not what
         was recorded.
     live_tools : names of tools that are always called, True for all; so is what is made with live=True: a
-        tool, an http or a rag node.
+        tool, an http, a data or a rag node.
     key : a function of a request to a model, a dict, that returns what of it counts; None counts everything.
     sample : a number or text that counts too: other samples of the same prompts.
 
     A model call is the same when provider, model, messages, tools and settings are, attachments by content;
     keys, addresses and retries do not count. A tool call is the same when its name and arguments are. A plain
-    function as a node, a data node and the documents of a rag node are no calls: they run each time. An agent
-    of another library is recorded whole, with the calls that it makes inside.
+    function as a node runs each time, and so does what is asked of DataFrames of a data node and documents of
+    a rag node. An agent of another library is recorded whole, with the calls that it makes inside.
     What failed fails again in a replay, but for a key that was refused and a server that was not reached. A
     run that begins in the block belongs to the tape until its end. Yields the Tape.
 

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import decimal
+import math
 import sqlite3
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, cast
 
-from ..core import templates
+from ..core import tape, templates
 from ..core.context import ExecutionContext
 from ..core.errors import GraphValidationError, MeshError, shown
 from ..core.events import EventType, ExecutionEvent
 from ..core.node import BaseNode
+from ._taped import value_of
 
 TABLE_ROWS = 50
 """Rows of the table in `content`; a sentence says how many there are."""
+
+_Rows = tuple[list[str], list[tuple[Any, ...]]]
 
 
 class DataNode(BaseNode):
@@ -29,6 +36,8 @@ class DataNode(BaseNode):
     params : values for the placeholders by name, or in order; texts are templates ("{{$input.city}}").
     max_rows : how many rows are read; `truncated` says when there are more.
     timeout : seconds.
+    live : True asks the database even where a tape has the rows, see `mesh_nb.record`; DataFrames are
+        always queried.
 
     Queries run in a thread; with a connection object on the loop's own thread, for most drivers bind a
     connection to the thread that opened it. The output is `{"rows": [dict, ...], "columns", "count",
@@ -46,6 +55,7 @@ class DataNode(BaseNode):
         params: Any = None,
         max_rows: int = 1000,
         timeout: float = 60.0,
+        live: bool = False,
     ) -> None:
         super().__init__(id)
         if not isinstance(query, str) or not query.strip():
@@ -63,17 +73,14 @@ class DataNode(BaseNode):
         self.query, self.params = query, params
         self.max_rows, self.timeout = int(max_rows), timeout
         self._source = _source(id, source)
+        self._live = live or self._source.local
         values = params.values() if isinstance(params, Mapping) else params or ()
         self.templates = tuple(v for v in values if isinstance(v, str) and "{{" in v)
 
     async def run(self, input: Any, context: ExecutionContext) -> AsyncIterator[ExecutionEvent]:
         """Run the query. Raises MeshError when it takes too long, else what the driver raises."""
         given = self._bound(context)
-        try:
-            async with asyncio.timeout(self.timeout):
-                columns, rows = await self._source.fetch(self.query, given, self.max_rows + 1)
-        except TimeoutError:
-            raise MeshError(f"The query took longer than its timeout of {self.timeout:g} s.") from None
+        columns, rows = await self._rows(given, context.run_id)
         truncated, rows = len(rows) > self.max_rows, rows[: self.max_rows]
         output = {
             "rows": [dict(zip(columns, row, strict=True)) for row in rows],
@@ -86,6 +93,27 @@ class DataNode(BaseNode):
         }
         yield ExecutionEvent(EventType.NODE_COMPLETE, self.id, output=output)
 
+    async def _rows(self, given: Any, run_id: str) -> _Rows:
+        """Return the columns and the rows, of a database from the tape that is on where it has them."""
+
+        async def fetched() -> _Rows:
+            try:
+                async with asyncio.timeout(self.timeout):
+                    return await self._source.fetch(self.query, given, self.max_rows + 1)
+            except TimeoutError:
+                raise MeshError(f"The query took longer than its timeout of {self.timeout:g} s.") from None
+
+        async def packed() -> Any:
+            columns, rows = await fetched()
+            return [columns, [[_packed(cell) for cell in row] for row in rows]]
+
+        on = None if self._live else tape.current()
+        if on is None:
+            return await fetched()
+        asked = {"query": self.query, "params": given, "max_rows": self.max_rows, "node": self.id}
+        columns, rows = await value_of(on, asked, f"the query of node {self.id!r}", packed, run_id)
+        return columns, [tuple(_unpacked(cell) for cell in row) for row in rows]
+
     def _bound(self, context: ExecutionContext) -> Any:
         def value(given: Any) -> Any:
             return templates.fill(given, context) if isinstance(given, str) else given
@@ -95,14 +123,12 @@ class DataNode(BaseNode):
         return [value(v) for v in cast("Iterable[Any]", self.params or ())]
 
 
-_Rows = tuple[list[str], list[tuple[Any, ...]]]
-
-
 class _Source:
-    """Where rows come from: `open` returns a connection, `own` closes it after each query."""
+    """Where rows come from: `open` returns a connection, `own` closes it after each query; `local`, whether
+    the rows are the notebook's own."""
 
-    def __init__(self, open: Callable[[], Any], *, own: bool, thread: bool) -> None:
-        self._open, self._own, self._thread = open, own, thread
+    def __init__(self, open: Callable[[], Any], *, own: bool, thread: bool, local: bool = False) -> None:
+        self._open, self._own, self._thread, self.local = open, own, thread, local
 
     async def fetch(self, query: str, params: Any, limit: int) -> _Rows:
         """Return the columns and at most so many rows. A query that is left is interrupted, where the driver
@@ -143,7 +169,7 @@ class _Source:
 def _source(node_id: str, source: Any) -> _Source:
     tables = cast("dict[Any, Any]", source) if isinstance(source, dict) else {"data": source}
     if tables and all(_is_frame(frame) for frame in tables.values()):
-        return _Source(lambda: _loaded(tables), own=True, thread=True)
+        return _Source(lambda: _loaded(tables), own=True, thread=True, local=True)
     if hasattr(source, "cursor"):
         return _Source(lambda: source, own=False, thread=False)
     opens = getattr(source, "raw_connection", None)  # a SQLAlchemy engine's
@@ -155,6 +181,33 @@ def _source(node_id: str, source: Any) -> _Source:
         f"Data node {node_id!r}: {shown(source)} is no source of rows; pass a DataFrame, a dict of them,"
         " a connection, or a function that opens one."
     )
+
+
+_KINDS: dict[str, tuple[type, Callable[[Any], str], Callable[[str], Any]]] = {
+    "datetime": (datetime.datetime, datetime.datetime.isoformat, datetime.datetime.fromisoformat),
+    "date": (datetime.date, datetime.date.isoformat, datetime.date.fromisoformat),
+    "time": (datetime.time, datetime.time.isoformat, datetime.time.fromisoformat),
+    "decimal": (decimal.Decimal, str, decimal.Decimal),
+    "uuid": (uuid.UUID, str, uuid.UUID),
+    "float": (float, repr, float),
+    "bytes": (bytes, bytes.hex, bytes.fromhex),
+}
+"""Types of cells that JSON has not, and how they are written on a tape."""
+
+
+def _packed(cell: Any) -> Any:
+    if isinstance(cell, float) and math.isfinite(cell):
+        return cell
+    name = next((name for name, (kind, _, _) in _KINDS.items() if type(cell) is kind), None)
+    return cell if name is None else {f"${name}": _KINDS[name][1](cell)}
+
+
+def _unpacked(cell: Any) -> Any:
+    if isinstance(cell, dict):
+        ((name, text), *more) = cast("dict[str, Any]", cell).items() or [("", None)]
+        if not more and name[:1] == "$" and name[1:] in _KINDS and isinstance(text, str):
+            return _KINDS[name[1:]][2](text)
+    return cast("Any", cell)
 
 
 def _is_frame(thing: Any) -> bool:

@@ -1,8 +1,11 @@
-"""What a tape has of nodes that ask no model: answers of web servers, and what a retriever found."""
+"""What a tape has of nodes that ask no model: answers of web servers, what a retriever found, rows."""
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import json
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -214,6 +217,66 @@ def test_what_a_retriever_found_is_replayed(tmp_path: Path):
     assert store.asked == ["Oslo", "Oslo"]
     assert again.output == first.output
     assert again.sources == first.sources
+
+
+def rows(source: Any, query: str = "select * from t", **options: Any) -> mesh.StateGraph:
+    graph = mesh.StateGraph().add_node("rows", source, node_type="data", query=query, **options)
+    return graph.set_entry_point("rows")
+
+
+class Cursor:
+    """Rows of a database with types that JSON has not; it counts its queries."""
+
+    description = (("a",), ("b",))
+    asked = 0
+
+    def execute(self, query: str, params: Any) -> None:
+        Cursor.asked += 1
+        if "gone" in query:
+            raise ConnectionError("no database")
+
+    def fetchmany(self, limit: int) -> list[tuple[Any, ...]]:
+        moment = datetime.datetime(2026, 11, 21, 20, 0, tzinfo=datetime.UTC)
+        cells = [moment, moment.date(), moment.time(), decimal.Decimal("1.10"), uuid.UUID(int=7), b"\0\xff"]
+        plain = [None, True, 1, 1.5, "x", float("inf"), {"k": [1]}, {}]
+        return [(cell, n) for n, cell in enumerate([*cells, *plain])]
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+class Database:
+    """A DBAPI connection."""
+
+    def cursor(self) -> Cursor:
+        return Cursor()
+
+
+def test_rows_of_a_database_are_replayed_as_they_were(tmp_path: Path):
+    Cursor.asked = 0
+    with mesh.record(tmp_path / "t") as tape:
+        first = run(rows(Database()))
+        with pytest.raises(mesh.NodeExecutionError, match="no database"):
+            run(rows(Database(), "select gone"))
+        assert len(tape) == 1
+    with mesh.record(tmp_path / "t", mode="none", speed=0):
+        again = run(rows(Database()))
+        assert "query: 'select * from t' there, 'select 1' here" in str(failed(rows(Database(), "select 1")))
+        assert isinstance(failed(rows(Database(), max_rows=3)).cause, mesh.TapeMissError)
+        run(rows(Database(), live=True))
+    assert Cursor.asked == 3
+    assert again.output == first.output
+    assert [type(r["a"]) for r in again.output["rows"]] == [type(r["a"]) for r in first.output["rows"]]
+
+
+def test_frames_of_the_notebook_are_queried_each_time(tmp_path: Path):
+    import pandas as pd
+
+    with mesh.record(tmp_path / "t") as tape:
+        for n in (1, 2):
+            frame = pd.DataFrame({"n": [n]})
+            assert run(rows(frame, "select n from data")).output["rows"] == [{"n": n}]
+        assert len(tape) == 0
 
 
 def test_documents_of_the_notebook_are_searched_and_a_store_that_is_down_is_no_recording(tmp_path: Path):
