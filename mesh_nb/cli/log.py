@@ -48,10 +48,12 @@ def export_runs(backend: Any, given: Any) -> int:
     """Write runs to a file that pandas, polars and DuckDB read."""
     kind = given.file.suffix.lower()
     if kind not in FORMATS:
-        raise UnknownNameError("format", kind or given.file.name, FORMATS)
+        raise UnknownNameError("format", kind or str(given.file), FORMATS)
+    if not given.file.parent.is_dir():
+        raise InputError(f"There is no folder {given.file.parent}.")
     if given.file.exists() and not given.force:
         raise InputError(f"{given.file} is there already; --force replaces it.")
-    border = moment(given.since)
+    border = _time("--since", given.since)
     chosen = given.run_ids or list(reversed(list(backend.run_ids())))
     chosen = [run for run in chosen if border is None or began(backend, run) >= border]
     part = given.file.with_name(f".{given.file.name}.part")
@@ -63,7 +65,7 @@ def export_runs(backend: Any, given: Any) -> int:
         os.replace(part, given.file)
     finally:
         part.unlink(missing_ok=True)
-    _say(f"{count:,} lines of {len(chosen):,} runs in {given.file}")
+    _say(f"{_many(count, 'line')} of {_many(len(chosen), 'run')} in {given.file}")
     return 0
 
 
@@ -94,20 +96,17 @@ def _table(backend: Any, chosen: list[str], name: str, kind: str, part: Path) ->
 def compact_runs(backend: Any, given: Any) -> int:
     """Pack finished runs."""
     count, size = compact(backend, lambda found: _watched(found, "Compacting"))
-    _say(
-        f"Packed {count:,} runs, {size / 1e6:,.1f} MB of logs; the logs stay."
-        if count
-        else "Nothing to pack."
-    )
+    done = f"Packed {_many(count, 'run')}, {size / 1e6:,.1f} MB of logs; the logs stay."
+    _say(done if count else "Nothing to pack.")
     return 0
 
 
 def prune_runs(backend: Any, given: Any) -> int:
     """Delete runs that began before a time, with what only they refer to. Runs that go on stay."""
-    border = moment(given.older_than) or 0.0
+    border = _time("--older-than", given.older_than) or 0.0
     old = [run for run in backend.run_ids() if _is_old(backend, run, border)]
     if given.dry_run:
-        _say("\n".join([*old, f"{len(old):,} runs would be deleted."]))
+        _say("\n".join([*old, f"{_many(len(old), 'run')} would be deleted."]))
         return 0
     for run in _watched(old, "Deleting"):
         with contextlib.suppress(RunNotFoundError):
@@ -118,7 +117,7 @@ def prune_runs(backend: Any, given: Any) -> int:
     blobs = _orphans(backend) if old else []
     for blob in blobs:
         blob.unlink(missing_ok=True)
-    _say(f"Deleted {len(old):,} runs and {len(blobs):,} contents that only they had.")
+    _say(f"Deleted {_many(len(old), 'run')} and {_many(len(blobs), 'content')} that nothing else refers to.")
     return 0
 
 
@@ -164,8 +163,23 @@ def verify_runs(backend: Any, given: Any) -> int:
         except OSError as error:
             problems.append(unused(packed[run].path, error))
             packed = {name: other for name, other in packed.items() if other is not pack}
-    _say("\n".join([*map(_plain, problems), f"{len(ids):,} runs, {len(problems):,} problems."]))
+    counts = f"{_many(len(ids), 'run')}, {_many(len(problems), 'problem')}."
+    _say("\n".join([*map(_plain, problems), counts]))
     return 1 if problems else 0
+
+
+def _time(option: str, given: str | None) -> float | None:
+    """Return what an option says in seconds since 1970. Raises InputError."""
+    try:
+        return moment(given)
+    except InputError:
+        raise InputError(
+            f"{option} {given!r} is no time: say an age such as 7d or 12h, or a date such as 2026-11-01."
+        ) from None
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _watched(found: Any, what: str) -> Iterator[str]:

@@ -16,6 +16,7 @@ from ..core.plugins import find
 from . import log
 
 _LISTED = ("list", "show", "export", "compact", "prune", "verify")
+_OPTIONS = ("--home", "--limit", "--events", "--frame", "--since", "--force", "--older-than", "--dry-run")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -23,7 +24,10 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         word = message.partition("invalid choice: '")[2].partition("'")[0]
-        close = nearest(word, _LISTED) if word else None
+        known = _LISTED
+        if not word and message.startswith("unrecognized"):
+            word, known = next((w for w in message.split() if w.startswith("-")), ""), _OPTIONS
+        close = nearest(word, known) if word else None
         guess = f" Did you mean {close!r}?" if close else ""
         self.exit(2, f"{self.prog}: {message}.{guess}\n")
 
@@ -43,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
         return made
 
     listing = command("list", "list the newest runs")
-    listing.add_argument("-n", "--limit", type=int, default=20, help="how many (20)")
+    listing.add_argument("-n", "--limit", type=_positive, default=20, help="how many (20)")
     showing = command("show", "show one run")
     showing.add_argument("run_id")
     showing.add_argument("--events", action="store_true", help="every event, as JSON lines")
@@ -68,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not every terminal can write what models say
             stream.reconfigure(errors="backslashreplace")
-    given = parser().parse_args(arguments)
+    given = _parsed(arguments)
     try:
         return given.run(_backend(given.home), given)
     except BrokenPipeError:  # the reader of a pipe has seen enough
@@ -77,6 +81,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MeshError, OSError) as error:
         sys.stderr.write(f"mesh-nb: {error}\n")
         return 1
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    top = parser()
+    given, rest = top.parse_known_args(arguments)
+    if rest and given.command == "export" and not any(word.startswith("-") for word in rest):
+        given.run_ids += rest  # ids that come after an option
+    elif rest:
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
+    return given
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
 
 
 def _backend(home: Path | None) -> Any:

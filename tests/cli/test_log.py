@@ -22,7 +22,7 @@ from event_lists import PNG, rich, whole
 
 import mesh_nb
 from mesh_nb.backends.file import FileBackend
-from mesh_nb.cli.main import main
+from mesh_nb.cli.main import _LISTED, main
 
 FRAMES = ["calls", "costs", "events", "messages", "nodes", "runs", "tools"]
 
@@ -130,9 +130,11 @@ def test_exports_are_read_by_duckdb(capsys: pytest.CaptureFixture[str], tmp_path
         (["export", "x.xlsx"], ".parquet"),
         (["export", "there.csv"], "--force"),
         (["export", "x.csv", "--frame", "cals"], "calls"),
-        (["export", "x.csv", "--since", "soon"], "7d"),
+        (["export", "x.csv", "--since", "soon"], "--since 'soon' is no time"),
+        (["export", "no/folder/x.parquet"], "no/folder"),
         (["export", "x.csv", "nope"], "nope"),
-        (["prune", "--older-than", "long"], "7d"),
+        (["prune", "--older-than", "long"], "--older-than 'long' is no time: say an age such as 7d"),
+        (["prune", "--older-than", ""], "--older-than"),
     ],
 )
 def test_what_cannot_be_done_leaves_everything_as_it_was(
@@ -251,7 +253,7 @@ def test_a_run_that_was_resumed_after_it_was_packed_is_read_from_its_log(
         log.append(event)
     log.close()
     assert len(mesh_nb.calls_df()) == 2
-    assert "Packed 1 runs" in cli(capsys, "compact")[1]
+    assert "Packed 1 run," in cli(capsys, "compact")[1]
     assert len(mesh_nb.calls_df()) == 2
 
 
@@ -295,9 +297,9 @@ def test_prune_deletes_old_runs_and_what_only_they_had(capsys: pytest.CaptureFix
     cli(capsys, "compact")
     code, out, _ = cli(capsys, "prune", "--older-than", "30d", "--dry-run")
     assert code == 0
-    assert "1 runs would be deleted" in out
+    assert "1 run would be deleted" in out
     assert set(mesh_nb.runs_df().run_id) == {old, new}
-    assert "Deleted 1 runs and 1 contents" in cli(capsys, "prune", "--older-than", "30d")[1]
+    assert "Deleted 1 run and 1 content" in cli(capsys, "prune", "--older-than", "30d")[1]
     assert list(mesh_nb.runs_df().run_id) == [new]
     left = b"".join(p.read_bytes() for p in FileBackend().folder.rglob("*") if p.is_file())
     assert old.encode() not in left
@@ -312,7 +314,7 @@ def test_a_run_that_goes_on_is_not_pruned(capsys: pytest.CaptureFixture[str]) ->
     log.append(rich(run_id=old)[0])
     assert "Deleted 0 runs" in cli(capsys, "prune", "--older-than", "30d")[1]
     log.close()
-    assert "Deleted 1 runs" in cli(capsys, "prune", "--older-than", "30d")[1]
+    assert "Deleted 1 run " in cli(capsys, "prune", "--older-than", "30d")[1]
 
 
 def test_it_is_a_command(tmp_path: Path) -> None:
@@ -408,3 +410,49 @@ def test_what_was_deleted_by_hand_leaves_the_packs_too(capsys: pytest.CaptureFix
     (file,) = (FileBackend().folder / "packed").glob("*.parquet")
     assert [run for run, _ in json.loads(pq.read_metadata(file).metadata[b"mesh_nb"])["runs"]] == ["b"]
     assert len(mesh_nb.calls_df()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["list", "-n", "0"], "no whole number above 0"),
+        (["list", "-n", "-3"], "no whole number above 0"),
+        (["list", "--limt", "3"], "Did you mean '--limit'?"),
+        (["export", "x.csv", "--frame", "calls", "one", "--forse"], "Did you mean '--force'?"),
+        (["show"], "run_id"),
+        (["compact", "extra"], "unrecognized arguments: extra"),
+        (["prune"], "--older-than"),
+        ([], "list|show|export"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_status_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    logged("one")
+    with pytest.raises(SystemExit) as exit:
+        main(["log", *arguments])
+    assert exit.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_options_may_stand_between_a_file_and_its_runs(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for name in ("one", "two", "three"):
+        logged(name)
+    target = tmp_path / "calls.parquet"
+    code, out, err = cli(capsys, "export", target, "--frame", "calls", "one", "two")
+    assert (code, err) == (0, "")
+    assert out == f"2 lines of 2 runs in {target}\n"
+    assert list(pd.read_parquet(target).run_id) == ["one", "two"]
+
+
+@pytest.mark.parametrize("command", ["", *_LISTED])
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    with pytest.raises(SystemExit) as exit:
+        main(["log", *([command] if command else []), "--help"])
+    assert exit.value.code == 0
+    assert "usage: mesh-nb log" in capsys.readouterr().out

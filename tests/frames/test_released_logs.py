@@ -55,6 +55,6 @@ def test_the_commands_take_it(released: Path, capsys: pytest.CaptureFixture[str]
     assert main(["log", "verify"]) == 1
     out = capsys.readouterr().out
     assert "torn: The last line is torn" in out
-    assert out.rstrip().endswith("1 problems.")
+    assert out.rstrip().endswith("1 problem.")
     assert main(["log", "export", str(tmp_path / "all.jsonl")]) == 0
     assert len(mesh_nb.events_df(tmp_path / "all.jsonl")) == expected(released)["rows"]["events"]
