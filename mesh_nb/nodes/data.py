@@ -80,7 +80,8 @@ class DataNode(BaseNode):
     async def run(self, input: Any, context: ExecutionContext) -> AsyncIterator[ExecutionEvent]:
         """Run the query. Raises MeshError when it takes too long, else what the driver raises."""
         given = self._bound(context)
-        columns, rows = await self._rows(given, context.run_id)
+        marks: dict[str, Any] = {}
+        columns, rows = await self._rows(given, context.run_id, marks)
         truncated, rows = len(rows) > self.max_rows, rows[: self.max_rows]
         output = {
             "rows": [dict(zip(columns, row, strict=True)) for row in rows],
@@ -91,10 +92,11 @@ class DataNode(BaseNode):
             "params": given,
             "content": _table(columns, rows, truncated),
         }
-        yield ExecutionEvent(EventType.NODE_COMPLETE, self.id, output=output)
+        yield ExecutionEvent(EventType.NODE_COMPLETE, self.id, output=output, metadata=marks)
 
-    async def _rows(self, given: Any, run_id: str) -> _Rows:
-        """Return the columns and the rows, of a database from the tape that is on where it has them."""
+    async def _rows(self, given: Any, run_id: str, marks: dict[str, Any]) -> _Rows:
+        """Return the columns and the rows, of a database from the tape that is on where it has them, and tell
+        marks so."""
 
         async def fetched() -> _Rows:
             try:
@@ -111,7 +113,8 @@ class DataNode(BaseNode):
         if on is None:
             return await fetched()
         asked = {"query": self.query, "params": given, "max_rows": self.max_rows, "node": self.id}
-        columns, rows = await value_of(on, asked, f"the query of node {self.id!r}", packed, run_id)
+        where = f"the query of node {self.id!r}"
+        columns, rows = await value_of(on, asked, where, packed, run_id, metadata=marks)
         return columns, [tuple(_unpacked(cell) for cell in row) for row in rows]
 
     def _bound(self, context: ExecutionContext) -> Any:

@@ -15,12 +15,16 @@ from ..core.events import EventType, ExecutionEvent
 from ..core.node import BaseNode
 from ..core.tools import run_function
 from ._index import Index
+from ._kinds import NUMBER, SWITCH, TEXT, Kind, check_kinds
 from ._taped import value_of
 
 _METHODS = ("retrieve", "search", "ainvoke", "invoke")
 _TEXT = ("text", "content", "page_content", "body")
 CITED = 500
 """Characters of a passage that its source shows."""
+
+_KINDS: dict[str, Kind] = {"query_template": TEXT, "text_column": TEXT, "min_score": NUMBER, "live": SWITCH}
+_NEEDED = ("live",)
 
 
 class RAGNode(BaseNode):
@@ -55,6 +59,7 @@ class RAGNode(BaseNode):
         text_column: str | None = None,
         live: bool = False,
     ) -> None:
+        check_kinds(id, _KINDS, locals(), _NEEDED)
         super().__init__(id)
         if (documents is None) == (retriever is None):
             raise GraphValidationError(f"RAG node {id!r} needs documents or a retriever=, and not both.")
@@ -78,7 +83,8 @@ class RAGNode(BaseNode):
         query = templates.resolve(self.query_template, context) if self.query_template else question
         if not query.strip():
             raise MeshError("There is nothing to search for: the input is empty.")
-        passages = await self._passages(query, context.run_id)
+        marks: dict[str, Any] = {}
+        passages = await self._passages(query, context.run_id, marks)
         if self.min_score is not None:
             passages = [p for p in passages if p.get("score") is None or p["score"] >= self.min_score]
         passages = passages[: self.top_k]
@@ -96,10 +102,11 @@ class RAGNode(BaseNode):
             "query": query,
             "count": len(passages),
         }
-        yield ExecutionEvent(EventType.NODE_COMPLETE, self.id, output=output)
+        yield ExecutionEvent(EventType.NODE_COMPLETE, self.id, output=output, metadata=marks)
 
-    async def _passages(self, query: str, run_id: str) -> list[dict[str, Any]]:
-        """Return what is found, a retriever's from the tape that is on. Raises what the retriever raises."""
+    async def _passages(self, query: str, run_id: str, marks: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return what is found, a retriever's from the tape that is on, and tell marks so. Raises what the
+        retriever raises."""
         names = _parameters(self._retrieve)
         given: dict[str, Any] = {names[0]: query, **({names[1]: self.top_k} if len(names) > 1 else {})}
 
@@ -114,7 +121,8 @@ class RAGNode(BaseNode):
         if on is None:
             return await work()
         asked = {"retriever": described(self._retrieve), "node": self.id, "arguments": given}
-        return await value_of(on, asked, f"the retriever of node {self.id!r}", work, run_id)
+        where = f"the retriever of node {self.id!r}"
+        return await value_of(on, asked, where, work, run_id, metadata=marks)
 
 
 class _Search:
