@@ -218,7 +218,7 @@ def streamed(graph: Any, input: Any, mode: Any, options: dict[str, Any]) -> Asyn
 async def _over_run(
     graph: Any, input: Any, mode: StreamMode, options: dict[str, Any]
 ) -> AsyncGenerator[Any, None]:
-    from .runner import awake
+    from ._awaiting import awake
 
     run = graph.run(input, **{"display": False, **options})
     try:

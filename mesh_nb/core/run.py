@@ -12,6 +12,7 @@ from typing import Any
 
 from . import plugins
 from ._answering import Answering
+from ._awaiting import awake, in_cell
 from ._ending import error_text
 from ._feed import Feed
 from ._files import RunFile, save_all
@@ -243,8 +244,6 @@ class Run(Answering):
         return self._wait().__await__()
 
     async def __aiter__(self) -> AsyncIterator[ExecutionEvent]:
-        from .runner import awake
-
         lens = Lens()
         with awake():
             async for batch in self._feed.batches():
@@ -252,8 +251,6 @@ class Run(Answering):
                     yield event
 
     async def _wait(self) -> Run:
-        from .runner import awake, in_cell
-
         try:
             with awake():
                 await self._feed.closed()
@@ -271,8 +268,6 @@ class Run(Answering):
         Raises NodeExecutionError when it failed, RunTimeoutError when its time was over,
         asyncio.CancelledError when it was cancelled (MeshInterrupted in a notebook's cell).
         """
-        from .runner import in_cell
-
         if self.exception is not None:
             raise self.exception.with_traceback(None)
         if self._cancelled and self.status == "cancelled":

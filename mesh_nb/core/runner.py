@@ -13,8 +13,7 @@ import logging
 import os
 import sys
 import threading
-import weakref
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from . import plugins, tape
@@ -28,14 +27,12 @@ from .reuse import Reuse
 from .run import Run
 from .runs import live_runs, new_run_id, remember
 
-TICK = 0.1
 CLOSE_SECONDS = 2.0
 
 _logger = logging.getLogger("mesh_nb")
 _sessions: dict[str, ExecutionContext] = {}
 _lock = threading.Lock()
 _private: asyncio.AbstractEventLoop | None = None
-_awake: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int] = weakref.WeakKeyDictionary()
 
 
 def start(
@@ -117,12 +114,12 @@ _HANDED_ON: dict[str, Any] = {
 
 def _started(run: Run, execution: Any, loop: asyncio.AbstractEventLoop | None, display: bool | None) -> Run:
     """Let a run begin on this thread's loop, or on the private one when there is none."""
-    run._desk = execution.desk
-    run.header = execution.header
-    run._loop = loop or private_loop()
-    remember(run)
-    _show(run, display)
     with tape.held():
+        run._desk = execution.desk
+        run.header = execution.header
+        run._loop = loop or private_loop()
+        remember(run)
+        _show(run, display)
         if loop is not None:
             run._begin(execution)
         else:
@@ -300,45 +297,6 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
         except (SystemExit, KeyboardInterrupt):
             # Somebody's callback; the other runs, and those to come, must not wait for a loop that is dead.
             _logger.exception("A callback tried to end the loop of the background runs; it goes on.")
-
-
-def in_cell() -> bool:
-    """Say whether a notebook's cell itself awaits, so that its one-line error is shown and Run All stops.
-
-    Elsewhere a KeyboardInterrupt would leave the task and end the event loop.
-    """
-    if "ipykernel" not in sys.modules:
-        return False
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        return False
-    return task is not None and getattr(task.get_coro(), "__name__", "") == "run_cell_async"
-
-
-@contextlib.contextmanager
-def awake() -> Generator[None]:
-    """Wake the running loop every 100 ms inside a kernel, while at least one run is awaited on it.
-
-    A kernel's interrupt is queued on the loop without waking it, so a quiet await would not see it.
-    """
-    if "ipykernel" not in sys.modules:
-        yield
-        return
-    loop = asyncio.get_running_loop()
-    _awake[loop] = _awake.get(loop, 0) + 1
-    if _awake[loop] == 1:
-        _tick(weakref.ref(loop))
-    try:
-        yield
-    finally:
-        _awake[loop] -= 1
-
-
-def _tick(ref: weakref.ref[asyncio.AbstractEventLoop]) -> None:
-    loop = ref()
-    if loop is not None and _awake.get(loop, 0) > 0:
-        loop.call_later(TICK, _tick, ref)
 
 
 def _close_private() -> None:

@@ -8,12 +8,13 @@ import random
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, cast
 
+from ..core._awaiting import in_cell
 from ..core.compiled import CompiledGraph, Runnable
 from ..core.errors import InputError, MeshInterrupted, UnknownNameError, shown
 from ..core.executor import Executor
 from ..core.graph import StateGraph
 from ..core.run import Run
-from ..core.runner import host_name, in_cell
+from ..core.runner import host_name
 
 TIE = "tie"
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

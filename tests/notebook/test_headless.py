@@ -191,3 +191,30 @@ def test_a_terminal_runs_the_sync_magic_and_prints_the_answer(env: dict[str, str
     assert done.returncode == 0, done.stdout + done.stderr
     assert "tok18 tok19" in done.stdout
     assert "UsageError %%mesh has no option --modle. Did you mean --model?" in done.stdout
+
+
+def test_ctrl_c_in_a_terminal_ends_what_its_cell_awaits(env: dict[str, str]):
+    Path("session.py").write_text(
+        "from IPython.core.interactiveshell import InteractiveShell\n"
+        "ip = InteractiveShell.instance(colors='NoColor')\n"
+        "ip.run_cell('''\n"
+        "import asyncio, os, signal\n"
+        "import mesh_nb as mesh\n"
+        "async def wait():\n"
+        "    os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C does, once the node has begun\n"
+        "    await asyncio.Event().wait()\n"
+        "graph = mesh.StateGraph().add_node('wait', wait).set_entry_point('wait')\n"
+        "''')\n"
+        "one = ip.run_cell('await graph.run(1)')\n"
+        "print(type(one.error_in_exec).__name__, ip.run_cell('mesh.last_run().status').result)\n"
+        "two = ip.run_cell('runs = [graph.run(2), graph.run(3)]; await asyncio.gather(*runs)')\n"
+        "print([run.status for run in ip.user_ns['runs']])\n"
+        "import signal\n"
+        "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "session.py"], env=env, capture_output=True, text=True, timeout=GIVE_UP, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "MeshInterrupted cancelled" in done.stdout
+    assert "['cancelled', 'cancelled']" in done.stdout
