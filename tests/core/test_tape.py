@@ -404,6 +404,15 @@ async def test_a_run_belongs_to_the_tape_that_was_on_when_it_began(server: ChatS
     assert len(Tape(tmp_path / "t", "none")) == 1
 
 
+def test_a_tape_that_cannot_be_put_on_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[Any] = []
+    graph = mesh.StateGraph().add_node("f", lambda input: asked.append(input)).set_entry_point("f")
+    monkeypatch.setenv("MESH_TAPE", f"{tmp_path / 'none'}:none")
+    with pytest.raises(mesh.MeshError, match="There is no tape"):
+        ask(graph)
+    assert asked == []
+
+
 async def test_blocks_side_by_side_have_a_tape_each(server: ChatServer, tmp_path: Path):
     both = asyncio.Barrier(2)
 
