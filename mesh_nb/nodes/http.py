@@ -114,6 +114,7 @@ class HTTPNode(BaseNode):
         async with aclosing(self._answer(address, params, options, context.run_id)) as events:
             answer = [event async for event in events]
         output = answer[-1].output
+        output["data"] = _json(output["content"]) if "json" in output["content_type"] else None
         if output["status_code"] >= 400 and self.raise_for_status:
             host, said = urlsplit(output["url"]).hostname, output["content"] or output["content_type"]
             raise MeshError(f"{host} answered HTTP {output['status_code']}: {shown(said)}")
@@ -157,9 +158,10 @@ class HTTPNode(BaseNode):
             "headers": {k: v for k, v in response.headers.items() if k.lower() not in _PRIVATE},
             "content_type": kind,
             "content": text,
-            "data": _json(text) if "json" in kind else None,
+            "data": None,  # the text says it, and a tape need not say it twice
         }
-        _mark(output["data"])
+        if "json" in kind:
+            _mark(_json(text))
         if not is_text:
             name = urlsplit(output["url"]).path.rpartition("/")[2] or "response"
             metadata = {"name": name, "mime_type": kind.partition(";")[0], "size": len(body)}

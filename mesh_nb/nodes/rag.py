@@ -39,7 +39,8 @@ class RAGNode(BaseNode):
     query_template : what is searched for; None takes this node's input, as text.
     top_k : how many passages. min_score : of those that have a score, the lowest that counts.
     text_column : the column of a DataFrame that has the text.
-    live : True asks the retriever even where a tape has what it found, see `mesh_nb.record`.
+    live : True asks the retriever even where a tape has what it found, see `mesh_nb.record`; a tape tells
+        retrievers apart by the node and their function's or class's name.
 
     The output is `{"content", "formatted", "documents", "query", "count"}`: formatted are the numbered
     passages, content is these and the question.

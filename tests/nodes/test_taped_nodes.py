@@ -92,6 +92,7 @@ def test_an_answer_of_a_web_server_is_recorded_and_replayed(web: Web, url: str, 
     assert len(web.asked) == 1
     assert again.output == first.output
     assert again.output["data"] == {"n": 1}
+    assert (tmp_path / "t").read_text("utf-8").count('\\"n\\"') == 1
     assert [replayed(r) for r in (first, again)] == [False, True]
     check_events(again.events)
 
