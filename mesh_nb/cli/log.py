@@ -54,7 +54,7 @@ def export_runs(backend: Any, given: Any) -> int:
     if given.file.exists() and not given.force:
         raise InputError(f"{given.file} is there already; --force replaces it.")
     border = _time("--since", given.since)
-    chosen = given.run_ids or list(reversed(list(backend.run_ids())))
+    chosen = list(dict.fromkeys(given.run_ids)) or list(reversed(list(backend.run_ids())))
     chosen = [run for run in chosen if border is None or began(backend, run) >= border]
     part = given.file.with_name(f".{given.file.name}.part")
     try:

@@ -4,50 +4,26 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from ..core import plugins
 from ..core._scrub import visible
 from ..core.errors import InputError, RunNotFoundError, shown
-from ..core.events import EventType, ExecutionEvent, loads
+from ..core.events import ExecutionEvent
 from ._columns import Table
+from ._lines import BATCH, GONE, Log, decoded, records_of
 from ._packed import Pack, packs, unused
 from ._progress import watched
 from ._since import began, moment
 
-BATCH = 200
-"""Lines that are parsed at once: with more, what is made of them no longer fits the processor's cache."""
-KNOWN: dict[str, EventType] = {kind.value: kind for kind in EventType}
-
-
 HEADER = b'"schema"'
-_GONE = "{}: the log, or a part of it, cannot be read or was deleted meanwhile."
+_PART = re.compile(r"\.r[0-9]+\.jsonl$")
+_TWICE = "{}: this run is there more than once; the first one counts."
 
 Part = tuple[str, Iterator[ExecutionEvent]]
-
-
-@dataclass(slots=True)
-class Log:
-    """One log, being read: `run_id` by its name, `events` once, in order.
-
-    `headers` has those met so far by run id (a log that was exported may hold several runs), `problems` what
-    could not be read so far. `status` says whether a run without an ending is running or interrupted. `lines`
-    are what the events are made from, None for a run in memory: use either.
-    """
-
-    run_id: str
-    events: Iterator[ExecutionEvent]
-    headers: dict[str, dict[str, Any]] = field(default_factory=dict[str, "dict[str, Any]"])
-    problems: list[str] = field(default_factory=list[str])
-    status: Callable[[], str] = lambda: "interrupted"
-    lines: Iterator[bytes] | None = None
-
-    def header(self, run_id: str) -> dict[str, Any]:
-        """Return the header of a run of this log, empty when it has none."""
-        return self.headers.get(run_id, {})
 
 
 class Fold(Protocol):
@@ -75,18 +51,34 @@ def fill(
     Parameters: types, the event types that the fold takes, none for all; fold, makes that of a run by its id;
     source and since as for `logs`.
     """
+    counted = set[str]()
     for log in logs(source, *types, since=since):
         folds: dict[str, Fold] = {}
         for event in log.events:
             run_id = event.run_id or log.run_id
             taker = folds.get(run_id)
             if taker is None:
-                taker = folds[run_id] = fold(run_id)
+                taker = folds[run_id] = _Again(run_id) if run_id in counted else fold(run_id)
             taker.take(event)
         for taker in folds.values():
             for record in taker.rows(log):
                 table.add(record)
+        counted.update(folds)
         table.problems += log.problems
+
+
+class _Again:
+    """The fold of a run that another log of the source has had: nothing counts twice."""
+
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
+
+    def take(self, event: ExecutionEvent) -> None:
+        pass
+
+    def rows(self, log: Log) -> Iterable[dict[str, Any]]:
+        log.problems.append(_TWICE.format(self._run_id))
+        return ()
 
 
 def parts(source: Any, *types: str) -> Iterator[Part]:
@@ -116,47 +108,29 @@ def batches(source: Any, *, since: Any = None) -> Iterator[tuple[Log, list[Any]]
 
     Parameters and errors as for `logs`.
     """
+    counted = set[str]()
     for log in _logs(source, (), moment(since)):
-        if log.lines is not None:
-            for records in _records(log.lines, log):
-                yield log, records
-        else:
-            while batch := list(itertools.islice(log.events, BATCH)):
+        own = set[str]()
+        for batch in records_of(log.lines, log) if log.lines is not None else _chunks(log.events):
+            ids = {_run_of(event) or log.run_id for event in batch}
+            own |= ids
+            if counted.isdisjoint(ids):
                 yield log, batch
+            elif left := [event for event in batch if (_run_of(event) or log.run_id) not in counted]:
+                yield log, left
+        log.problems += [_TWICE.format(run_id) for run_id in sorted(own & counted)]
+        counted |= own
         yield log, []
 
 
-def _records(lines: Iterator[bytes], log: Log) -> Iterator[list[dict[str, Any]]]:
-    bad = 0
-    while batch := _some(lines, log):
-        values = _parsed(batch)
-        records = values if all(map(_is_event, values)) else [value for value in values if _is_event(value)]
-        for value in values if len(records) < len(values) else ():
-            if not _is_event(value) and not (isinstance(value, dict) and take_header(value, log)):
-                bad += 1
-        if records:
-            yield records
-    note(log, bad)
+def _chunks(events: Iterator[ExecutionEvent]) -> Iterator[list[Any]]:
+    while batch := list(itertools.islice(events, BATCH)):
+        yield batch
 
 
-def header_of(line: bytes) -> dict[str, Any] | None:
-    """Return the header that a line is, None for another line."""
-    value = _value(line)
-    return cast("dict[str, Any]", value) if isinstance(value, dict) and "schema" in value else None
-
-
-def _is_event(value: Any) -> bool:
-    if value.__class__ is not dict or value.get("type").__class__ is not str:
-        return False
-    metadata = value.get("metadata")
-    return metadata.__class__ is dict or not metadata
-
-
-def _value(line: bytes) -> Any:
-    try:
-        return loads(line)
-    except (ValueError, RecursionError):
-        return None
+def _run_of(event: Any) -> Any:
+    found = event.get("run_id") if event.__class__ is dict else event.run_id
+    return found if found.__class__ is str else ""
 
 
 def _logs(source: Any, types: tuple[str, ...], since: float | None) -> Iterator[Log]:
@@ -203,6 +177,9 @@ def _named(source: str | os.PathLike[str], types: tuple[str, ...], since: float 
     if path.is_dir():
         return _folder(path.parent if path.name == "runs" else path, types, since)
     if path.is_file():
+        whole = path.with_name(_PART.sub(".jsonl", path.name))
+        if whole.is_file():  # a part of a run is read with the others
+            path = whole
         name = path.name.removesuffix(".jsonl")
         return iter([_read(file_backend(None), [path, *_later(path)], name, types)])
     raise InputError(
@@ -246,7 +223,7 @@ def _one(backend: Any, packed: dict[str, Pack], run: str, types: tuple[str, ...]
     try:
         return _read(backend, run, run, types)
     except RunNotFoundError:  # it was there a moment ago
-        return Log(run, iter(()), problems=[_GONE.format(run)])
+        return Log(run, iter(()), problems=[GONE.format(run)])
 
 
 def _unpack(pack: Pack, run: str, types: tuple[str, ...]) -> Log:
@@ -289,87 +266,3 @@ def _state(backend: Any, run: str | list[Path]) -> str:
     if not isinstance(run, str):
         return "interrupted"
     return "running" if backend.summary(run).live else "interrupted"
-
-
-def decoded(lines: Iterable[bytes], types: tuple[str, ...], log: Log) -> Iterator[ExecutionEvent]:
-    """Yield the events of lines; headers and what is no event are noted in the log."""
-    bad, kinds, rest = 0, frozenset(types), iter(lines)
-    while batch := _some(rest, log):
-        for record in _parsed(batch):
-            try:
-                if record.__class__ is not dict:
-                    raise ValueError("not an event")
-                if "type" in record:
-                    if not kinds or record["type"] in kinds:
-                        yield _event(record)
-                elif not take_header(record, log):
-                    raise ValueError("not an event")
-            except (ValueError, TypeError):
-                bad += 1
-    note(log, bad)
-
-
-def _some(lines: Iterator[bytes], log: Log) -> list[bytes]:
-    """Return the next lines of a log."""
-    batch: list[bytes] = []
-    try:
-        batch.extend(itertools.islice(lines, BATCH))
-    except RunNotFoundError:  # a later part cannot be read, or is gone
-        log.problems.append(_GONE.format(log.run_id))
-    return batch
-
-
-def _parsed(lines: list[bytes]) -> list[Any]:
-    """Return the values of lines, None for one that is no JSON."""
-    try:
-        # One document is parsed faster than as many lines.
-        values: list[Any] = loads(b"[" + b",".join(lines) + b"]")
-        if len(values) == len(lines):
-            return values
-    except (ValueError, RecursionError):
-        pass
-    return [_value(line) for line in lines if line.strip()]
-
-
-def note(log: Log, bad: int) -> None:
-    """Tell that so many lines of a log were left out."""
-    if bad:
-        what = "1 line is no event and was" if bad == 1 else f"{bad} lines are no events and were"
-        log.problems.append(f"{log.run_id}: {what} left out.")
-
-
-def _event(record: dict[str, Any]) -> ExecutionEvent:
-    """Return the event of a record, with a number as time and seq, and text as names, whatever the line said.
-
-    Raises ValueError for one without a type, or whose metadata is no object.
-    """
-    get: Callable[[str], Any] = record.get
-    kind, metadata, node = record["type"], get("metadata") or {}, get("node_id") or ""
-    at: Any = get("timestamp")
-    seq: Any = get("seq")
-    run_id: Any = get("run_id")
-    if kind.__class__ is not str or metadata.__class__ is not dict:
-        raise ValueError("not an event")
-    return ExecutionEvent(
-        cast("EventType", KNOWN.get(kind, kind)),
-        node if node.__class__ is str else str(node),
-        get("content"),
-        get("output"),
-        metadata,
-        at if at.__class__ is float or at.__class__ is int else 0.0,
-        get("error"),
-        run_id if run_id.__class__ is str else "",
-        seq if seq.__class__ is int else -1,
-    )
-
-
-def take_header(record: dict[str, Any], log: Log) -> bool:
-    """Say whether a record is no event although it belongs in a log; a header is kept."""
-    if "type" in record:
-        return False
-    if "schema" in record:
-        # That of a part which was added later is about who resumed the run.
-        record.pop("begin", None)  # it may be large
-        log.headers.setdefault(str(record.get("run_id") or log.run_id), record)
-        return True
-    return "seq" in record

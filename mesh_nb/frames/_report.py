@@ -16,7 +16,8 @@ from ..core.errors import InputError, UnknownNameError, shown
 from ..core.origin import IMPORTED
 from ..core.runs import all_here
 from ._chart import Chart, of_calls
-from ._load import file_backend, header_of
+from ._lines import header_of
+from ._load import file_backend
 from ._show import Frame, clean, html_table, markdown, money, plain
 from ._styler import styled
 

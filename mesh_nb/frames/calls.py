@@ -9,7 +9,8 @@ import pandas as pd
 
 from ._calls import TYPES, Calls, priced
 from ._columns import CATEGORY, INTEGER, NUMBER, TEXT, TIME, Column, Table
-from ._load import Log, fill
+from ._lines import Log
+from ._load import fill
 
 COLUMNS = (
     Column("run_id", "run_id", TEXT, "", "The run."),
@@ -65,7 +66,7 @@ def calls_df(source: Any = None, *, since: Any = None, price: str = "current") -
     Parameters
     ----------
     source : nothing for all runs of this project; a Run, a run id, the path of a project or of one log, or a
-        list of these.
+        list of these. A run that is there more than once counts once.
     since : only runs that began then or later: an age ("7d", "12h", "30m"), a date or a datetime.
     price : "current" prices tokens now, at the price of the day of the call; "logged" believes the log.
 

@@ -10,7 +10,8 @@ import pandas as pd
 from ..core.prices import saved_usd, why_unpriced
 from . import _calls
 from ._columns import CATEGORY, INTEGER, NUMBER, TEXT, TIME, Column, Table
-from ._load import Log, fill
+from ._lines import Log
+from ._load import fill
 
 COLUMNS = (
     Column("run_id", "run_id", TEXT, "", "The run."),

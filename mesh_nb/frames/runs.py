@@ -11,7 +11,8 @@ from ..core.context import as_text
 from ..core.events import ENDINGS, EventType, ExecutionEvent
 from . import _calls, _sums
 from ._columns import CATEGORY, INTEGER, NUMBER, TEXT, TIME, Column, Table
-from ._load import Log, fill
+from ._lines import Log
+from ._load import fill
 
 COLUMNS = (
     Column("run_id", "run_id", TEXT, "", "The run."),

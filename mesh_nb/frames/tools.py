@@ -9,7 +9,8 @@ import pandas as pd
 
 from ..core.events import EventType, ExecutionEvent
 from ._columns import CATEGORY, INTEGER, JSON, NUMBER, TEXT, TIME, Column, Table
-from ._load import Log, fill
+from ._lines import Log
+from ._load import fill
 
 COLUMNS = (
     Column("run_id", "run_id", TEXT, "", "The run."),

@@ -146,7 +146,7 @@ def frame(path):
 
     columns = [dataclasses.replace(c, path="model") if c.name == "model" else c for c in calls.COLUMNS]
     table = Table(columns)
-    fill(table, Path(path), _calls.TYPES, lambda run_id: calls._Fold(run_id, "logged", table))
+    fill(table, Path(path), _calls.TYPES, lambda run_id: calls._Fold(run_id, "logged"))
     return table.frame()
 
 

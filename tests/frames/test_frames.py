@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import shutil
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -390,3 +391,40 @@ def test_the_logged_price_or_the_current_one() -> None:
     path = _run(whole(("response_metadata", "llm", {"metadata": {**known, "cost_usd": 9.0}})))
     assert mesh_nb.calls_df(path, price="logged").cost_usd[0] == 9.0
     assert mesh_nb.calls_df(path).cost_usd[0] == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_that_is_there_twice_counts_once(name: str, tmp_path: Path) -> None:
+    """By its id and its path, in another project, in an export: all of them name the same run."""
+    path = logged(rich(run_id="one"), "one")
+    logged(rich(run_id="two"), "two")
+    both, copy = frame(name), tmp_path / "copy" / ".mesh" / "runs"
+    shutil.copytree(path.parent, copy)
+    export = tmp_path / "export.jsonl"
+    export.write_bytes(b"".join(p.read_bytes() for p in sorted(path.parent.iterdir())))
+    for source in (
+        ["one", "two", "one"],
+        [path, "two", mesh_nb.Run.load("one")],
+        [tmp_path, copy],
+        ["one", export],
+    ):
+        found = frame(name, source)
+        pd.testing.assert_frame_equal(found, both)
+        assert any("one: this run is there more than once" in problem for problem in found.attrs["problems"])
+    assert not both.attrs["problems"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_all_files_of_a_folder_are_its_runs_in_any_order(name: str) -> None:
+    """A run that was resumed has several files; each of them names it."""
+    first = rich(run_id="one")[:-1]
+    path = logged(first, "one")
+    log = FileBackend().reopen("one", {})
+    for seq, event in enumerate(rich(run_id="one"), len(first)):
+        event.seq = seq
+        log.append(event)
+    log.close()
+    whole_project = frame(name)
+    later = path.with_name("one.r1.jsonl")
+    for source in ([path, later], [later, path], later):
+        pd.testing.assert_frame_equal(frame(name, source), whole_project)
