@@ -13,6 +13,7 @@ from ..core.errors import GraphValidationError, InputError
 from ..core.events import EventType, ExecutionEvent, canonical, loads
 from ..core.node import BaseNode
 from ._budgeted import budget_for, watched
+from ._kinds import DICT, SWITCH, TEXT, Kind, check_kinds
 from ._taped import on_tape
 
 _PLAIN = (str, int, float, bool, type(None), list, dict)
@@ -37,6 +38,15 @@ def find_plugin(node_id: str, agent: object) -> AgentPlugin:
     )
     supported = "; ".join(plugin.accepts for plugin in known)
     raise GraphValidationError(f"Node {node_id!r} cannot run {said}. Supported agents: {supported}.")
+
+
+_KINDS: dict[str, Kind] = {
+    "system_prompt": TEXT,
+    "run_options": DICT,
+    "use_native_events": SWITCH,
+    "use_session": SWITCH,
+}
+_NEEDED = ("use_native_events", "use_session")
 
 
 class AgentNode(BaseNode):
@@ -72,6 +82,7 @@ class AgentNode(BaseNode):
         input_mode: Literal["message", "messages"] = "message",
         run_options: Mapping[str, Any] | None = None,
     ) -> None:
+        check_kinds(id, _KINDS, locals(), _NEEDED)
         super().__init__(id)
         if input_mode not in ("message", "messages"):
             raise GraphValidationError(

@@ -15,6 +15,7 @@ from ..core.errors import GraphValidationError, shown
 from ..core.events import EventType, ExecutionEvent
 from ..core.node import BaseNode, Routing
 from ._asking import ask, model_node, options_of
+from ._kinds import LIST, TEXT, Kind, check_kinds
 
 NONE = "none"
 """What a model answers when no scenario fits."""
@@ -31,6 +32,12 @@ class Condition:
     name: str
     predicate: Callable[..., Any]
     target_node: str
+
+
+_KINDS: dict[str, Kind] = {
+    **dict.fromkeys(("default_target", "instructions", "model"), TEXT),
+    **dict.fromkeys(("conditions", "scenarios"), LIST),
+}
 
 
 class ConditionNode(BaseNode):
@@ -66,13 +73,20 @@ class ConditionNode(BaseNode):
         model: str | None = None,
         model_options: Mapping[str, Any] | None = None,
     ) -> None:
+        check_kinds(id, _KINDS, locals())
         super().__init__(id)
         self.conditions = list(conditions or ())
         self.default_target = default_target
         for condition in self.conditions:
             if not isinstance(condition, Condition):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise GraphValidationError(
-                    f"Condition node {id!r}: {condition!r} is not a Condition(name, predicate, target_node)."
+                    f"Condition node {id!r}: {shown(condition)} is not a Condition(name, predicate,"
+                    " target_node)."
+                )
+            if not callable(condition.predicate) or not isinstance(cast("Any", condition.target_node), str):
+                raise GraphValidationError(
+                    f"Condition node {id!r}: {shown(condition.name)} needs a function of the input and the id"
+                    " of a node."
                 )
         self.scenarios = _scenarios(id, scenarios)
         names = [c.name for c in self.conditions] + [s["name"] for s in self.scenarios]

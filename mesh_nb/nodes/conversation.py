@@ -14,6 +14,7 @@ from ..core.events import EventType, ExecutionEvent
 from ..core.interrupts import check_timeout
 from ..core.node import BaseNode, spoken
 from ._asking import ask, model_node, options_of
+from ._kinds import TEXT, Kind, check_kinds
 
 _PROMPT = (
     "You find out the following from the user, in a conversation. Fill every field that the user has made"
@@ -21,6 +22,8 @@ _PROMPT = (
     " `message`: one short, friendly question. When every field is filled, `message` confirms it in one"
     " sentence."
 )
+
+_KINDS: dict[str, Kind] = {"system_prompt": TEXT, "model": TEXT}
 
 
 class ConversationNode(BaseNode):
@@ -52,8 +55,10 @@ class ConversationNode(BaseNode):
         model: str | None = None,
         model_options: Mapping[str, Any] | None = None,
     ) -> None:
+        check_kinds(id, _KINDS, locals())
         super().__init__(id)
-        fields = dict(extraction_fields or {})
+        given: Any = extraction_fields
+        fields: dict[str, str] = dict(given) if isinstance(given, Mapping) else {}
         if not fields or not all(
             isinstance(n, str) and n.isidentifier() and not keyword.iskeyword(n) and n[0] != "_"
             for n in cast("dict[Any, Any]", fields)

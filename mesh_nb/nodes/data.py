@@ -16,6 +16,7 @@ from ..core.context import ExecutionContext
 from ..core.errors import GraphValidationError, MeshError, shown
 from ..core.events import EventType, ExecutionEvent
 from ..core.node import BaseNode
+from ._kinds import WHOLE, check_kinds
 from ._taped import value_of
 
 TABLE_ROWS = 50
@@ -57,6 +58,7 @@ class DataNode(BaseNode):
         timeout: float = 60.0,
         live: bool = False,
     ) -> None:
+        check_kinds(id, {"max_rows": WHOLE}, locals(), ("max_rows",))
         super().__init__(id)
         if not isinstance(query, str) or not query.strip():
             raise GraphValidationError(f"Data node {id!r} needs query=, a text of SQL, not {shown(query)}.")

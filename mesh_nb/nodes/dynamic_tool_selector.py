@@ -13,6 +13,10 @@ from ..core.node import BaseNode
 from ..core.tools import Tool, as_tool
 from ._asking import ask, model_node, options_of
 from ._index import Index
+from ._kinds import LIST, NAMES, TEXT, Kind, check_kinds, names
+
+_KINDS: dict[str, Kind] = {"tools": LIST, "always": NAMES, "system_prompt": TEXT, "model": TEXT}
+_NEEDED = ("always",)
 
 
 class DynamicToolSelectorNode(BaseNode):
@@ -43,6 +47,7 @@ class DynamicToolSelectorNode(BaseNode):
         system_prompt: str | None = None,
         model_options: Mapping[str, Any] | None = None,
     ) -> None:
+        check_kinds(id, _KINDS, locals(), _NEEDED)
         super().__init__(id)
         self.tools = [as_tool(t) for t in tools or ()]
         if not self.tools:
@@ -50,10 +55,10 @@ class DynamicToolSelectorNode(BaseNode):
         number: Any = max_tools
         if not isinstance(number, int) or isinstance(number, bool) or number < 1:
             raise GraphValidationError(f"Node {id!r}: max_tools={shown(max_tools)} is not 1 or more.")
-        names = [t.name for t in self.tools]
-        self.always = [always] if isinstance(always, str) else list(always)
+        known = [t.name for t in self.tools]
+        self.always = names(id, "always", always)
         for name in self.always:
-            if name not in names:
+            if name not in known:
                 raise GraphValidationError(f"Node {id!r}: always= names {shown(name)}, which is no tool.")
         self.max_tools = max_tools
         self.templates = (system_prompt,) if system_prompt else ()
@@ -75,18 +80,18 @@ class DynamicToolSelectorNode(BaseNode):
     async def run(self, input: Any, context: ExecutionContext) -> AsyncIterator[ExecutionEvent]:
         """Choose tools and ask the model."""
         chosen = self.select(as_text(input) or context.question)
-        names = [t.name for t in chosen]
+        labels = [t.name for t in chosen]
         if context.journal is None:  # In a run that is resumed the log has it.
             yield ExecutionEvent(
                 EventType.CUSTOM_DATA,
-                content={"tools": names, "of": len(self.tools)},
+                content={"tools": labels, "of": len(self.tools)},
                 metadata={"data_type": "data-tools-selected", "transient": False},
             )
         llm = model_node(self.id, {**self._options, "tools": chosen})
         async with aclosing(ask(llm, input, context, words=True)) as events:
             async for event in events:
                 if event.type == EventType.NODE_COMPLETE:
-                    event.output["selected_tools"] = names
+                    event.output["selected_tools"] = labels
                 yield event
 
 

@@ -17,6 +17,7 @@ from ..core.events import EventType, ExecutionEvent, canonical, loads
 from ..core.node import BaseNode
 from ..core.secret import secret
 from ..providers import _clients
+from ._kinds import DICT, NAMES, SWITCH, TEXT, WHOLE, Kind, check_kinds, names
 from ._taped import on_tape
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
@@ -38,6 +39,15 @@ _KEY = re.compile(
 
 _SHORTEST = 8
 """Characters of the shortest value with such a name that is taken for a key."""
+
+_KINDS: dict[str, Kind] = {
+    **dict.fromkeys(("headers", "params"), DICT),
+    **dict.fromkeys(("raise_for_status", "live"), SWITCH),
+    "data": TEXT,
+    "max_bytes": WHOLE,
+    "allowed_hosts": NAMES,
+}
+_NEEDED = ("raise_for_status", "live", "max_bytes")
 
 
 class HTTPNode(BaseNode):
@@ -80,6 +90,7 @@ class HTTPNode(BaseNode):
         raise_for_status: bool = True,
         live: bool = False,
     ) -> None:
+        check_kinds(id, _KINDS, locals(), _NEEDED)
         super().__init__(id)
         if not isinstance(url, str) or not (url.startswith(("http://", "https://")) or _lone(url)):
             raise GraphValidationError(f"HTTP node {id!r}: url={shown(url)} is no http or https address.")
@@ -97,7 +108,8 @@ class HTTPNode(BaseNode):
         self.json, self.data = json, data
         self.timeout, self.max_bytes, self.raise_for_status = timeout, max_bytes, raise_for_status
         self.live = live
-        self.allowed_hosts = None if allowed_hosts is None else {h.lower() for h in allowed_hosts}
+        hosts = None if allowed_hosts is None else names(id, "allowed_hosts", allowed_hosts)
+        self.allowed_hosts = None if hosts is None else {host.lower() for host in hosts}
         self.templates = tuple(_texts([url, self.headers, self.params, json, data]))
 
     async def run(self, input: Any, context: ExecutionContext) -> AsyncIterator[ExecutionEvent]:

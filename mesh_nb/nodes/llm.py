@@ -6,8 +6,9 @@ import dataclasses
 import os
 import re
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
+from math import inf
 from typing import Any
 
 from ..core import tape, templates
@@ -21,21 +22,24 @@ from ..core.node import BaseNode
 from ..core.tools import Tool, as_tool
 from ..providers._call import ModelCall, Provider
 from ..providers._resolve import resolve, vendor_of
+from ._kinds import DICT, NUMBER, SWITCH, TEXT, TOOLS, WHOLE, Kind, check_kinds
 from ._model_call import converse
 from ._structured import Reader
 from ._structured import output_type as read_type
 from ._taped import keyless
 
 _CHOICES = ("auto", "none", "required")
-_KINDS: dict[str, tuple[str, Any]] = {
-    **dict.fromkeys(("model", "provider", "api", "base_url", "api_key", "system_prompt"), ("text", str)),
-    **dict.fromkeys(("temperature", "timeout", "idle_timeout"), ("a number", (int, float))),
-    **dict.fromkeys(("max_tokens", "max_steps", "max_retries", "history_tokens"), ("a whole number", int)),
-    "tools": ("a list", (Iterable, Callable)),
-    **dict.fromkeys(("extra", "extra_headers"), ("a dict", dict)),
+_KINDS: dict[str, Kind] = {
+    **dict.fromkeys(("model", "provider", "api", "base_url", "api_key", "system_prompt"), TEXT),
+    **dict.fromkeys(("temperature", "timeout", "idle_timeout"), NUMBER),
+    **dict.fromkeys(("max_tokens", "max_steps", "max_retries", "history_tokens"), WHOLE),
+    **dict.fromkeys(("think_tags", "use_native_events"), SWITCH),
+    **dict.fromkeys(("extra", "extra_headers"), DICT),
+    "tools": TOOLS,
+    "reasoning": ("text or a dict", (str, dict)),
 }
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_NEEDED = ("idle_timeout", "max_steps", "max_retries")
+_NEEDED = ("idle_timeout", "max_steps", "max_retries", "think_tags", "use_native_events")
 _preloading: set[type] = set()
 
 
@@ -110,7 +114,7 @@ class LLMNode(BaseNode):
         extra_headers: dict[str, str] | None = None,
         cache: bool | str | Cache | None = None,
     ) -> None:
-        _check_kinds(id, locals())
+        check_kinds(id, _KINDS, locals(), _NEEDED)
         super().__init__(id)
         self.model, self.provider, self.api, self.system_prompt = model, provider, api, system_prompt
         self.max_steps, self.history_tokens, self.cache = max_steps, history_tokens, cache_of(cache)
@@ -236,7 +240,7 @@ class LLMNode(BaseNode):
     def _validate(self) -> None:
         s = self._settings
         limits = [
-            ("temperature", s.temperature, s.temperature is None or s.temperature >= 0, "0 or more"),
+            ("temperature", s.temperature, s.temperature is None or 0 <= s.temperature < inf, "0 or more"),
             ("max_tokens", s.max_tokens, s.max_tokens is None or s.max_tokens > 0, "above 0"),
             ("history_tokens", self.history_tokens, (self.history_tokens or 0) >= 0, "0 or more"),
             ("max_steps", self.max_steps, self.max_steps > 0, "above 0"),
@@ -254,17 +258,6 @@ class LLMNode(BaseNode):
             raise UnknownNameError(f"tool_choice of node {self.id!r}", s.tool_choice, [*_CHOICES, *names])
         if s.tool_choice is not None and not names:
             raise InputError(f"Node {self.id!r} has a tool_choice but no tools: pass tools=.")
-
-
-def _check_kinds(node_id: str, options: dict[str, Any]) -> None:
-    for name, (meant, kinds) in _KINDS.items():
-        value = options[name]
-        if value is None and name not in _NEEDED:
-            continue
-        if isinstance(value, bool) or not isinstance(value, kinds):
-            # A key in the wrong place must not end up in a message.
-            given = type(value).__name__ if name == "api_key" else shown(value)
-            raise InputError(f"Node {node_id!r}: {name}={given} must be {meant}.")
 
 
 def _headers(node_id: str, given: dict[Any, Any]) -> dict[str, str]:

@@ -17,11 +17,14 @@ from ..core.nested import run
 from ..core.node import BaseNode
 from ..core.tools import Tool
 from ._asking import ask, model_node, options_of
+from ._kinds import LIST, TEXT, Kind, check_kinds, names
 
 _PROMPT = (
     "You coordinate a team. Each tool is a member of it: call a member with one clear and complete task. Call"
     " several at once where their tasks do not depend on each other. Then answer the user from their results."
 )
+
+_KINDS: dict[str, Kind] = {"agents": LIST, "system_prompt": TEXT, "model": TEXT}
 
 
 class OrchestratorNode(BaseNode):
@@ -58,11 +61,12 @@ class OrchestratorNode(BaseNode):
         super().__init__(id)
         if isinstance(agents, str):
             raise GraphValidationError(f"Orchestrator {id!r}: agents= is a list; write agents=[{agents!r}].")
+        check_kinds(id, _KINDS, locals())
         if result_mode not in ("synthesize", "raw"):
             raise GraphValidationError(
                 f"Orchestrator {id!r}: result_mode is 'synthesize' or 'raw', not {shown(result_mode)}."
             )
-        self.agents = None if agents is None else list(agents)
+        self.agents = None if agents is None else names(id, "agents", agents)
         self.descriptions = dict(agents) if isinstance(agents, Mapping) else {}
         self.result_mode = result_mode
         prompt = f"{_PROMPT}\n\n{system_prompt}" if system_prompt else _PROMPT

@@ -13,9 +13,13 @@ from ..core.errors import GraphValidationError, shown
 from ..core.events import ExecutionEvent
 from ..core.nested import run
 from ..core.node import BaseNode
+from ._kinds import NAMES, SWITCH, Kind, check_kinds, names
 from ._paths import parse, select
 
 Source = str | Callable[[Any], Any]
+
+_KINDS: dict[str, Kind] = {"isolated": SWITCH, "inherit_keys": NAMES}
+_NEEDED = ("isolated", "inherit_keys")
 
 
 class SubgraphNode(BaseNode):
@@ -46,6 +50,7 @@ class SubgraphNode(BaseNode):
         isolated: bool = True,
         inherit_keys: Iterable[str] = (),
     ) -> None:
+        check_kinds(id, _KINDS, locals(), _NEEDED)
         super().__init__(id)
         if not isinstance(graph, Runnable):
             raise GraphValidationError(
@@ -55,7 +60,7 @@ class SubgraphNode(BaseNode):
         self.input_mapping = _mapping(id, "input_mapping", input_mapping, templated=True)
         self.output_mapping = _mapping(id, "output_mapping", output_mapping, templated=False)
         self.isolated = isolated
-        self.inherit_keys = [inherit_keys] if isinstance(inherit_keys, str) else list(inherit_keys)
+        self.inherit_keys = names(id, "inherit_keys", inherit_keys)
         given = (input_mapping or {}).values()
         self.templates = tuple(v for v in given if isinstance(v, str) and "{{" in v)
 

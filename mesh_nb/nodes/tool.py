@@ -17,11 +17,14 @@ from ..core.errors import GraphValidationError, MeshError, ToolError, nearest, t
 from ..core.events import EventType, ExecutionEvent
 from ..core.node import BaseNode, NodeResult, spoken
 from ..core.tools import Tool, guarded, run_function
+from ._kinds import DICT, Kind, check_kinds
 from ._taped import result_of
 
 INJECTED = ("input", "context", "state", "variables", "chat_history")
 _SECRET = re.compile(r"key$|token$|secret|passw|credential|^auth", re.IGNORECASE)
 _END = object()
+
+_KINDS: dict[str, Kind] = {"bindings": DICT}
 
 
 class ToolNode(BaseNode):
@@ -45,6 +48,7 @@ class ToolNode(BaseNode):
     replays = True
 
     def __init__(self, id: str, fn: Any = None, *, bindings: Mapping[str, Any] | None = None) -> None:
+        check_kinds(id, _KINDS, locals())
         super().__init__(id)
         if not callable(fn) and not isinstance(fn, Tool):
             raise GraphValidationError(f"Tool node {id!r} needs a function, not {type(fn).__name__}.")
