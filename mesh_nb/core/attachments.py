@@ -150,7 +150,7 @@ def _part(item: Any, limit: int) -> FilePart:
         raise InputError(f"A {type(item).__name__} could not be written as a file: {told(error)}.") from error
     if made is not None:
         return made
-    raise InputError(f"A {type(item).__name__} cannot be attached: pass {_KINDS}.")
+    raise InputError(f"What is of type {type(item).__name__} cannot be attached: pass {_KINDS}.")
 
 
 def _pair(item: tuple[Any, ...]) -> FilePart:

@@ -320,7 +320,7 @@ async def test_a_path_that_is_not_there(server: AnswerServer, tmp_path: Path) ->
         ([b"\x00\x01\x02\xff"], "cannot be told; pass (name, bytes)"),
         ([("x.txt", "café".encode("latin-1"))], "'x.txt' is not UTF-8 text"),
         ([("name", "text")], "An attachment as a tuple is (name, bytes), not (str, str)"),
-        ([object()], "A object cannot be attached: pass a path, bytes"),
+        ([object()], "What is of type object cannot be attached: pass a path, bytes"),
         ("photo.png", "write files=[...], not 'photo.png'"),
         (b"\x89PNG", "files= is a list"),
         ({"a": 1}, "files= is a list"),
