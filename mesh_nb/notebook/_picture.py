@@ -17,6 +17,7 @@ from xml.sax.saxutils import escape
 from ..core._layout import Box, Point, layout
 from ..core._mermaid import mermaid
 from . import _words
+from ._reading import hosts
 from ._view import Ask, Folded, Note, Section
 
 LARGEST = 30
@@ -87,13 +88,12 @@ def _states(view: Folded, nodes: list[str]) -> dict[str, str]:
     for section in view.sections:
         if section.discarded:
             continue
-        own = section.node_id in states
-        node = section.node_id if own else section.node_id.partition("/")[0]
-        if node not in states:
-            continue
         state = _state(section, view)
-        if own or state == "waiting":
-            states[node] = state
+        if section.node_id in states:
+            states[section.node_id] = state
+        if state == "waiting":
+            # A node waits when one inside it does.
+            states |= dict.fromkeys((host for host in hosts(section.node_id) if host in states), state)
     return states
 
 

@@ -33,9 +33,14 @@ def opened(view: Folded) -> list[Section]:
     ]
 
 
+def hosts(node_id: str) -> list[str]:
+    """Return the ids of the nodes that a node may run inside of, the outermost first: a and a.b for a.b.c."""
+    parts = node_id.split(".")
+    return [".".join(parts[:n]) for n in range(1, len(parts))]
+
+
 def _inside(section: Section, names: set[str]) -> bool:
-    parts = section.node_id.split(".")
-    return any(".".join(parts[:n]) in names for n in range(1, len(parts)))
+    return any(host in names for host in hosts(section.node_id))
 
 
 def brief(section: Section) -> str:
