@@ -108,7 +108,10 @@ def _unknown(model: str) -> UnknownNameError:
     hint = _hosts.advice(head) if slash else ""
     if not hint:
         guess = _nearest(head, rest, vendors) if slash else _beginning(model)
-        hint = f"Write it as provider/model, set provider=, or base_url= for a server of your own.{guess}"
+        hint = (
+            "Write it as provider/model, or set provider=, or, for a server of your own, base_url= or"
+            f" OPENAI_BASE_URL.{guess}"
+        )
     error = UnknownNameError("model", model, [], f"Known providers: {', '.join(vendors)}. {hint}")
     error.known = vendors
     return error
