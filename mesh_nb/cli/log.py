@@ -61,7 +61,7 @@ def export_runs(backend: Any, given: Any) -> int:
         if kind == ".jsonl" and given.frame == "events":
             count = _copy(backend, chosen, part)
         else:
-            count = _table(backend, chosen, given.frame, kind, part)
+            count = _table(backend, given, chosen, kind, part)
         os.replace(part, given.file)
     finally:
         part.unlink(missing_ok=True)
@@ -79,11 +79,15 @@ def _copy(backend: Any, chosen: list[str], part: Path) -> int:
     return count
 
 
-def _table(backend: Any, chosen: list[str], name: str, kind: str, part: Path) -> int:
-    folder = backend.folder / "runs"
-    for run in chosen:
-        backend.summary(run)  # an unknown id is told before anything is read
-    frame = plugins.find("frame", name)([folder / f"{run}.jsonl" for run in _watched(chosen, "Exporting")])
+def _table(backend: Any, given: Any, chosen: list[str], kind: str, part: Path) -> int:
+    make = plugins.find("frame", given.frame)
+    if given.run_ids or given.since:
+        for run in chosen:
+            backend.parts(run)  # an unknown id is told before anything is read
+        folder = backend.folder / "runs"
+        frame = make(folder / f"{run}.jsonl" for run in _watched(chosen, "Exporting"))
+    else:
+        frame = make(backend.folder)  # what is packed is read from there
     if kind == ".parquet":
         frame.to_parquet(part, compression="zstd", index=False)
     elif kind == ".csv":

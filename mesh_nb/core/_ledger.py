@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from . import plugins, prices
 from .events import loads
+from .origin import IMPORTED
 
 REFRESH = 1.0
 """Seconds for which what was read counts as fresh: so late is seen what other kernels spend."""
@@ -47,7 +48,8 @@ class Ledger:
     def add(self, run_id: str, usd: float) -> None:
         """Count a call of this process, before the log has it or where no log will."""
         with self._lock:
-            self._own.setdefault(run_id, []).append((time.time(), usd))
+            # A clock that is set back must not take a call out of its session.
+            self._own.setdefault(run_id, []).append((max(time.time(), IMPORTED), usd))
 
     def refresh(self, since: float) -> None:
         """Read what was written since that time and is not known yet. It blocks: a first time reads a lot."""

@@ -87,7 +87,10 @@ def _cost(*words: str) -> Any:
 
     scope, since = "", None
     for word in words:
-        if word[:1].isdigit() and len(word) < 11:
+        is_time = word[:1].isdigit() and (len(word) < 11 or word[4:5] == "-")  # ids of runs are longer
+        if (since if is_time else scope) or word.startswith("-"):
+            raise UsageError(f"%mesh cost: unexpected {word!r}. It takes a run or project, and a time: 7d.")
+        if is_time:
             moment(word)
             since = word
         else:
@@ -176,7 +179,8 @@ def _models() -> None:
         prefixes = ", ".join(f"{p}..." for p in provider.prefixes) or "-"
         lines.append(f"{provider.vendor:<12} {provider.api:<10} {prefixes}")
     head = f"{'provider':<12} {'api':<10} model names that mean it"
-    print("\n".join([head, *lines, "", "Any other model: provider/model, as in %%mesh -m openai/my-model."]))  # noqa: T201
+    other = "Any other model: provider/model, as in %%mesh -m openai/my-model; or its server in OPENAI_BASE_URL."
+    print("\n".join([head, *lines, "", other]))  # noqa: T201
 
 
 def _strip(file: str = "") -> None:

@@ -23,6 +23,7 @@ from event_lists import PNG, rich, whole
 import mesh_nb
 from mesh_nb.backends.file import FileBackend
 from mesh_nb.cli.main import _LISTED, main
+from mesh_nb.frames import _progress
 
 FRAMES = ["calls", "costs", "events", "messages", "nodes", "runs", "tools"]
 
@@ -456,3 +457,28 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str
         main(["log", *([command] if command else []), "--help"])
     assert exit.value.code == 0
     assert "usage: mesh-nb log" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("chosen", [[], ["one", "two", "three"]])
+def test_an_export_shows_how_far_it_is_while_it_reads(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, chosen: list[str]
+) -> None:
+    for name in ("one", "two", "three"):
+        logged(name)
+    done: list[Any] = []
+    lines = FileBackend.lines
+    monkeypatch.setattr(FileBackend, "lines", lambda *given: done.append("read") or lines(*given))
+    monkeypatch.setattr(_progress, "_draw", lambda what, count, total: done.append((count, total)))
+    monkeypatch.setattr(_progress, "_is_watched", lambda: True)
+    monkeypatch.setattr(_progress, "PATIENCE", 0.0)
+    monkeypatch.setattr(_progress, "STEP", 0.0)
+    assert cli(capsys, "export", tmp_path / "calls.csv", *chosen, "--frame", "calls")[0] == 0
+    assert done == [(0, 3), "read", (1, 3), "read", (2, 3), "read", (3, 3)]
+
+
+def test_an_export_reads_what_was_packed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = logged("one")
+    cli(capsys, "compact")
+    path.write_bytes(b"x" * path.stat().st_size)
+    cli(capsys, "export", tmp_path / "calls.parquet", "--frame", "calls")
+    assert len(pd.read_parquet(tmp_path / "calls.parquet")) == 1

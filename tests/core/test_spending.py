@@ -220,3 +220,11 @@ def test_usage_and_reports_tell_the_limit() -> None:
 def test_tab_shows_what_is_meant_for_users() -> None:
     assert dir(mesh.spending) == ["Limit", "SpendingLimitError", "clear", "limits", "set"]
     assert dir(mesh.prices) == ["Price", "Rate", "rates", "set", "unset"]
+
+
+def test_a_clock_that_is_set_back_takes_no_call_out_of_its_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = spending.set(10)
+    now = time.time() - 86_400
+    monkeypatch.setattr(_ledger.time, "time", lambda: now)
+    spending.count("one", 4.0)
+    assert limit.spent_usd == 4.0

@@ -60,6 +60,9 @@ def test_the_listing_names_every_command(shell: Any, capsys: pytest.CaptureFixtu
         ("graph text", "str is not a graph"),
         ("config modle", "Did you mean 'model'"),
         ("pending now", "unexpected 'now'"),
+        ("cost 7d 3d", "unexpected '3d'"),
+        ("cost project other", "unexpected 'other'"),
+        ("cost --project", "unexpected '--project'"),
         ("runs many", "as a number"),
         ("strip", "name a file"),
         ("strip nothing.ipynb", "no such file"),
@@ -90,6 +93,7 @@ def test_cost_of_a_project_a_run_and_a_time(shell: Any) -> None:
     assert mesh(shell, "cost project 7d").cost_usd == pytest.approx(0.02)
     with pytest.raises(InputError, match="7d"):
         mesh(shell, "cost project 7x")
+    assert mesh(shell, "cost 2020-01-01T10:00 project").cost_usd == pytest.approx(0.02)
 
 
 def test_cost_without_a_notebook_is_that_of_the_process(shell: Any) -> None:
