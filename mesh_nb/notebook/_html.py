@@ -296,9 +296,10 @@ def _file(file: File) -> str:
     if data is None:
         known = preview(file.name, file.mime_type, file.content) if file.content else None
         shown = table(known["rows"], known["total"]) if known else ""
-        return f"{shown}<p>{line}</p>"
+        return f"{shown}<p{_looks.of('file')}>{line}</p>"
     mime = file.mime_type.lower()
-    return f'<p><img src="data:{mime};base64,{data}" alt="{html.escape(file.name)}"><br>{line}</p>'
+    shown = f'<img src="data:{mime};base64,{data}" alt="{html.escape(file.name)}">'
+    return f"<p{_looks.of('file')}>{shown}<br>{line}</p>"
 
 
 def _image_data(file: File) -> str | None:
@@ -313,12 +314,16 @@ def _image_data(file: File) -> str | None:
 def _sources(sources: list[Citation]) -> str:
     cited = "".join(_source(s) for s in sources if s.number)
     read = [_source(s) for s in sources if not s.number]
-    parts = [f"<p{_looks.of('caption')}><small><strong>Sources</strong></small></p>\n<ol>{cited}</ol>"]
+    parts = [
+        f"<p{_looks.of('caption')}><small><strong>Sources</strong></small></p>\n<ol{_looks.of('sources')}>{cited}</ol>"
+    ]
     if not cited:
         parts = []
     if read:
         title = f"<strong>Also read</strong> {_words.count(len(read), 'source')}"
-        parts.append(f"<details><summary>{title}</summary>\n<ul>{''.join(read)}</ul></details>")
+        parts.append(
+            f"<details><summary>{title}</summary>\n<ul{_looks.of('sources')}>{''.join(read)}</ul></details>"
+        )
     return "\n".join(parts)
 
 

@@ -24,7 +24,15 @@ _PLACES = {
     "last": "margin:0",
     "error": f"margin:0;color:{_BAD}",
     "caption": "margin:4px 0 2px",
-    "column": "text-align:left;vertical-align:top;background:none",
+    "columns": "overflow-x:auto",
+    "column": (
+        "text-align:left;vertical-align:top;padding:4px 20px 4px 0;"
+        "background:var(--jp-layout-color0,transparent);line-height:var(--jp-content-line-height,1.6);"
+        "font-size:var(--jp-content-font-size1,inherit)"
+    ),
+    "said": f"margin:14px 0 8px;padding:7px 13px;border:0;border-radius:8px;background:{_TINT};color:{_INK}",
+    "sources": "margin:0 0 8px;font-size:.875em",
+    "file": "margin:0 0 8px",
     "thoughts": f"{_INSET};font-size:.875em;color:{_SOFT}",
     "inset": _INSET,
     "bad": f"margin:12px 0;padding:2px 0 2px 13px;border-left:2.5px solid {_BAD}",
@@ -75,6 +83,11 @@ def of(place: str) -> str:
     return f' style="{_PLACES[place]}"'
 
 
+def columns(number: int) -> str:
+    """Return the style attribute of a table of that many answers, with a space before it."""
+    return f' style="margin:0 0 1em;table-layout:fixed;width:100%;min-width:{16 * number}rem"'
+
+
 def dressed(markup: str) -> str:
     """Return our own HTML with the looks of its tags; code blocks say their language."""
     pieces: list[str] = []
@@ -89,7 +102,7 @@ def _plain(markup: str) -> str:
     markup = _PLAIN.sub(lambda tag: f'<{tag[1]} style="{_TAGS[tag[1]]}"', markup)
     markup = _CELL.sub(_cell, markup)
     markup = _TASK.sub('<li style="list-style:none;margin-left:-1.35em">', markup)
-    markup = _TABLE.sub(r'<div style="overflow:auto;max-height:40em">\g<0></div>', markup)
+    markup = _TABLE.sub(r'<div tabindex="0" style="overflow:auto;max-height:40em">\g<0></div>', markup)
     if _RIGHT_TO_LEFT.search(markup):
         markup = _BLOCKS.sub(r'<\1 dir="auto"', markup)
     return _SUMMARY.sub(rf'\1<strong style="font-weight:500;color:{_INK}">', markup)

@@ -51,7 +51,8 @@ def frozen(comparison: Any) -> dict[str, str]:
     )
     place = f'<td valign="top" width="{100 // len(views)}%"{_looks.of("column")}>'
     cells = "".join(f"{place}{_html.render(view)}</td>" for view in views.values())
-    columns = f"<table><thead><tr>{heads}</tr></thead><tbody><tr>{cells}</tr></tbody></table>"
+    rows = f"<thead><tr>{heads}</tr></thead><tbody><tr>{cells}</tr></tbody>"
+    columns = f"<div{_looks.of('columns')}><table{_looks.columns(len(views))}>{rows}</table></div>"
     below = _looks.dressed(_figures(comparison, views) + _differences(comparison))
     bundle = {
         "text/html": f"{columns}\n{below}",
@@ -82,7 +83,7 @@ def _mark(comparison: Any, name: str) -> str:
 
 def _figures(comparison: Any, views: dict[str, Folded]) -> str:
     """Return the answers' numbers as a table; times are those that the providers' calls took."""
-    titles = ("answer", "first token", "time", "input", "output", "cost")
+    titles = ("Answer", "First token", "Time", "In", "Out", *([] if comparison.blind else ["Cost"]))
     rows: list[str] = []
     for name, run in comparison.runs.items():
         calls = [e.metadata for e in run.events if e.type == EventType.RESPONSE_METADATA]
@@ -94,11 +95,17 @@ def _figures(comparison: Any, views: dict[str, Folded]) -> str:
             "" if first is None else f"{first / 1000:.2f} s",
             f"{took / 1000:.1f} s" if took else "",
             *(_count(usage.get(key)) for key in ("prompt_tokens", "completion_tokens")),
-            "" if comparison.blind else _cost(run),
+            *([] if comparison.blind else [_cost(run)]),
         )
-        rows.append("<tr>" + "".join(f"<td>{html.escape(figure)}</td>" for figure in figures) + "</tr>")
-    head = "".join(f"<th>{title}</th>" for title in titles)
+        rows.append(f"<tr>{_row('td', figures)}</tr>")
+    head = _row("th", titles)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _row(tag: str, cells: Iterable[str]) -> str:
+    name, *figures = cells
+    numbers = "".join(f'<{tag} align="right">{html.escape(figure)}</{tag}>' for figure in figures)
+    return f"<{tag}>{html.escape(name)}</{tag}>{numbers}"
 
 
 def _count(tokens: int | None) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import dataclasses
 import functools
-import html
 import importlib.resources
 import uuid
 import weakref
@@ -25,6 +24,7 @@ from . import _html, _looks, _prose
 from ._cell import Cell
 from ._coalesce import coalesce
 from ._fold import fold
+from ._markup import escaped
 from .freeze import whole_text
 from .live import LiveView
 
@@ -151,9 +151,7 @@ class Chat:
         pages, marked, plain = list[str](), list[str](), list[str]()
         for turn in self.turns:
             view = fold(coalesce(list(turn.run.events)))
-            said = html.escape(turn.text).replace("\n", "<br>")
-            names = f"<br><small>{html.escape(', '.join(turn.files))}</small>" if turn.files else ""
-            pages.append(_looks.dressed(f"<blockquote><p>{said}{names}</p></blockquote>"))
+            pages.append(_question(turn))
             pages.append(_html.render(view))
             quoted = "\n".join(f"> {line}" for line in turn.text.splitlines())
             marked += [quoted, _prose.markdown(view)]
@@ -244,7 +242,7 @@ class _Panel:
 
     def follow(self, run: Run) -> None:
         """Show a run that has been started until it ends."""
-        said = _looks.dressed(f"<blockquote><p>{_text(self._chat.turns[-1])}</p></blockquote>")
+        said = _question(self._chat.turns[-1])
         self._view = LiveView(run)
         self._transcript(self._chat.turns[:-1])
         self._update(widgets.HTML(said), self._view.widget)
@@ -304,9 +302,11 @@ class _Panel:
         self._box.close()
 
 
-def _text(turn: Turn) -> str:
-    names = f"<br><small>{html.escape(', '.join(turn.files))}</small>" if turn.files else ""
-    return html.escape(turn.text).replace("\n", "<br>") + names
+def _question(turn: Turn) -> str:
+    """Return what a person said, as HTML."""
+    said = escaped(turn.text).replace("\n", "<br>")
+    names = f"<br><small>{escaped(', '.join(turn.files))}</small>" if turn.files else ""
+    return f"<blockquote{_looks.of('said')}><p{_looks.of('last')}>{said}{names}</p></blockquote>"
 
 
 @atexit.register

@@ -180,6 +180,7 @@ def test_what_a_model_says_never_becomes_live_html(text: str):
         "title",
         "start",
         "style",
+        "tabindex",
     }
     for _, attributes in tags:
         assert attributes.get("style", "") in OURS

@@ -35,7 +35,7 @@ TAGS = {
     *("img", "li", "ol", "p", "pre", "s", "small", "span", "strong", "summary", "table", "tbody", "td", "th"),
     *("thead", "tr", "ul"),
 }
-ATTRIBUTES = {"href", "rel", "title", "src", "alt", "start", "align", "class", "style"}
+ATTRIBUTES = {"href", "rel", "title", "src", "alt", "start", "align", "class", "style", "tabindex"}
 LINK = re.compile(r"(?:https?://|mailto:)[^\s\x00-\x1f]+\Z", re.IGNORECASE)
 IMAGE = re.compile(r"data:image/(?:png|jpe?g|gif|webp|avif|bmp);base64,[A-Za-z0-9+/=]*\Z", re.IGNORECASE)
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")

@@ -154,7 +154,7 @@ function Node({ feed, node, state }: { feed: Feed; node: PlacedNode; state: Node
       transform={`translate(${node.x} ${node.y})`}
       data-node={node.id}
       role="button"
-      tabIndex={0}
+      tabindex={0}
       aria-pressed={chosen}
       aria-label={`${node.id}, ${node.kind}, ${WORDS[progress]}${visits > 1 ? `, ${visits} visits` : ""}`}
       onClick={choose}
@@ -203,7 +203,7 @@ function Inside({ feed, node }: { feed: Feed; node: PlacedNode }) {
       transform={`translate(${node.x + node.width - MORE - 4} ${node.y + HEIGHT / 2 - 9})`}
       data-inside={node.id}
       role="button"
-      tabIndex={0}
+      tabindex={0}
       aria-expanded={open}
       aria-label={`${count(node.inside!.nodes.length, "node")} inside ${node.id}`}
       onClick={toggle}

@@ -180,7 +180,7 @@ function nodesOf(markup: string, marks: readonly Mark[], waits: Waits): Document
     const frame = document.createElement("div");
     frame.className = "scroll";
     frame.tabIndex = 0;
-    frame.setAttribute("role", "region");
+    frame.setAttribute("role", "group");
     frame.setAttribute("aria-label", "Table");
     table.replaceWith(frame);
     frame.append(table);

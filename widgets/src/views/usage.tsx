@@ -33,7 +33,7 @@ export function UsageTable({ run }: { run: RunState; rev: number }) {
   const cached = calls.some((c) => c.usage.cached_tokens);
   const reasoning = calls.some((c) => c.usage.reasoning_tokens);
   return (
-    <div class="scroll usage" tabIndex={0} role="region" aria-label="Usage">
+    <div class="scroll usage" tabIndex={0} role="group" aria-label="Usage">
       <table>
         <thead>
           <tr>

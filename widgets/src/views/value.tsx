@@ -96,7 +96,7 @@ export function Table({ rows, total }: { rows: Row[]; total: number }) {
     columns.length > COLUMNS ? count(columns.length - COLUMNS, "more column") : "",
   ].filter(Boolean);
   return (
-    <div class="scroll" tabIndex={0} role="region" aria-label="Table">
+    <div class="scroll" tabIndex={0} role="group" aria-label="Table">
       <table>
         <thead>
           <tr>
