@@ -179,7 +179,7 @@ def _models() -> None:
         prefixes = ", ".join(f"{p}..." for p in provider.prefixes) or "-"
         lines.append(f"{provider.vendor:<12} {provider.api:<10} {prefixes}")
     head = f"{'provider':<12} {'api':<10} model names that mean it"
-    other = "Any other model: provider/model, as in %%mesh -m openai/my-model; or its server in OPENAI_BASE_URL."
+    other = "Any other model: provider/model, such as openai/my-model, or its server in OPENAI_BASE_URL."
     print("\n".join([head, *lines, "", other]))  # noqa: T201
 
 
