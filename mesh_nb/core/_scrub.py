@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from .backend import StoredRun
 from .errors import InputError
-from .events import DELTAS, EventType, ExecutionEvent, decode, dumps
+from .events import DELTAS, EventType, ExecutionEvent, decode, dumps, encode
 from .secret import blank, marked
 
 HIDDEN = "***"
@@ -53,6 +53,7 @@ class Scrubber:
     def __init__(self, named: Iterable[str] = ()) -> None:
         self.named = [text for text in named if text]
         self._known: tuple[Any, list[str]] = None, []
+        self._forms: tuple[Sequence[str], list[bytes]] = (), []
 
     def secrets(self) -> list[str]:
         """Return the texts to be hidden, the environment as it is now, longest first."""
@@ -86,11 +87,24 @@ class Scrubber:
             return {hide(k, secrets): self.value(v, secrets) for k, v in given.items()}
         return [self.value(v, secrets) for v in given]
 
-    def event(self, event: ExecutionEvent, secrets: Sequence[str]) -> ExecutionEvent:
-        """Return an event without secrets: itself when it has none."""
+    def event(self, event: ExecutionEvent, secrets: Sequence[str], *, looks: bool = True) -> ExecutionEvent:
+        """Return an event without secrets: itself when it has none. looks False wants one that is known, not
+        only what looks like a key."""
+        if not self._may_tell(encode(event), secrets, looks):
+            return event
         record = event.to_dict()
         clean = self.value(record, secrets)
         return event if clean == record else decode(clean)
+
+    def _may_tell(self, data: bytes, secrets: Sequence[str], looks: bool) -> bool:
+        """Say whether JSON text may have a secret: much faster than looking at each text in it."""
+        if self._forms[0] is not secrets:
+            self._forms = secrets, [dumps(secret)[1:-1] for secret in secrets]
+        if any(form in data for form in self._forms[1]):
+            return True
+        if looks and any(mark in data for mark in _MARKS):
+            return True
+        return bool(marked.values) or b'"secret":true' in data
 
     def pieces(self, pieces: list[str], secrets: Sequence[str]) -> list[str]:
         """Return the pieces of one text without secrets, those that lie across several included."""
@@ -231,6 +245,14 @@ def visible(events: Iterable[ExecutionEvent]) -> list[ExecutionEvent]:
     scrubber, secrets = Scrubber(), _marked()
     clean = scrubber.deltas(found, secrets)
     return [event if event.type in DELTAS else scrubber.event(event, secrets) for event in clean]
+
+
+def printable(events: Iterable[ExecutionEvent]) -> list[ExecutionEvent]:
+    """Return events of a run, joined, as they may be kept for good: without the values of environment
+    variables with names like secrets too."""
+    scrubber = Scrubber()
+    secrets = scrubber.secrets()
+    return [scrubber.event(event, secrets, looks=False) for event in events]
 
 
 def restored(value: Any, original: Any) -> Any:

@@ -124,8 +124,8 @@ class Tape:
 
     @property
     def scrubber(self) -> Scrubber | None:
-        """What hides the texts of `redact=`, None when there are none."""
-        return self._scrubber if self._scrubber.named else None
+        """What hides keys and the texts of `redact=` in the logs of runs, None where a replay has none."""
+        return self._scrubber if self._scrubber.named or self.mode != "none" else None
 
     def is_live(self, tool: Any) -> bool:
         """Say whether a tool is called although a tape is on."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from ..core._scrub import printable
 from ..core.events import EventType, ExecutionEvent
 from . import _html, _prose
 from ._coalesce import coalesce
@@ -43,7 +44,7 @@ def freeze(
     application/vnd.mesh.run+json and depends on the content only; ids, times and costs are in
     metadata["mesh_nb"], which nbval does not compare.
     """
-    joined = coalesce(events)
+    joined = printable(coalesce(events))
     view = fold(joined)
     if dead and view.status == "running":
         view.status, view.error = "interrupted", "The process of this run ended before the run did."

@@ -205,6 +205,20 @@ def test_another_process_does_not_go_on_with_stars(home: Path, monkeypatch: pyte
     assert len(got) == 3
 
 
+def test_no_saved_output_has_a_key_of_the_environment(home: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SOME_SERVICE_TOKEN", "hunter2 of the service")
+    model = ScriptedModel(
+        Reply(reasoning="hunter2 of", text="It is hunter2 of the service, by sk-learn-2.0.1-beta.")
+    )
+    graph = llm(**model.options)
+    with mesh.record(home / "t.mesh-tape"):
+        run = graph.run_sync("Why?", display=False)
+    assert "hunter2 of the service" in run.text
+    shown = list(map(str, freeze(run.events)[0].values()))
+    assert all("sk-learn-2.0.1-beta" in one for one in shown)
+    assert found("hunter2 of the service", *shown, home=home) == []
+
+
 def test_a_cache_has_an_answer_for_each_secret_and_none_that_tells_one(home: Path):
     model = ScriptedModel(lambda messages: f"About {messages[-1]['content'][-3:]}.", repeat=True)
     graph = llm(**model.options)
