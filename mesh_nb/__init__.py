@@ -248,7 +248,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*__all__, *_ROOMS})
 
 
 def load_ipython_extension(ip: Any) -> None:

@@ -69,6 +69,7 @@ import mesh_nb
 assert mesh_nb.streaming.SSEAdapter is mesh_nb.SSEAdapter
 mesh_nb.testing.ScriptedModel, mesh_nb.frames.costs.COLUMNS, mesh_nb.nodes.llm.LLMNode
 assert not hasattr(mesh_nb.nodes, "lmm")
+assert {"nodes", "streaming", "testing", "StateGraph"} <= set(dir(mesh_nb))
 """
     subprocess.run([sys.executable, "-c", program], check=True)
 
