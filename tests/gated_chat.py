@@ -59,11 +59,13 @@ def image(data: bytes, mime: str = "image/png") -> Step:
 
 
 class ChatServer:
-    """Serves `models` (name -> steps) on 127.0.0.1; `requests` are the bodies that came."""
+    """Serves `models` (name -> steps) on 127.0.0.1; `requests` are the bodies that came, `refuses` how many
+    more requests of a model are refused."""
 
     def __init__(self) -> None:
         self.models: dict[str, list[Step]] = {}
         self.requests: list[dict[str, Any]] = []
+        self.refuses: dict[str, int] = {}
         self.left = threading.Event()
         self._gates: defaultdict[str, threading.Event] = defaultdict(threading.Event)
         self._closing = False
@@ -110,6 +112,11 @@ class ChatServer:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 server.requests.append(body)
+                left = server.refuses.get(body["model"], 0)
+                if left:
+                    server.refuses[body["model"]] = left - 1
+                    self._refuse({"error": {"message": "the harbour is closed", "type": "invalid_request"}})
+                    return
                 self.send_response(200)
                 self.send_header("content-type", "text/event-stream")
                 self.send_header("transfer-encoding", "chunked")
@@ -123,6 +130,14 @@ class ChatServer:
                 except (BrokenPipeError, ConnectionResetError):
                     server.left.set()
                     self.close_connection = True
+
+            def _refuse(self, body: dict[str, Any]) -> None:
+                data = json.dumps(body).encode()
+                self.send_response(400)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
 
             def _send(self, line: str) -> None:
                 data = line.encode("utf-8")

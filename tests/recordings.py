@@ -278,6 +278,13 @@ def written() -> dict[str, list[ExecutionEvent]]:
             token("One two three"),
             ("execution_error", "START", {"metadata": {"status": "cancelled"}}),
         ),
+        "own/budget": events(
+            ("execution_start", "START"),
+            ("node_start", "llm"),
+            token("Half"),
+            ("node_error", "llm", {"error": "The run reached budget_usd=0.1."}),
+            ("execution_error", "START", {"error": "It reached 0.1.", "metadata": {"status": "budget"}}),
+        ),
         "own/nodes": _nodes(),
         "own/resumed": _resumed(),
     }

@@ -53,7 +53,7 @@ async function drawings() {
   const shared = {
     name: "shared",
     setup(plugin) {
-      plugin.onResolve({ filter: /^(?:preact\/(?:jsx-runtime|hooks)|\.\/(?:icons|parts)|\.\.\/core\/(?:flow|format|theme))$/ }, () => ({ path: "shared", namespace: "shared" }));
+      plugin.onResolve({ filter: /^(?:preact\/(?:jsx-runtime|hooks)|\.\/(?:errors|icons|parts)|\.\.\/core\/(?:flow|format|theme))$/ }, () => ({ path: "shared", namespace: "shared" }));
       plugin.onLoad({ filter: /.*/, namespace: "shared" }, () => ({ contents: `export const { ${names.join(", ")} } = require("hub");` }));
     },
   };

@@ -38,6 +38,7 @@ class MarimoHost:
             else:
                 # The output of a cell that has ended cannot be replaced: its view stays, and knows all.
                 view.finish()
+                view.offer()
 
         run.add_done_callback(ended)
 

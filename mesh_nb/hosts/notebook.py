@@ -5,17 +5,26 @@ from __future__ import annotations
 import asyncio
 import html
 import sys
+import threading
 import uuid
-from collections import OrderedDict
-from typing import Any
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Any
 
 from ..core.events import ENDINGS, ExecutionEvent
+from ..notebook._again import offers
 from ..notebook._cell import Cell, cell_id, current_shell, origin
-from ..notebook.freeze import freeze
+from ..notebook.freeze import freeze, marked
+
+if TYPE_CHECKING:
+    from ..notebook.live import LiveView
 
 LIVE_PER_CELL = 5
 CELLS_KEPT = 20
 REFRESH = 0.25
+OFFERS = 8
+"""Runs that ended early whose buttons stay."""
+FOUND = 10.0
+"""Seconds after which the mark of a page's buttons is taken off their output in any case."""
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -89,10 +98,10 @@ def _frozen(run: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _show(run: Any, cell: Cell) -> None:
     # A widget of an ended run would be saved as a view whose model no later page can find.
-    if run.done or not cell.live:
-        _show_static(run, cell)
+    if cell.live and (not run.done or offers(run)):
+        _Shown(run, cell)
     else:
-        _show_live(run, cell)
+        _show_static(run, cell)
 
 
 def _show_static(run: Any, cell: Cell) -> None:
@@ -115,27 +124,81 @@ def _show_static(run: Any, cell: Cell) -> None:
     run.add_done_callback(at_end)
 
 
-def _show_live(run: Any, cell: Cell) -> None:
-    from ..notebook.live import LiveView
+class _Shown:
+    """A run in a cell: live, then static output, at which the page has buttons when the run ended early, and
+    live again in the same place when a reader chose one.
 
-    display_id = f"mesh_nb-{uuid.uuid4().hex}"
+    The buttons are no part of the output: a notebook that is saved has the static output alone.
+    """
 
-    def freeze_view(view: LiveView) -> None:
-        cell.publish(*_frozen(run), display_id=display_id, update=True)
+    def __init__(self, run: Any, cell: Cell) -> None:
+        from ..notebook.live import LiveView
+
+        self._cell, self._display_id = cell, f"mesh_nb-{uuid.uuid4().hex}"
+        self._mark = ""
+        self._view = LiveView(run, self._freeze, on_again=self._again)
+        if run.done:
+            self._freeze(self._view, update=False)
+        else:
+            self._show_live(run)
+
+    def _show_live(self, run: Any, update: bool = False) -> None:
+        model = {"version_major": 2, "version_minor": 0, "model_id": self._view.widget.model_id}
+        # What viewers without this kernel show of a notebook that is saved before the run has ended.
+        again = f"<code>%mesh show {run.id}</code>"
+        known = f"<p>This run had not ended when the notebook was saved. {again} shows it.</p>"
+        data = {"text/plain": f"mesh_nb run {run.id}", "text/html": known, WIDGET_VIEW: model}
+        self._cell.publish(data, display_id=self._display_id, update=update)
+
+    def _freeze(self, view: LiveView, update: bool = True) -> None:
+        data, metadata = _frozen(view.run)
         # A page asks for a snapshot once; another came from a page that was reloaded and misses the update.
         # Voila's page misses it as well.
-        if view.snapshots > 1 or cell.only_widgets:
+        stays = update and (view.snapshots > 1 or self._cell.only_widgets)
+        self._mark = "" if stays else uuid.uuid4().hex[:12]
+        offered = view.offer(self._mark)
+        shown = {**data, "text/html": marked(data["text/html"], self._mark)} if offered else data
+        self._cell.publish(shown, metadata, display_id=self._display_id, update=update)
+        if stays:
             view.finish()
+        elif offered:
+            self._keep(data, metadata)
         else:
             view.close()
 
-    view = LiveView(run, freeze_view)
-    model = {"version_major": 2, "version_minor": 0, "model_id": view.widget.model_id}
-    # What viewers without this kernel show of a notebook that is saved before the run has ended.
-    again = f"<code>%mesh show {run.id}</code>"
-    known = f"<p>This run had not ended when the notebook was saved. {again} shows it.</p>"
-    data = {"text/plain": f"mesh_nb run {run.id}", "text/html": known, WIDGET_VIEW: model}
-    cell.publish(data, display_id=display_id)
+    def _keep(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
+        """Keep the view for its buttons, and take the mark off the output once the page has found it."""
+        mark = self._mark
+
+        def clean() -> None:
+            if self._mark == mark:
+                self._mark = ""
+                self._cell.publish(data, metadata, display_id=self._display_id, update=True)
+
+        self._view.on_placed = clean
+        timer = threading.Timer(FOUND, clean)
+        timer.daemon = True
+        timer.start()
+        _kept.append(self)
+        while len(_kept) > OFFERS:
+            _kept.popleft()._let_go()
+
+    def _again(self, ended: Any, run: Any) -> None:
+        self._mark = ""
+        if self in _kept:
+            _kept.remove(self)
+        names = current_shell().user_ns
+        for name in [name for name, value in names.items() if value is ended and not name.startswith("_")]:
+            names[name] = run
+        self._show_live(run, update=True)
+
+    def _let_go(self) -> None:
+        self._mark = ""
+        self._view.close()
+
+
+_kept: deque[_Shown] = deque()
+"""The runs at whose static output buttons may stand, oldest first."""
 
 
 class _Summary:

@@ -58,6 +58,9 @@ def render(view: Folded) -> str:
         parts.append(f"<p><small>{escaped(f'{title} {_words.kept(view)}'.strip())}</small></p>")
     elif title:
         parts.append(_trouble(title, text, view, "soft" if view.status in ("budget", "timeout") else "bad"))
+    how = re.sub("`(.*?)`", r"<code>\1</code>", html.escape(_words.how(view)))
+    if how:
+        parts.append(f'<p class="mesh-how"{_looks.of("last")}><small>{how}</small></p>')
     return _looks.dressed("\n".join(p for p in [*parts, "</div>"] if p))
 
 
@@ -154,7 +157,9 @@ def _block(block: Block, section: Section, view: Folded) -> str:
     if isinstance(block, Ask):
         return _ask(block)
     if isinstance(block, Note) and block.failure:
-        return _trouble(f"Node {section.node_id} failed", block.text, view, "bad")
+        # A limit was reached: the run says so, and no node is to blame.
+        limit = view.status in ("budget", "timeout")
+        return "" if limit else _trouble(f"Node {section.node_id} failed", block.text, view, "bad")
     return f"<p>{_lines(block.text)}</p>" if isinstance(block, Note) else ""
 
 

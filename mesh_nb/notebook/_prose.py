@@ -96,7 +96,9 @@ def _compose(view: Folded, style: _Plain) -> str:
         title = _words.heading(view, section)
         if title:
             parts.append(style.title(title))
-        parts += [_block(block, style, section) for block in section.blocks]
+        limit = view.status in ("budget", "timeout")
+        blocks = [b for b in section.blocks if not (limit and isinstance(b, Note) and b.failure)]
+        parts += [_block(block, style, section) for block in blocks]
     output = _words.leftover_output(view)
     if output:
         parts.append(style.code(output))
@@ -106,7 +108,7 @@ def _compose(view: Folded, style: _Plain) -> str:
     if title:
         parts.append(style.line(" ".join(p for p in (title, text) if p)))
     if view.status not in ("completed", "running"):
-        parts.append(_words.kept(view))
+        parts += [_words.kept(view), _words.how(view)]
     usage = _words.usage_line(view)
     if usage:
         parts.append(style.line(usage))

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from ..core.events import dumps
+from ._again import EARLY
 from ._view import AGAIN, OPEN_MARK, PROGRESS, RETRY, STEPS, Ask, Data, File, Folded, Section, ToolCall
 
 CUT = 8_000
@@ -312,6 +313,17 @@ def ending(view: Folded) -> tuple[str, str]:
     if view.status == "interrupted":
         return view.error or "Waiting for an answer.", ""
     return _ENDINGS.get(view.status, f"The run ended with status {view.status}."), view.error or ""
+
+
+def how(view: Folded) -> str:
+    """Return which Python goes on with a run that ended early; empty when it did not."""
+    if view.status == "interrupted" and view.error:
+        return "`graph.resume(id)` goes on from here; `%mesh runs` has the id."
+    if view.status not in EARLY:
+        return ""
+    return (
+        "`run.resume()` goes on from here; in a new kernel `graph.resume(id)`, with the id of `%mesh runs`."
+    )
 
 
 _STATES = {

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import importlib.resources
 import json
+import math
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -18,8 +19,9 @@ import traitlets
 from ..core._scrub import Hushed, Scrubber, restored
 from ..core.errors import MeshError
 from ..core.events import ENDINGS, EventType, ExecutionEvent
-from ..core.runner import in_marimo
+from ..core.runner import in_marimo, private_loop
 from ..core.secret import marked
+from ._again import VERBS, again, offers
 from ._coalesce import Coalescer, coalesce
 from ._tables import preview
 
@@ -72,7 +74,8 @@ class RunWidget(anywidget.AnyWidget):
     _esm = traitlets.Unicode().tag(sync=True)
     run_id = traitlets.Unicode("").tag(sync=True)
     status = traitlets.Unicode("running").tag(sync=True)
-    final = traitlets.Dict(allow_none=True, default_value=None).tag(sync=True)
+    final = traitlets.Dict().tag(sync=True)
+    offer = traitlets.Dict().tag(sync=True)
 
     @traitlets.default("_esm")
     def _default_esm(self) -> str:
@@ -127,8 +130,9 @@ def wire_event(event: ExecutionEvent) -> dict[str, Any]:
 class LiveView:
     """Feeds one widget from one run.
 
-    Parameters: run, a Run; on_end, called once on the run's loop after the last event was sent; edit, what
-    changes an event before it is sent.
+    Parameters: run, a Run; on_end, called on the run's loop after the last event was sent; edit, what
+    changes an event before it is sent; on_again, called with the run that ended and the one that goes on,
+    when a reader chose what `offer` offered.
 
     The first event of a burst is sent at once, later ones at most every INTERVAL seconds with the deltas of
     each block joined. Messages from the page may arrive on any thread.
@@ -140,6 +144,7 @@ class LiveView:
         on_end: Callable[[LiveView], None] | None = None,
         *,
         edit: Callable[[ExecutionEvent], ExecutionEvent] | None = None,
+        on_again: Callable[[Any, Any], None] | None = None,
     ) -> None:
         if not in_marimo():
             # Not only when the page asks: most kernels would answer after the cell.
@@ -148,7 +153,9 @@ class LiveView:
         self.run = run
         self.widget = RunWidget(run_id=run.id, status=str(run.status))
         self.snapshots = 0
-        self._on_end = on_end
+        self.on_placed: Callable[[], None] | None = None
+        self._on_end, self._on_again = on_end, on_again
+        self._choosing = threading.Lock()
         self._wire = wire_event if edit is None else lambda event: wire_event(edit(event))
         self._pending = Coalescer()
         self._hushed = Hushed(self._pending.add, Scrubber())
@@ -157,6 +164,7 @@ class LiveView:
         self._timer: asyncio.TimerHandle | None = None
         self._sent_at = -INTERVAL
         self._sent_to = run.events[-1].seq if run.events else -1
+        self._heard = self._sent_to
         # A run that is resumed has an ending among its past events, and goes on all the same.
         self._ended = run.done
         self.widget.on_msg(self._receive)
@@ -166,11 +174,17 @@ class LiveView:
         else:
             run.add_done_callback(lambda _: self._end())
 
-    def _event(self, event: ExecutionEvent) -> None:
+    def _take(self, event: ExecutionEvent) -> None:
+        self._heard = max(self._heard, event.seq)
         if marked:
             self._hushed(event)
         else:
             self._pending.add(event)
+
+    def _event(self, event: ExecutionEvent) -> None:
+        if event.seq > self._heard + 1:
+            self._listen(event.seq)
+        self._take(event)
         if event.type is EventType.INTERRUPT and self._allowed:
             self._approve_again(event)
         if event.type in ENDINGS:
@@ -185,6 +199,11 @@ class LiveView:
             self._flush()
         else:
             self._timer = self._loop.call_later(wait, self._flush)
+
+    def _listen(self, to: float) -> None:
+        """Take in what came before this view listened, up to a seq."""
+        for event in [e for e in self.run.events if self._heard < e.seq < to]:
+            self._take(event)
 
     def _flush(self) -> None:
         if self._timer is not None:
@@ -203,6 +222,7 @@ class LiveView:
         if self._ended:
             return
         self._ended = True
+        self._listen(math.inf)
         self._flush()
         self._unsubscribe()
         if self._on_end is not None:
@@ -213,6 +233,50 @@ class LiveView:
         snapshot = self._snapshot()
         self.widget.final = {"to": snapshot["to"], "events": snapshot["events"]}
         self.widget.status = str(self.run.status)
+
+    def offer(self, mark: str = "") -> bool:
+        """Offer the reader what may be done with the run that has ended, and say whether there is anything.
+
+        Parameters: mark, on the static output that stands for the run; empty when the widget stays.
+        """
+        verbs = offers(self.run)
+        if verbs and not in_marimo():
+            open_hub("graph")
+        self.widget.offer = {"verbs": verbs, "mark": mark} if verbs else {}
+        return bool(verbs)
+
+    def _go_on(self, verb: str) -> None:
+        # A second click, or one in a second page, finds the run going on.
+        with self._choosing:
+            ended = self.run
+            if verb not in self.widget.offer.get("verbs", ()):
+                return
+            try:
+                run = again(ended, verb)
+            except (MeshError, OSError) as error:
+                self.widget.send({"kind": "refused", "message": str(error)})
+                return
+            if run.id != ended.id:
+                self._sent_to = self._heard = -1
+                self._allowed = set()
+            self.run, self._ended, self._loop, self._timer = run, False, None, None
+            self.on_placed = None
+            with self.widget.hold_sync():
+                self.widget.offer, self.widget.final = {}, {}
+                self.widget.run_id, self.widget.status = run.id, str(run.status)
+        if self._on_again is not None:
+            self._on_again(ended, run)
+        private_loop().call_soon_threadsafe(self._listen_to, run)
+
+    def _listen_to(self, run: Any) -> None:
+        """Listen to a run of the loop that this is called on; what it has done already comes first."""
+        if run is not self.run or self._ended:
+            return
+        self._loop = asyncio.get_running_loop()
+        self._unsubscribe = run.subscribe(self._event)
+        self._listen(math.inf)
+        self._flush()
+        run.add_done_callback(lambda _: self._end())
 
     def close(self) -> None:
         """Close the widget; its view leaves the page."""
@@ -233,6 +297,10 @@ class LiveView:
             asked = content.get("name")
             name = asked if asked in ("graph", "more") else "hub"
             self.widget.send({"kind": "bundle", "name": name}, [bundle(name).encode()])
+        elif kind in VERBS:
+            self._go_on(kind)
+        elif kind == "placed" and self.on_placed is not None:
+            self.on_placed()
         elif kind == "answer":
             self._answer(content)
         elif kind == "file":

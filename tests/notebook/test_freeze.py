@@ -266,7 +266,8 @@ def test_stopped_run_says_so():
         *answer("Half"),
         ("execution_error", "START", {"metadata": {"status": "cancelled"}}),
     )
-    assert words(frozen(run)["text/html"]) == "Stopped Half Stopped before the end. Kept: 1 word."
+    text = words(frozen(run)["text/html"])
+    assert text.startswith("Stopped Half Stopped before the end. Kept: 1 word. run.resume() goes on")
 
 
 def test_each_node_of_a_larger_graph_has_its_name():
@@ -306,6 +307,7 @@ def test_a_run_whose_process_died_says_so():
     data, metadata = freeze(events(("execution_start", "START"), token("Half")), dead=True)
     assert words(data["text/html"]) == (
         "Interrupted Half The process of this run ended before the run did. Kept: 1 word."
+        " graph.resume(id) goes on from here; %mesh runs has the id."
     )
     assert metadata["mesh_nb"]["status"] == data[MIME]["status"] == "interrupted"
 

@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 from support import until
 
-from mesh_nb import BaseNode, ExecutionContext, ExecutionEvent, MemoryBackend, StateGraph
+from mesh_nb import (
+    BaseNode,
+    ExecutionContext,
+    ExecutionEvent,
+    MemoryBackend,
+    NodeExecutionError,
+    StateGraph,
+)
 from mesh_nb.core.events import EventType
 from mesh_nb.core.run import Run
 from mesh_nb.notebook import live
@@ -290,3 +297,84 @@ async def test_the_module_of_graphs_comes_unasked_with_the_first_run_of_several_
     assert opened == ["hub", "graph"]
     await run
     live.close_hub()
+
+
+class Fails(BaseNode):
+    """Fails as often as it is told to, then answers."""
+
+    def __init__(self, id: str, times: int) -> None:
+        super().__init__(id)
+        self.times, self.runs = times, 0
+
+    async def run(self, input: Any, context: ExecutionContext) -> AsyncIterator[ExecutionEvent]:
+        self.runs += 1
+        yield ExecutionEvent(EventType.TOKEN, self.id, "words ")
+        if self.runs <= self.times:
+            raise OSError("the line is down")
+        yield ExecutionEvent(EventType.NODE_COMPLETE, self.id, output={"content": "done"})
+
+
+async def failed(times: int) -> tuple[Run, Fails]:
+    node = Fails("n", times)
+    graph = StateGraph().add_node("n", node).set_entry_point("n")
+    run = graph.run("question", backend=MemoryBackend(), display=False)
+    with pytest.raises(NodeExecutionError):
+        await run
+    return run, node
+
+
+async def ended(view: LiveView, before: Run) -> Run:
+    await until(lambda: view.run is not before and view.run.done)
+    return view.run
+
+
+@pytest.mark.parametrize("verb", ["resume", "rerun"])
+async def test_a_reader_goes_on_once_with_a_run_that_failed(verb: str) -> None:
+    run, node = await failed(1)
+    shown: list[tuple[Run, Run]] = []
+    ends: list[LiveView] = []
+    view = LiveView(run, ends.append, on_again=lambda before, after: shown.append((before, after)))
+    page = Page(view)
+    page.says(kind=verb)  # nothing was offered yet
+    assert view.run is run
+    assert view.offer("mark")
+    assert view.widget.offer == {"verbs": ["resume", "rerun"], "mark": "mark"}
+    page.says(kind=verb)
+    page.says(kind=verb)
+    again = await ended(view, run)
+    assert (again.id == run.id) is (verb == "resume")
+    assert (again.status, node.runs) == ("completed", 2)
+    assert shown == [(run, again)]
+    await until(lambda: ends == [view])
+    sent = [event["seq"] for batch in page.batches() for event in batch["events"]]
+    first = len(run.events) if verb == "resume" else 0
+    assert sent[0] == page.batches()[0]["from"] == first
+    assert page.batches()[-1]["to"] == again.events[-1].seq
+    assert view.widget.run_id == again.id
+    assert not view.offer()
+
+
+async def test_what_is_complete_or_read_from_a_log_offers_nothing() -> None:
+    run, _ = start(*tokens(1))
+    await run
+    assert not LiveView(run).offer()
+    log = MemoryBackend()
+    graph = StateGraph().add_node("n", Fails("n", 1)).set_entry_point("n")
+    with pytest.raises(NodeExecutionError):
+        await graph.run("question", backend=log, display=False)
+    (id,) = log.run_ids()
+    assert not LiveView(Run.load(id, log)).offer()
+
+
+async def test_what_cannot_go_on_is_refused_in_a_sentence() -> None:
+    run, _ = await failed(1)
+    view = LiveView(run)
+    page = Page(view)
+    view.offer()
+    await run.resume(display=False)  # somebody else was quicker
+    page.says(kind="resume")
+    content, _ = await page.until("refused")
+    assert "interrupt_id" not in content
+    assert "is complete" in content["message"]
+    assert view.run is run
+    assert view.widget.offer["verbs"]

@@ -1,5 +1,5 @@
 // The front end, once a page: publishes itself under its own content hash, so that two versions may meet.
-import { render } from "preact";
+import { render, type VNode } from "preact";
 import { Feed, type Message, type Model } from "./core/feed";
 import { drawings, type Drawings } from "./core/more";
 import { slot } from "./core/slot";
@@ -16,20 +16,45 @@ export interface Hub {
   draw(make: (require: () => typeof shared) => Drawings): void;
 }
 
+function draw(el: HTMLElement, view: VNode): () => void {
+  // JupyterLab's one-letter commands ("dd" deletes the cell) must not see keys typed in here.
+  el.setAttribute("data-lm-suppress-shortcuts", "true");
+  const host = el.appendChild(document.createElement("div"));
+  const root = host.attachShadow({ mode: "open" });
+  adopt(root);
+  render(view, root);
+  return () => {
+    render(null, root);
+    host.remove();
+  };
+}
+
+function buttons(feed: Feed, mark: string): () => void {
+  let remove = () => {};
+  const wait = drawings.use(({ Bar, place }) => {
+    remove = place(mark, (el) => draw(el, <Bar feed={feed} />), () => feed.placed());
+  });
+  return () => {
+    wait();
+    remove();
+  };
+}
+
 export const hub: Hub = {
-  open: (model, early = []) => new Feed(model, early),
-  mount(feed, el) {
-    // JupyterLab's one-letter commands ("dd" deletes the cell) must not see keys typed in here.
-    el.setAttribute("data-lm-suppress-shortcuts", "true");
-    const host = el.appendChild(document.createElement("div"));
-    const root = host.attachShadow({ mode: "open" });
-    adopt(root);
-    render(<RunView feed={feed} />, root);
-    return () => {
-      render(null, root);
-      host.remove();
-    };
+  open(model, early = []) {
+    const feed = new Feed(model, early);
+    let [at, remove] = ["", () => {}];
+    // Static output has taken the run's place: its buttons stand there.
+    feed.follow(() => {
+      const mark = feed.offer?.mark ?? "";
+      if (mark === at) return;
+      remove();
+      at = mark;
+      remove = mark ? buttons(feed, mark) : () => {};
+    }, () => remove());
+    return feed;
   },
+  mount: (feed, el) => draw(el, <RunView feed={feed} />),
   draw(make) {
     if (!drawings.here) drawings.provide(make(() => shared));
   },

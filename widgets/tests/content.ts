@@ -201,7 +201,7 @@ function lines(children: Element[]): string[] {
 export function ofFrozen(html: string): string[] {
   const root = document.createElement("div");
   root.innerHTML = html;
-  const [header, ...rest] = [...root.firstElementChild!.children].filter((el) => !el.matches(".mesh-graph"));
+  const [header, ...rest] = [...root.firstElementChild!.children].filter((el) => !el.matches(".mesh-graph, .mesh-how"));
   const caption = rest.findIndex((el) => el.matches("p") && flat(el.textContent) === "Sources" && el.nextElementSibling?.matches("ol"));
   const read = rest.findIndex((el) => el.matches("details") && /^Also read/.test(flat(el.textContent)));
   const cut = [caption, read].filter((i) => i >= 0).sort((a, b) => a - b)[0] ?? rest.length;

@@ -31,11 +31,20 @@ export interface FileContent {
   seq: number;
 }
 
-/** An answer that the kernel could not take. */
+/** An answer that the kernel could not take, or that a run cannot go on. */
 export interface Refusal {
   kind: "refused";
-  interrupt_id: string;
+  interrupt_id?: string;
   message: string;
+}
+
+/** Going on with a run where it ended, and running it anew. */
+export type Verb = "resume" | "rerun";
+
+/** What the kernel offers when a run has ended; mark is on the static output that stands for the run. */
+export interface Offer {
+  verbs: Verb[];
+  mark?: string;
 }
 
 /** The reader's answer to a question of the run. */
@@ -80,6 +89,10 @@ export class Feed {
   readonly answers = new Map<string, "sent" | "refused">();
   readonly refusals = new Map<string, string>();
   answered = 0;
+  /** What the kernel offers to do with the run, what the reader chose of it, and why that was not done. */
+  offer: Offer | null = null;
+  chosen: Verb | null = null;
+  refused = "";
   /** How often a snapshot put a part in its place that had been missing: what was drawn of the rest is void. */
   mended = 0;
   private last = -1;
@@ -87,7 +100,7 @@ export class Feed {
   private held: Batch[] = [];
   private listeners = new Set<() => void>();
   private frame = 0;
-  private readonly runId: string;
+  private runId: string;
   private readonly ends: (() => void)[] = [];
 
   constructor(
@@ -98,10 +111,13 @@ export class Feed {
     this.run = newRun(this.runId);
     this.on("msg:custom", (message: Message, buffers?: DataView[]) => this.receive(message, buffers));
     this.on("change:final", () => this.finish());
+    this.on("change:offer", () => this.offered());
+    this.on("change:run_id", () => this.another());
     this.on("comm_live_update", () => this.lost());
     this.ends.push(offer((name) => model.send({ kind: "bundle", name })));
     for (const message of early) this.receive(message);
     if (!this.finish()) this.ask();
+    this.offered();
   }
 
   private on(name: string, callback: (...args: never[]) => void): void {
@@ -122,7 +138,11 @@ export class Feed {
     if (message.kind === "snapshot") this.restore(message);
     else if (message.kind === "events") this.append(message);
     else if (message.kind === "bundle" && (message.name === "more" || message.name === "graph") && buffers?.[0]) void load(message.name, buffers[0]);
-    else if (message.kind === "refused") {
+    else if (message.kind === "refused" && message.interrupt_id === undefined) {
+      this.chosen = null;
+      this.refused = message.message;
+      this.changed();
+    } else if (message.kind === "refused" && message.interrupt_id !== undefined) {
       this.answers.set(message.interrupt_id, "refused");
       this.refusals.set(message.interrupt_id, message.message);
       this.redraw(message.interrupt_id);
@@ -146,9 +166,50 @@ export class Feed {
     return () => this.listeners.delete(listener);
   }
 
+  /** Call back now and after every change, until the model has gone; then `end`. */
+  follow(changed: () => void, end: () => void): void {
+    this.listeners.add(changed);
+    this.ends.push(end);
+    changed();
+  }
+
   stop(): void {
     this.stopping = true;
     this.model.send({ kind: "stop" });
+    this.changed();
+  }
+
+  /** Go on with the run, or run it anew, once. */
+  again(verb: Verb): void {
+    if (this.chosen) return;
+    this.chosen = verb;
+    this.refused = "";
+    this.model.send({ kind: verb });
+    this.changed();
+  }
+
+  /** The kernel's mark was found in the page: it may take it off. */
+  placed(): void {
+    this.model.send({ kind: "placed" });
+  }
+
+  private offered(): void {
+    const offer = this.model.get("offer") as Offer | null | undefined;
+    this.offer = offer?.verbs?.length ? offer : null;
+    // It goes on: what was asked of its earlier part is over.
+    if (!this.offer) this.stopping = false;
+    this.chosen = null;
+    this.refused = "";
+    this.changed();
+  }
+
+  /** The widget shows another run from now on. */
+  private another(): void {
+    this.runId = String(this.model.get("run_id") ?? "");
+    this.run = newRun(this.runId);
+    this.last = -1;
+    this.held = [];
+    this.asked = this.stopping = false;
     this.changed();
   }
 
@@ -215,6 +276,8 @@ export class Feed {
   }
 
   private lost(): void {
+    this.offer = null;
+    this.changed();
     if (this.run.status !== "running" && this.run.status !== "pending") return;
     this.detached = true;
     this.asked = false;

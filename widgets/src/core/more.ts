@@ -11,10 +11,13 @@ export interface More {
   highlighted(code: string, language: string): string | null;
 }
 
-/** The third module: what only a run of several nodes has. */
+/** The third module: what only a run of several nodes has, or one that ended early. */
 export interface Drawings {
   Graph: FunctionComponent<{ feed: Feed; run: RunState; rev: number }>;
   Timeline: FunctionComponent<{ feed: Feed; run: RunState; live: boolean; rev: number }>;
+  Again: FunctionComponent<{ feed: Feed }>;
+  Bar: FunctionComponent<{ feed: Feed }>;
+  place(mark: string, draw: (el: HTMLElement) => () => void, found: () => void): () => void;
 }
 
 export type LaterName = "more" | "graph";

@@ -329,7 +329,10 @@ function end(run: RunState, event: ExecutionEvent<ExecutionEndMetadata>): void {
   if (run.cost === null && !run.calls.length && typeof m.cost_usd === "number") run.cost = m.cost_usd;
   if (!Object.keys(run.usage).length && m.usage) run.usage = { ...m.usage };
   if (run.status === "interrupted") return;
-  for (const node of run.nodes) if (node.status === "running") close(node, "stopped", event.timestamp);
+  for (const node of run.nodes) {
+    if (node.status === "running") close(node, "stopped", event.timestamp);
+    else if (node.error !== null) node.rev++;
+  }
 }
 
 const HANDLERS: Record<string, Handler> = {

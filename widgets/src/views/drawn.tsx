@@ -45,3 +45,9 @@ export function TimelinePlace({ feed, run, live, rev }: Props & { live: boolean 
   const drawn = useDrawings(run.nodes.length > 1);
   return drawn ? <drawn.Timeline feed={feed} run={run} live={live} rev={rev} /> : null;
 }
+
+/** What may be done with a run that ended early. */
+export function AgainPlace({ feed }: { feed: Feed }) {
+  const drawn = useDrawings(feed.offer !== null);
+  return drawn ? <drawn.Again feed={feed} /> : null;
+}

@@ -36,6 +36,9 @@ const SENTENCES: Partial<Record<RunState["status"], string>> = {
   failed: "The run failed.",
 };
 
+/** Whether the run says itself why it ended: a limit was reached, and no node is to blame. */
+export const ownWords = (run: RunState): boolean => run.status === "budget" || run.status === "timeout";
+
 /** How a run ended when it did not end well, unless a node has already said it. */
 export function Problem({ run }: { run: RunState }) {
   const sentence = SENTENCES[run.status];

@@ -5,7 +5,7 @@ import { brief } from "../core/reading";
 import type { NodeState, Part, RunState, TextPart, ToolPart, CustomPart } from "../core/state";
 import { Ask } from "./approval";
 import { Custom, STEPS } from "./custom";
-import { NodeProblem, Retry } from "./errors";
+import { NodeProblem, ownWords, Retry } from "./errors";
 import { FileView } from "./files";
 import { Icon, type IconName } from "./icons";
 import { Markdown } from "./markdown";
@@ -34,7 +34,7 @@ export const NodeView = pure(({ feed, run, node, named, open }: Props) => {
   const parts = (
     <>
       <Parts feed={feed} node={node} parts={node.parts} />
-      {node.error !== null && <NodeProblem run={run} node={node} />}
+      {node.error !== null && !ownWords(run) && <NodeProblem run={run} node={node} />}
     </>
   );
   const label = named && <Label node={node} />;

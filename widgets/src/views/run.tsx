@@ -5,7 +5,7 @@ import { questions } from "../core/ask";
 import { MANY, namesOf, opened } from "../core/reading";
 import { safeImage } from "../core/markdown";
 import { answer, type NodeState, type RunState, type RunStatus } from "../core/state";
-import { GraphPlace, TimelinePlace } from "./drawn";
+import { AgainPlace, GraphPlace, TimelinePlace } from "./drawn";
 import { Problem } from "./errors";
 import { Icon, type IconName } from "./icons";
 import { Markdown } from "./markdown";
@@ -62,6 +62,7 @@ export function RunView({ feed }: { feed: Feed }) {
       {!live && feed.only === null && <Output run={run} />}
       <SourceList feed={feed} run={run} />
       <Problem run={run} />
+      {!live && <AgainPlace feed={feed} />}
       <TimelinePlace feed={feed} run={run} live={live} rev={run.rev} />
       <Status run={run} live={live} />
       <Card feed={feed} root={root} />
