@@ -110,6 +110,9 @@ class Visits:
         graph, index = self.graph, visit.index
         if index in graph.aggregators:
             visit.input = graph.aggregators[index](visit.input)
+            if visit.input.__class__ is CoroutineType:
+                visit.input.close()
+                raise MeshError("its aggregator is async; add_fan_in_edge() takes a plain function.")
         context = self._context_of(visit.number)
         if self._journals and (journal := self._journals.get((index, visit.number))) is not None:
             context = dataclasses.replace(context, journal=journal)

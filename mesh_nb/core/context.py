@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .budget import Budget
+from .errors import MeshError
 from .interrupts import Desk, Kind, Question, ask
 
 Message = dict[str, Any]
 PREVIEW = 2000
 """Characters of each text that a preview shows."""
+DEPTH = 50
+"""Levels of lists and dicts that a preview shows; a value may contain itself."""
 
 _NONE: Mapping[str, Any] = {}
 
@@ -187,6 +191,9 @@ class ExecutionContext:
         for name, value in update.items():
             reduce = self.reducers.get(name)
             new[name] = value if reduce is None or name not in self.state else reduce(self.state[name], value)
+            if inspect.iscoroutine(new[name]):
+                new[name].close()
+                raise MeshError(f"The reducer of {name!r} is async; add_reducer() takes a plain function.")
         self.state.update(new)
         for name in removed:
             self.state.pop(name, None)
@@ -241,16 +248,16 @@ def as_text(value: Any) -> str:
     return dumps(value).decode()
 
 
-def preview(value: Any) -> Any:
-    """Return a value as an event shows it: texts cut, files and frames by type."""
+def preview(value: Any, depth: int = 0) -> Any:
+    """Return a value as an event shows it: texts cut, files and frames by type, DEPTH levels at most."""
     if value is None or isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, str):
         return value if len(value) <= PREVIEW else value[:PREVIEW] + "…"
     if isinstance(value, dict):
-        return {str(k): preview(v) for k, v in value.items()}
+        return {str(k): preview(v, depth + 1) for k, v in value.items()} if depth < DEPTH else "{…}"
     if isinstance(value, (list, tuple)):
-        return [preview(v) for v in value]
+        return [preview(v, depth + 1) for v in value] if depth < DEPTH else "[…]"
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
     return f"<{type(value).__name__}>"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
 from .errors import UnknownNameError
@@ -66,7 +66,7 @@ class Branch:
             return [] if self.default is None else [self.default]
         picked: list[str] = []
         for key in keys:
-            target = self.targets.get(key, self.default)
+            target = self.targets.get(key, self.default) if isinstance(key, Hashable) else self.default
             if target is None:
                 known = [str(k) for k in self.targets]
                 hint = "Add it to the mapping, or pass default=."

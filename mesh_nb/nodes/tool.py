@@ -104,12 +104,13 @@ class ToolNode(BaseNode):
         yield ExecutionEvent(EventType.TOOL_CALL_START, self.id, metadata=dict(call))
         began, result = time.monotonic(), _Result()
         try:
-            if self._streams():
-                async with contextlib.aclosing(self._stream(values, result)) as events:
+            made = self.fn(**values) if self._streams() else await self._taped(values, call, context)
+            if inspect.isgenerator(made) or inspect.isasyncgen(made):
+                async with contextlib.aclosing(self._stream(made, result)) as events:
                     async for event in events:
                         yield event
             else:
-                result.value = await self._taped(values, call, context)
+                result.value = made
         except Exception as error:
             text = _text_of(error)
             metadata = {**call, "status": "error", "duration_ms": _since(began)}
@@ -209,9 +210,8 @@ class ToolNode(BaseNode):
             return await run_function(self.fn, values)
         return await self.tool.call(values)
 
-    async def _stream(self, values: dict[str, Any], result: _Result) -> AsyncGenerator[ExecutionEvent, None]:
-        """Yield the events of a generator function; what it leaves behind goes into the result."""
-        made: Any = self.fn(**values)
+    async def _stream(self, made: Any, result: _Result) -> AsyncGenerator[ExecutionEvent, None]:
+        """Yield the events of a generator; what it leaves behind goes into the result."""
         items = made if hasattr(made, "__aiter__") else _in_thread(made)
         async with contextlib.aclosing(spoken(items, self.name)) as events:
             async for event in events:

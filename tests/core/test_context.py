@@ -11,7 +11,15 @@ import pytest
 from support import Replay
 
 import mesh_nb
-from mesh_nb import ExecutionContext, Executor, GraphValidationError, NodeResult, StateGraph
+from mesh_nb import (
+    ExecutionContext,
+    Executor,
+    GraphValidationError,
+    MemoryBackend,
+    NodeExecutionError,
+    NodeResult,
+    StateGraph,
+)
 from mesh_nb.core._history import trimmed
 from mesh_nb.core.events import EventType, ExecutionEvent
 
@@ -187,3 +195,38 @@ async def test_each_round_of_a_loop_has_its_own_view_of_one_context() -> None:
     assert repr(first).startswith("ExecutionContext(graph_id='looping', session_id='s'")
     with pytest.raises(AttributeError, match="'ExecutionContext' object has no attribute 'stat'"):
         _ = cast("Any", first).stat
+
+
+async def test_what_contains_itself_or_is_very_deep_is_an_input_like_any_other() -> None:
+    deep: Any = "end"
+    for _ in range(5000):
+        deep = {"a": [deep]}
+    itself: dict[str, Any] = {"name": "x"}
+    itself["self"] = itself
+    graph = StateGraph().add_node("a", lambda input: {"content": type(input).__name__}).set_entry_point("a")
+    for value in (deep, itself):
+        run = await graph.run(value, backend=MemoryBackend(), display=False)
+        assert run.text == "dict"
+        assert "…" in str(run.events[0].metadata["input"])
+
+
+async def test_functions_that_turn_out_to_be_async_are_told() -> None:
+    async def later(*_: Any) -> int:
+        return 1
+
+    graph = StateGraph().add_node("a", lambda: NodeResult(1, {"k": 1}))
+    graph.add_node("b", lambda: NodeResult(1, {"k": 2}))
+    graph.chain("START", "a", "b").add_reducer("k", lambda old, new: later(old, new))
+    with pytest.raises(NodeExecutionError, match="The reducer of 'k' is async"):
+        await graph.run("q", backend=MemoryBackend(), display=False)
+    joined = StateGraph().add_node("a", lambda: 1).add_node("b", lambda: 2).add_node("c", lambda input: input)
+    joined.chain("START", ["a", "b"]).add_fan_in_edge(["a", "b"], "c", lambda parts: later(parts))
+    with pytest.raises(NodeExecutionError, match="its aggregator is async"):
+        await joined.run("q", backend=MemoryBackend(), display=False)
+
+
+async def test_a_key_that_no_mapping_can_have_is_an_unknown_branch() -> None:
+    graph = StateGraph().add_node("a", lambda: 1).add_node("b", lambda: 2).set_entry_point("a")
+    graph.add_conditional_edges("a", lambda output: [["b"]], ["b"])
+    with pytest.raises(NodeExecutionError, match=r"Unknown branch .* of node 'a'. Known: b"):
+        await graph.run("q", backend=MemoryBackend(), display=False)

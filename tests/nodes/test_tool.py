@@ -228,3 +228,17 @@ async def test_a_generator_is_closed_when_the_reader_leaves() -> None:
 def test_functions_that_cannot_be_tools(fn: Any, options: Any, says: str) -> None:
     with pytest.raises(GraphValidationError, match=says):
         StateGraph().add_node("t", fn, node_type="tool", **options)
+
+
+async def test_a_generator_that_a_function_returns_is_streamed_too() -> None:
+    async def words(n: int) -> Any:
+        for word in "abc"[:n]:
+            yield word
+
+    def plain(n: int) -> Any:
+        yield from "abc"[:n]
+
+    for returned in (words, plain):
+        events = await events_of(lambda n, made=returned: made(n), {"n": 2})
+        assert events[-1].output == {"content": "ab"}
+        assert [e.content for e in events if e.type == "token"] == ["a", "b"]
