@@ -33,7 +33,11 @@ _LOCAL = {
     "vllm": "http://localhost:8000/v1",
 }
 
-VENDORS = ("azure", *sorted({name for name, _, _ in _HOSTS.values()}))
+# Those of these ports that nothing else is known for, on this machine: prices and limits go by the name.
+_PORTS = {1234: "lmstudio", 11434: "ollama"}
+_HERE = ("localhost", "127.0.0.1", "::1", "host.docker.internal")
+
+VENDORS = ("azure", *sorted(_PORTS.values()), *sorted({name for name, _, _ in _HOSTS.values()}))
 """The vendors that are known by their address."""
 
 # Before structured outputs: https://developers.openai.com/api/docs/guides/structured-outputs
@@ -91,6 +95,8 @@ def vendor(base_url: str) -> tuple[str, str]:
     name = host(base_url)
     if is_azure(base_url):
         return "azure", "AZURE_OPENAI_API_KEY"
+    if name in _HERE and (local := _PORTS.get(urlsplit(base_url).port or 0)):
+        return local, "OPENAI_API_KEY"
     if name.endswith(".openai.com"):
         name = "api.openai.com"
     return _HOSTS.get(name, _HOSTS["api.openai.com"])[:2]

@@ -10,6 +10,7 @@ import pytest
 
 from mesh_nb.core import plugins
 from mesh_nb.core.errors import UnknownNameError
+from mesh_nb.providers import _hosts
 from mesh_nb.providers._resolve import resolve
 
 
@@ -87,6 +88,24 @@ def test_unknown_model_says_what_to_write(name: str, guess: str) -> None:
 def test_a_server_that_is_named_as_a_provider_is_reached_by_its_address() -> None:
     with pytest.raises(UnknownNameError, match=r"'groq'.*base_url='https://api.groq.com/openai/v1'"):
         resolve("llama-4", provider="groq")
+
+
+@pytest.mark.parametrize(
+    ("address", "vendor"),
+    [
+        ("http://localhost:11434/v1", "ollama"),
+        ("http://127.0.0.1:1234/v1", "lmstudio"),
+        ("http://localhost:8000/v1", "openai"),
+        ("http://gpu.example:11434/v1", "openai"),
+        ("https://api.groq.com/openai/v1", "groq"),
+        ("https://eu.api.openai.com/v1", "openai"),
+        ("https://mine.openai.azure.com/openai/v1", "azure"),
+        ("no address", "openai"),
+    ],
+)
+def test_prices_and_limits_know_a_server_by_its_address(address: str, vendor: str) -> None:
+    assert _hosts.vendor(address)[0] == vendor
+    assert vendor in _hosts.VENDORS
 
 
 def test_unknown_provider() -> None:
