@@ -90,21 +90,19 @@ class Scrubber:
     def event(self, event: ExecutionEvent, secrets: Sequence[str], *, looks: bool = True) -> ExecutionEvent:
         """Return an event without secrets: itself when it has none. looks False wants one that is known, not
         only what looks like a key."""
-        if not self._may_tell(encode(event), secrets, looks):
+        data = encode(event)
+        known = self.tells(data, secrets) or marked.values or b'"secret":true' in data
+        if not known and not (looks and any(mark in data for mark in _MARKS)):
             return event
         record = event.to_dict()
         clean = self.value(record, secrets)
         return event if clean == record else decode(clean)
 
-    def _may_tell(self, data: bytes, secrets: Sequence[str], looks: bool) -> bool:
-        """Say whether JSON text may have a secret: much faster than looking at each text in it."""
+    def tells(self, data: bytes, secrets: Sequence[str]) -> bool:
+        """Say whether JSON text has a secret: much faster than looking at each text in it."""
         if self._forms[0] is not secrets:
             self._forms = secrets, [dumps(secret)[1:-1] for secret in secrets]
-        if any(form in data for form in self._forms[1]):
-            return True
-        if looks and any(mark in data for mark in _MARKS):
-            return True
-        return bool(marked.values) or b'"secret":true' in data
+        return any(form in data for form in self._forms[1])
 
     def pieces(self, pieces: list[str], secrets: Sequence[str]) -> list[str]:
         """Return the pieces of one text without secrets, those that lie across several included."""
@@ -279,19 +277,22 @@ def hidden(text: str) -> str:
 
 
 def hush(error: BaseException) -> None:
-    """Take what `secret()` has marked out of the messages of an exception and of those that led to it."""
-    todo: list[BaseException | None] = [error] if marked else []
+    """Take what `secret()` has marked, and what the environment has under such names, out of the messages of
+    an exception and of those that led to it."""
+    todo: list[BaseException | None] = [error]
     seen: list[BaseException] = []
-    secrets = _marked()
+    scrubber = Scrubber()
+    secrets = scrubber.secrets()
     while todo:
         one = todo.pop()
         if one is None or any(one is other for other in seen):
             continue
         seen.append(one)
-        one.args = tuple(Scrubber().value(given, secrets) for given in one.args)
-        for name, given in list(getattr(one, "__dict__", {}).items()):
-            if isinstance(given, (str, list)):
-                setattr(one, name, Scrubber().value(given, secrets))
+        told = {name: v for name, v in getattr(one, "__dict__", {}).items() if isinstance(v, (str, list))}
+        if scrubber.tells(dumps([one.args, told]), secrets):
+            one.args = tuple(scrubber.value(given, secrets) for given in one.args)
+            for name, given in told.items():
+                setattr(one, name, scrubber.value(given, secrets))
         todo += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
 
 

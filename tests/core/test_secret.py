@@ -205,6 +205,22 @@ def test_another_process_does_not_go_on_with_stars(home: Path, monkeypatch: pyte
     assert len(got) == 3
 
 
+def test_no_message_of_an_error_has_a_key_of_the_environment(home: Path, monkeypatch: pytest.MonkeyPatch):
+    token = "hunter2 of the service"
+    monkeypatch.setenv("SOME_SERVICE_TOKEN", token)
+
+    def fail(input: Any) -> Any:
+        raise ValueError(f"no {token}", "sk-learn-2.0.1-beta")
+
+    graph = mesh.StateGraph().add_node("fail", fail).set_entry_point("fail")
+    with pytest.raises(mesh.NodeExecutionError) as caught:
+        graph.run_sync("x", display=False)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+    monkeypatch.delenv("SOME_SERVICE_TOKEN")
+    with pytest.raises(mesh.NodeExecutionError, match=rf"'no {token}', 'sk-learn-2\.0\.1-beta'"):
+        graph.run_sync("x", display=False)
+
+
 def test_no_saved_output_has_a_key_of_the_environment(home: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SOME_SERVICE_TOKEN", "hunter2 of the service")
     model = ScriptedModel(
