@@ -80,7 +80,8 @@ def _graph(view: Folded) -> str:
 
 
 def _sections(view: Folded) -> list[str]:
-    parts: list[str] = []
+    hidden = _words.not_named(view)
+    parts = [f"<p><small>{hidden}</small></p>"] if hidden else []
     folded: list[tuple[Section, str]] = []
     replaced: dict[tuple[str, int], str] = {}
     opened = _reading.opened(view)

@@ -15,6 +15,9 @@ CUT = 8_000
 NAMED = 30
 """Nodes of a run that are named even when they have nothing to show."""
 
+LAST = 300
+"""Visits of nodes, the last ones, that are shown; a page of thousands stands still."""
+
 LINE = 80
 CELL = 200
 """Characters of a value that still reads well in a table."""
@@ -142,8 +145,15 @@ def heading(view: Folded, section: Section) -> str:
 
 
 def named(view: Folded) -> list[Section]:
-    """Return the sections that are shown; in a large graph not those that have nothing to show."""
-    return [s for s in view.sections if s.blocks or s.discarded or len(view.sections) <= NAMED]
+    """Return the sections that are shown: the last ones, in a large graph none that has nothing to show."""
+    shown = [s for s in view.sections if s.blocks or s.discarded or len(view.sections) <= NAMED]
+    return shown[-LAST:]
+
+
+def not_named(view: Folded) -> str:
+    """Return what `named` leaves out, in words; empty when that is nothing."""
+    hidden = sum(not s.discarded for s in view.sections) - sum(not s.discarded for s in named(view))
+    return f"{count(hidden, 'node')} with nothing to show or further back" if hidden > 0 else ""
 
 
 def reasoning_title(kind: str, text: str) -> str:

@@ -410,3 +410,27 @@ def test_a_very_long_answer_is_whole_and_in_pieces_that_a_browser_can_skip():
     )
     assert "".join(pieces) == html.escape(text)
     assert all(piece.endswith("\n") and len(piece) < 20_000 for piece in pieces)
+
+
+def test_of_thousands_of_visits_the_last_are_shown_and_the_others_counted():
+    def visit(n: int) -> list[Any]:
+        metadata = {"visit": n} if n else {}
+        said = {"content": f"Page {n}.", "metadata": metadata}
+        return [
+            ("node_start", "n", {"metadata": metadata}),
+            ("token", "n", said),
+            ("node_complete", "n", {"metadata": metadata}),
+        ]
+
+    rows = [row for n in range(2000) for row in visit(n)]
+    log = events(
+        ("execution_start", "START"),
+        *rows,
+        ("execution_complete", "START", {"metadata": {"status": "completed"}}),
+    )
+    data, _ = freeze(log)
+    assert "1,700 nodes with nothing to show or further back" in data["text/html"]
+    assert len(re.findall("visit [0-9]", data["text/html"])) == 300
+    assert "Page 1999." in data["text/html"]
+    assert len(data["text/html"]) < 300_000
+    assert all(f"Page {n}." in data["text/markdown"] for n in range(2000))
