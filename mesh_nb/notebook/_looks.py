@@ -30,7 +30,10 @@ _PLACES = {
         "background:var(--jp-layout-color0,transparent);line-height:var(--jp-content-line-height,1.6);"
         "font-size:var(--jp-content-font-size1,inherit)"
     ),
-    "said": f"margin:14px 0 8px;padding:7px 13px;border:0;border-radius:8px;background:{_TINT};color:{_INK}",
+    "said": (
+        "margin:14px 0 8px;padding:7px 13px;box-sizing:border-box;max-width:54rem;border:0;border-radius:8px;"
+        f"background:{_TINT};color:{_INK}"
+    ),
     "sources": "margin:0 0 8px;font-size:.875em",
     "file": "margin:0 0 8px",
     "thoughts": f"{_INSET};font-size:.875em;color:{_SOFT}",
@@ -102,10 +105,16 @@ def _plain(markup: str) -> str:
     markup = _PLAIN.sub(lambda tag: f'<{tag[1]} style="{_TAGS[tag[1]]}"', markup)
     markup = _CELL.sub(_cell, markup)
     markup = _TASK.sub('<li style="list-style:none;margin-left:-1.35em">', markup)
-    markup = _TABLE.sub(r'<div tabindex="0" style="overflow:auto;max-height:40em">\g<0></div>', markup)
+    markup = _TABLE.sub(_scroller, markup)
     if _RIGHT_TO_LEFT.search(markup):
         markup = _BLOCKS.sub(r'<\1 dir="auto"', markup)
     return _SUMMARY.sub(rf'\1<strong style="font-weight:500;color:{_INK}">', markup)
+
+
+def _scroller(table: re.Match[str]) -> str:
+    # One that Markdown wrote has its lines, and is part of the answer: only records scroll.
+    tall = ";max-height:20em" if "><thead>" in table[0][:100] else ""
+    return f'<div tabindex="0" style="overflow:auto{tall}">{table[0]}</div>'
 
 
 def _cell(tag: re.Match[str]) -> str:

@@ -40,7 +40,7 @@ export const NodeView = pure(({ feed, run, node, named, open }: Props) => {
   const label = named && <Label node={node} />;
   const words = open ? "" : brief(node);
   return (
-    <section class={`node ${node.status}`} aria-label={named ? node.id : undefined}>
+    <section class={`node ${node.status}`} role="group" aria-label={named ? nameOf(node) : undefined}>
       {!label ? (
         parts
       ) : node.parts.length || node.error !== null ? (
@@ -64,6 +64,8 @@ export const NodeView = pure(({ feed, run, node, named, open }: Props) => {
     </section>
   );
 });
+
+const nameOf = ({ id, visit }: NodeState) => (visit > 0 ? `${id}, visit ${visit + 1}` : id);
 
 const Label = ({ node }: { node: NodeState }) => (
   <>
