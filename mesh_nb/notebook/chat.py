@@ -207,6 +207,7 @@ class Composer(anywidget.AnyWidget):
     turns = traitlets.List(traitlets.Unicode()).tag(sync=True)
     busy = traitlets.Bool(False).tag(sync=True)
     note = traitlets.Unicode("").tag(sync=True)
+    mark = traitlets.Unicode("").tag(sync=True)
 
     @traitlets.default("_esm")
     def _default_esm(self) -> str:
@@ -219,33 +220,42 @@ class Composer(anywidget.AnyWidget):
 class _Panel:
     """A chat in a cell: the transcript as static output, below it the answer that streams and the box.
 
-    Voila shows what widgets say after the cell has run, and nothing else: there the transcript is a widget.
+    The page draws answer and box in a place that the kernel marked in the output, so that no notebook keeps
+    them. Voila shows what widgets say after the cell has run, and nothing else: there all are widgets.
     """
 
     def __init__(self, chat: Chat, cell: Cell) -> None:
         self._chat, self._cell = chat, cell
         self._view: LiveView | None = None
+        self._pages = 0
         self._ids = [f"mesh_nb-{uuid.uuid4().hex}" for _ in range(2)]
-        self._page = widgets.HTML() if cell.only_widgets else None
-        self.composer = Composer()
+        self._mark = "" if cell.only_widgets else f"chat-{uuid.uuid4().hex[:12]}"
+        self.composer = Composer(mark=self._mark)
         self.composer.on_msg(self._receive)
-        self._box = widgets.VBox([])
-        if self._page is None:
-            cell.publish(chat.transcript() if chat.turns else {"text/plain": ""}, display_id=self._ids[0])
-        model = {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}
+        self._page, self._box = widgets.HTML(), widgets.VBox([])
         self._update()
-        known = "<p>Run this cell to go on with the chat.</p>"  # for viewers without this kernel
-        data = {"text/plain": "mesh_nb chat", "text/html": known, WIDGET_VIEW: model}
-        cell.publish(data, display_id=self._ids[1])
+        if self._mark:
+            cell.publish(chat.transcript() if chat.turns else {"text/plain": ""}, display_id=self._ids[0])
+            cell.publish(self._place(), display_id=self._ids[1])
+        else:
+            model = {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}
+            self._transcript(chat.turns)
+            cell.publish({"text/plain": "mesh_nb chat", WIDGET_VIEW: model})
         if chat.busy:
             self.follow(chat.turns[-1].run)
 
+    def _place(self) -> dict[str, Any]:
+        """Return where answer and box are drawn; without this kernel, how to go on."""
+        known = "Run this cell to go on with the chat."
+        how = f'<p class="mesh-how"{_looks.of("last")}><small>{known}</small></p>'
+        markup = f'<div data-mesh="{self._mark}-answer"></div><div data-mesh="{self._mark}">{how}</div>'
+        return {"text/plain": known, "text/html": _looks.dressed(markup)}
+
     def follow(self, run: Run) -> None:
         """Show a run that has been started until it ends."""
-        said = _question(self._chat.turns[-1])
-        self._view = LiveView(run)
-        self._transcript(self._chat.turns[:-1])
-        self._update(widgets.HTML(said), self._view.widget)
+        self._view = LiveView(run, place=f"{self._mark}-answer" if self._mark else "")
+        self._transcript(self._chat.turns[:-1], self._chat.turns[-1])
+        self._update(self._view.widget)
         run.add_done_callback(lambda _: self._ended(run))
 
     def _ended(self, run: Run) -> None:
@@ -254,33 +264,31 @@ class _Panel:
             view, self._view = self._view, None
             self._update()
             if view is not None:
-                view.close()
+                # A page that was reloaded misses the transcript, and keeps what it has of the answer.
+                (view.finish if self._pages > 1 else view.close)()
 
-    def _transcript(self, turns: list[Turn]) -> None:
+    def _transcript(self, turns: list[Turn], asked: Turn | None = None) -> None:
         shown = Chat(self._chat.graph, self._chat.session_id)
         shown.turns = list(turns)
         bundle = shown.transcript() if turns else {"text/plain": ""}
-        if self._page is not None:
-            self._page.value = bundle.get("text/html", "")
-        else:
+        if asked is not None:
+            bundle["text/html"] = "\n".join(filter(None, (bundle.get("text/html"), _question(asked))))
+        if self._mark:
             self._cell.publish(bundle, display_id=self._ids[0], update=True)
+        else:
+            self._page.value = bundle.get("text/html", "")
 
     def _update(self, *live: Any) -> None:
-        old = [
-            child
-            for child in self._box.children
-            if isinstance(child, widgets.HTML) and child is not self._page
-        ]
-        page = () if self._page is None else (self._page,)
-        self._box.children = (*page, *live, self.composer)
+        if not self._mark:
+            self._box.children = (self._page, *live, self.composer)
         self.composer.turns = [turn.text for turn in self._chat.turns]
         self.composer.busy = bool(live)
-        for child in old:
-            child.close()
 
     def _receive(self, widget: Any, content: Any, buffers: Any) -> None:
         kind = content.get("kind") if isinstance(content, dict) else None
-        if kind == "stop":
+        if kind == "hello":
+            self._pages += 1
+        elif kind == "stop":
             self._chat.stop()
         if kind != "send":
             return
@@ -297,9 +305,10 @@ class _Panel:
         if self._view is not None:
             self._view.close()
         self._transcript(self._chat.turns)
-        self._cell.publish({"text/plain": ""}, display_id=self._ids[1], update=True)
-        self.composer.close()
-        self._box.close()
+        if self._mark:
+            self._cell.publish({"text/plain": ""}, display_id=self._ids[1], update=True)
+        for widget in (self.composer, self._page, self._box):
+            widget.close()
 
 
 def _question(turn: Turn) -> str:

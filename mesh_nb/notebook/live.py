@@ -76,6 +76,7 @@ class RunWidget(anywidget.AnyWidget):
     status = traitlets.Unicode("running").tag(sync=True)
     final = traitlets.Dict().tag(sync=True)
     offer = traitlets.Dict().tag(sync=True)
+    place = traitlets.Unicode("").tag(sync=True)
 
     @traitlets.default("_esm")
     def _default_esm(self) -> str:
@@ -132,7 +133,8 @@ class LiveView:
 
     Parameters: run, a Run; on_end, called on the run's loop after the last event was sent; edit, what
     changes an event before it is sent; on_again, called with the run that ended and the one that goes on,
-    when a reader chose what `offer` offered.
+    when a reader chose what `offer` offered; place, the mark of the output in which the page draws the run,
+    empty when the widget is displayed.
 
     The first event of a burst is sent at once, later ones at most every INTERVAL seconds with the deltas of
     each block joined. Messages from the page may arrive on any thread.
@@ -145,13 +147,14 @@ class LiveView:
         *,
         edit: Callable[[ExecutionEvent], ExecutionEvent] | None = None,
         on_again: Callable[[Any, Any], None] | None = None,
+        place: str = "",
     ) -> None:
         if not in_marimo():
             # Not only when the page asks: most kernels would answer after the cell.
             several = len(getattr(run.graph, "nodes", ())) > 1
-            open_hub("hub", *(["graph"] if several else []))
+            open_hub("hub", *(["graph"] if several or place else []))
         self.run = run
-        self.widget = RunWidget(run_id=run.id, status=str(run.status))
+        self.widget = RunWidget(run_id=run.id, status=str(run.status), place=place)
         self.snapshots = 0
         self.on_placed: Callable[[], None] | None = None
         self._on_end, self._on_again = on_end, on_again

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 from gated_chat import ChatServer, gate, text
-from lab import LabServer, Notebook, Visit
+from lab import LabServer, Notebook, Visit, until
 from playwright.sync_api import Locator
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -108,3 +110,45 @@ def test_answers_stream_side_by_side_and_a_vote_names_them(
     assert not any(WIDGET in output["data"] for output in notebook.outputs(1))
     notebook.execute(2)
     notebook.output(2).get_by_text("lost won").wait_for()
+
+
+def test_a_chat_whose_kernel_is_gone_is_a_transcript(
+    lab: LabServer, guest: Visit, server: ChatServer
+) -> None:
+    server.models["m"] = [text("It opened in 1869.")]
+    notebook = book(
+        lab,
+        guest,
+        "gone.ipynb",
+        server.base_url,
+        'import os\ntalk = mesh.chat("m")\ntalk',
+        "print(os.getpid())",
+    )
+    notebook.execute(1, 2)
+    out = notebook.output(1)
+    box(out).fill("When did it open?")
+    box(out).press("Enter")
+    out.get_by_text("It opened in 1869.").wait_for()
+    out.get_by_role("button", name="Edit last").wait_for()
+    assert not out.get_by_text("Run this cell to go on").is_visible()
+    notebook.save()
+
+    notebook = guest.another().open(lab, "gone.ipynb")  # the kernel lives: so does the box
+    box(notebook.output(1)).fill("Are you sure?")
+    box(notebook.output(1)).press("Enter")
+    until(lambda: len(server.requests) == 2, "the second question")
+    notebook.output(1).get_by_role("button", name="Edit last").wait_for()
+    notebook.output(1).get_by_text("It opened in 1869.").nth(1).wait_for()
+
+    os.kill(int(notebook.outputs(2)[0]["text"]), signal.SIGKILL)
+    notebook.output(1).get_by_role("textbox", name="Message").wait_for(state="detached")
+    notebook.output(1).get_by_text("Run this cell to go on").wait_for()
+    notebook.save()
+    notebook = guest.another().open(lab, "gone.ipynb")
+    out = notebook.output(1)
+    out.get_by_text("It opened in 1869.").wait_for()
+    out.get_by_text("Run this cell to go on").wait_for()
+    assert not any(WIDGET in output["data"] for output in notebook.outputs(1))
+    body = notebook.page.locator("body").inner_text()
+    assert "model not found" not in body
+    assert "Error displaying widget" not in body

@@ -1,5 +1,6 @@
 // The box in which a chat's next message is written: text, attachments by button, drop and paste, edit, stop.
 import css from "./composer.css";
+import { place } from "./core/place";
 
 const LIMIT = 20_000_000;
 
@@ -147,4 +148,19 @@ function render({ model, el }: { model: Model; el: HTMLElement }) {
   };
 }
 
-export default { render };
+/** Without an output of its own the box stands where the kernel marked one. */
+function initialize({ model, signal }: { model: Model; signal?: AbortSignal }) {
+  model.send({ kind: "hello" });
+  const mark = String(model.get("mark") ?? "");
+  if (!mark) return;
+  const remove = place(mark, (el) => {
+    // JupyterLab's one-letter commands must not see keys typed in here.
+    el.setAttribute("data-lm-suppress-shortcuts", "true");
+    return render({ model, el });
+  }, () => {});
+  model.on("comm_live_update", remove);
+  signal?.addEventListener("abort", remove);
+  return remove;
+}
+
+export default { initialize, render };

@@ -52,6 +52,12 @@ export const hub: Hub = {
       at = mark;
       remove = mark ? buttons(feed, mark) : () => {};
     }, () => remove());
+    const stand = String(model.get("place") ?? "");
+    if (stand) {
+      let end = () => {};
+      const wait = drawings.use(({ place }) => (end = place(stand, (el) => draw(el, <RunView feed={feed} />), () => {})));
+      feed.follow(() => {}, () => (wait(), end()));
+    }
     return feed;
   },
   mount: (feed, el) => draw(el, <RunView feed={feed} />),
