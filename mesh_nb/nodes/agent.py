@@ -171,7 +171,7 @@ class AgentNode(BaseNode):
     def _text(self, input: Any, context: ExecutionContext) -> str:
         text = as_text(input) or context.question
         if not text and not self.system_prompt:
-            raise InputError(f"Node {self.id!r} has nothing to ask: its input is empty. Pass a question.")
+            raise InputError("There is nothing to ask: the input is empty. Pass a question.")
         return text
 
 

@@ -208,7 +208,7 @@ class LLMNode(BaseNode):
         text, files = own or context.question, files_of(input if own else context.input)
         history = trimmed(context.chat_history, self.history_tokens)
         if not text and not files and not system and not history:
-            raise InputError(f"Node {self.id!r} has nothing to ask: its input is empty. Pass a question.")
+            raise InputError("There is nothing to ask: the input is empty. Pass a question.")
         content = [*files, *([{"type": "text", "text": text}] if text else [])] if files else text
         return [*history, *([{"role": "user", "content": content}] if content else [])]
 
