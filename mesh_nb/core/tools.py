@@ -35,7 +35,7 @@ class Tool:
         that was under way when its process died is run again only if a person says so.
     live : True calls the function even where a tape has the result, see `mesh_nb.record`.
     secret : True marks what the function returns, as `mesh_nb.secret` does: models get it, and no tape, log
-        or output has it.
+        or output has it; of a dict they have the keys.
     """
 
     fn: Callable[..., Any]

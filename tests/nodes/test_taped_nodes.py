@@ -16,6 +16,7 @@ from http_servers import Exchange, Server
 import mesh_nb as mesh
 from mesh_nb.core.secret import marked
 from mesh_nb.core.tape import stop
+from mesh_nb.notebook.freeze import freeze
 from mesh_nb.testing import check_events
 
 GONE = "http://127.0.0.1:9"
@@ -94,6 +95,7 @@ def test_an_answer_of_a_web_server_is_recorded_and_replayed(web: Web, url: str, 
     assert again.output["data"] == {"n": 1}
     assert (tmp_path / "t").read_text("utf-8").count('\\"n\\"') == 1
     assert [replayed(r) for r in (first, again)] == [False, True]
+    assert ["replayed" in freeze(r.events)[0]["text/plain"] for r in (first, again)] == [False, True]
     check_events(again.events)
 
 
