@@ -151,4 +151,4 @@ class Again:
         """
         from ._onward import fork
 
-        return fork(self.compile(), run_id, None, None, _options(locals()))
+        return fork(self.compile(), run_id, 0, None, _options(locals()), anew=True)

@@ -41,14 +41,22 @@ def resume(graph: Any, run_id: str, answers: dict[str, Any] | None, options: Opt
 
 
 def fork(
-    graph: Any, run_id: str, at: str | int | None, patch: dict[str, Any] | None, options: Options
+    graph: Any,
+    run_id: str,
+    at: str | int,
+    patch: dict[str, Any] | None,
+    options: Options,
+    *,
+    anew: bool = False,
 ) -> Run:
-    """Start a run like an earlier one: from a place in it, or all of it when `at` is None; parameters and
-    errors as for `graph.fork`."""
+    """Start a run like an earlier one, from a place in it; parameters and errors as for `graph.fork`.
+
+    anew : takes nothing from it, as for `graph.rerun`.
+    """
     given = _Given(run_id, options)
     if patch is not None and not isinstance(patch, dict):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(f"patch= is a dict of node ids and outputs, not {shown(patch)}.")
-    past = stored(given.store, run_id, outputs=at is not None)
+    past = stored(given.store, run_id, outputs=not anew)
     begin = begin_of(past)
     changes = dict(patch or {})
     context = context_of_begin(begin, given.variables)
@@ -61,7 +69,7 @@ def fork(
         budget=given.budget(past.events),
         **given.limits(),
     )
-    if at is not None:
+    if not anew:
         execution.take_from(Reuse(past, graph, place(past.events, at), changes))
     return given.begin(Run(new, graph=graph), execution)
 

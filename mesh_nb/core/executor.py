@@ -121,6 +121,7 @@ class Executor:
         cache: Any = None,
     ) -> Execution:
         """Return an Execution, which begins when it is iterated; parameters and errors as for `execute`."""
+        _check_names(context, run_id)
         for check in self.graph.checks:
             check()
         if files is not None:
@@ -215,3 +216,10 @@ def _switch(fail_fast: Any) -> bool:
     if not isinstance(fail_fast, bool):
         raise InputError(f"fail_fast= is True or False, not {shown(fail_fast)}.")
     return fail_fast
+
+
+def _check_names(context: Any, run_id: Any) -> None:
+    if context is not None and not isinstance(context, ExecutionContext):
+        raise InputError(f"context= is an ExecutionContext, not {shown(context)}.")
+    if run_id is not None and not isinstance(run_id, str):
+        raise InputError(f"run_id= is text, not {shown(run_id)}.")

@@ -35,7 +35,7 @@ class Answer:
 
     Parameters: decision; value, what an edit puts in the place of what was asked about; reason, in the
     person's words; by, who: "person", "policy", "timeout" or a name. Raises UnknownNameError for another
-    decision.
+    decision, InputError for a reason or a name that is not text.
     """
 
     decision: Decision
@@ -46,6 +46,9 @@ class Answer:
     def __post_init__(self) -> None:
         if self.decision not in get_args(Decision):
             raise UnknownNameError("decision of an Answer", str(self.decision), get_args(Decision))
+        for name, value in (("reason", self.reason), ("by", self.by)):
+            if not isinstance(cast("Any", value), str):
+                raise InputError(f"{name}= of an answer is text, not {shown(value)}.")
 
     @property
     def approved(self) -> bool:
@@ -228,11 +231,18 @@ def choose(pending: list[Interrupt], interrupt_id: str | None, answer: Answer) -
     if interrupt_id is None and len(pending) > 1:
         listing = ", ".join(f"{q.id!r} (node {q.node_id!r})" for q in pending)
         raise InputError(f"{len(pending)} questions wait for an answer; name one of {listing}.")
-    found = pending[0] if interrupt_id is None else known.get(interrupt_id)
+    found = pending[0] if interrupt_id is None else None
+    if isinstance(interrupt_id, str):
+        found = known.get(interrupt_id)
     if found is None:
         close = nearest(interrupt_id, known)
         guess = f" Did you mean {close!r}?" if close else ""
         raise InputError(f"No open question {shown(interrupt_id)}; it may be answered already.{guess}")
+    if found.deadline is not None and time.time() > found.deadline:
+        raise InputError(
+            f"The time to answer {found.id!r} (node {found.node_id!r}) is over; resume() lets the run go on"
+            " without an answer, and rerun() asks anew."
+        )
     if answer.decision == "edited" and found.kind == "tool" and not isinstance(answer.value, dict):
         raise InputError(
             f"The arguments of a tool are a dict of names and values, not {shown(answer.value)}."

@@ -91,14 +91,16 @@ def past_of(stored: StoredRun, graph: CompiledGraph, answers: dict[str, Answer] 
         *graph.index,
         *(i for own in graph.inner.values() for inner in own.values() for i in inner.nodes),
     }
-    for event in stored.events:
+    asking = list(unanswered(stored.events).values())
+    for event in (*(e for e in stored.events if e.type == EventType.NODE_COMPLETE), *asking):
         inside = event.node_id.partition(".")[0] in known
-        if event.type == EventType.NODE_COMPLETE and event.node_id not in known and not inside:
+        if event.node_id not in known and not inside:
+            what = "asks something in" if event in asking else "has completed"
             raise GraphValidationError(
-                f"Run {run_id} has completed node {event.node_id!r}, which this graph does not have. Resume"
-                " it with the graph that it was started with."
+                f"Run {run_id} {what} node {event.node_id!r}, which this graph does not have. Resume it with"
+                " the graph that it was started with."
             )
-    pending = [Interrupt.of(event) for event in unanswered(stored.events).values()]
+    pending = [Interrupt.of(event) for event in asking]
     for id, answer in (answers or {}).items():
         choose(pending, id, answer)
     header = stored.header

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -347,3 +348,27 @@ def _approve(execution: Any) -> None:
     from mesh_nb.core.interrupts import Answer
 
     execution.desk.answer(None, Answer("approved"))
+
+
+async def test_an_answer_after_its_time_is_refused_and_the_run_can_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    graph = StateGraph().add_node("ask", node_type="approval", timeout=3600).set_entry_point("ask")
+    run = await graph.run("q", backend=MemoryBackend(), display=False, on_no_answer="stop")
+    later = SimpleNamespace(time=lambda: (run.pending[0].deadline or 0) + 1)
+    monkeypatch.setattr("mesh_nb.core.interrupts.time", later)
+    with pytest.raises(InputError, match=r"The time to answer .* is over; resume\(\)"):
+        run.approve()
+    with pytest.raises(NodeExecutionError, match="Nobody answered in time"):
+        await run.resume()
+
+
+async def test_ids_names_and_reasons_that_are_no_text_are_refused() -> None:
+    graph = StateGraph().add_node("ask", node_type="approval").set_entry_point("ask")
+    run = await graph.run("q", backend=MemoryBackend(), display=False, on_no_answer="stop")
+    wrong: Any = ["x"]
+    with pytest.raises(InputError, match=r"No open question \['x'\]"):
+        run.approve(wrong)
+    with pytest.raises(InputError, match=r"by= of an answer is text, not \['x'\]"):
+        run.approve(by=wrong)
+    assert run.status == "interrupted"

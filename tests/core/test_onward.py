@@ -11,7 +11,7 @@ from run_doubles import Speaker, graph_of
 from tool_chat import ToolChat
 
 import mesh_nb
-from mesh_nb import MemoryBackend, NodeExecutionError, Run, StateGraph
+from mesh_nb import GraphValidationError, MemoryBackend, NodeExecutionError, Run, StateGraph
 from mesh_nb.core import plugins
 from mesh_nb.core._again import Options
 from mesh_nb.core.errors import InputError, UnknownNameError
@@ -194,3 +194,18 @@ async def test_a_patch_and_answers_that_are_none_are_refused() -> None:
     word: Any = "approve"
     with pytest.raises(UnknownNameError, match="Did you mean 'approved'"):
         mesh_nb.Answer(word)
+
+
+async def test_a_fork_needs_a_place() -> None:
+    run = await asking().run("q", on_no_answer="stop")
+    nowhere: Any = None
+    with pytest.raises(InputError, match="at= is a node id or a seq from 0 to"):
+        run.fork(at=nowhere)
+
+
+async def test_a_graph_that_lacks_the_node_that_asks_does_not_go_on() -> None:
+    run = await asking().run("q", on_no_answer="stop")
+    other = StateGraph("g").add_node("first", lambda input: {"content": "1"}).set_entry_point("first")
+    for answers in (None, {run.pending[0].id: mesh_nb.Answer("approved")}):
+        with pytest.raises(GraphValidationError, match="asks something in node 'ask', which this graph does"):
+            other.resume(run.id, answers=answers, backend=run._store)

@@ -167,3 +167,13 @@ def test_what_a_message_shows_of_a_foreign_object_is_one_short_line() -> None:
     assert shown(Odd()) == "<Odd>"
     assert shown("a\nb") == r"'a\nb'"
     assert len(shown(list(range(10_000)))) < 100
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [(("q", 5), "context= is an ExecutionContext, not 5"), (("q", None, 5), "run_id= is text, not 5")],
+)
+def test_an_executor_refuses_what_is_no_context_and_no_name(given: Any, says: str) -> None:
+    run_id = {"run_id": given[2]} if len(given) == 3 else {}
+    with pytest.raises(mesh.MeshError, match=says):
+        mesh.Executor(graph()).execute(*given[:2], **run_id)
