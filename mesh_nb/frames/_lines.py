@@ -86,6 +86,8 @@ def decoded(lines: Iterable[bytes], types: tuple[str, ...], log: Log) -> Iterato
                     raise ValueError("not an event")
             except (ValueError, TypeError):
                 bad += 1
+        if len(batch) < BATCH:
+            break
     note(log, bad)
 
 

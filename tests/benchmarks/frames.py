@@ -56,9 +56,12 @@ def write_events(bench: Path, folder: Path, count: int) -> None:
     source.unlink()
 
 
-def write_runs(folder: Path, count: int) -> None:
-    """Write a project with many short runs of two model calls."""
-    runs = folder / "many" / ".mesh" / "runs"
+def write_runs(folder: Path, count: int, name: str = "many", **cost: Any) -> None:
+    """Write a project with many short runs of two model calls.
+
+    Parameters: cost, what else stands beside a cost; cost_source="genai-prices" has it calculated again.
+    """
+    runs = folder / name / ".mesh" / "runs"
     runs.mkdir(parents=True)
     usage = {"prompt_tokens": 900, "completion_tokens": 60, "total_tokens": 960}
     for number in range(count):
@@ -69,7 +72,7 @@ def write_runs(folder: Path, count: int) -> None:
             known = {"call_id": node, "provider": "openai", "requested_model": "gpt-4o-mini"}
             made += [("node_start", node, {}), ("model_call_start", node, known)]
             made += [("token", node, {"text_block_id": "b"})] * 60
-            end = {**known, "model_id": "gpt-4o-mini", "usage": usage, "cost_usd": 0.0002}
+            end = {**known, "model_id": "gpt-4o-mini", "usage": usage, "cost_usd": 0.0002, **cost}
             made += [("response_metadata", node, end), ("node_complete", node, {})]
         made.append(("execution_complete", "START", {"status": "completed", "duration_ms": 5.0}))
         for seq, (kind, node, metadata) in enumerate(made):
@@ -169,6 +172,14 @@ def many_costs(folder: Path) -> Any:
     return lambda: len(repr(overview(mesh_nb.costs_df(folder / "many"), "This project"))) > 0
 
 
+def many_priced(folder: Path) -> Any:
+    """The same of runs whose costs have to be calculated, as this library logs them."""
+    import mesh_nb
+    from mesh_nb.frames._report import overview
+
+    return lambda: len(repr(overview(mesh_nb.costs_df(folder / "priced"), "This project"))) > 0
+
+
 def packed(folder: Path, home: str) -> None:
     """Compact a project, in this process."""
     from mesh_nb.backends.file import FileBackend
@@ -251,6 +262,7 @@ def main() -> None:
             place.mkdir(exist_ok=True)
             write_events(given.bench, place, events)
             write_runs(place, runs)
+            write_runs(place, runs, "priced", cost_source="genai-prices")
         (live / "tiny").symlink_to(folder / "tiny")
         size = round((folder / "one.jsonl").stat().st_size / 1e6, 1)
         compare("report, fresh log", "report_fresh", "orjson_loop", folder, rounds, n=n, file_mb=size)
@@ -262,9 +274,11 @@ def main() -> None:
         for place in (folder, folder / "tiny"):
             packed(place, "home")
             packed(place, "many")
+            packed(place, "priced")
         compare("report, compacted", "report_project", "orjson_loop", folder, rounds, n=n)
         compare("runs_df, compacted", "many_runs", "many_bytes", folder, rounds, runs=many)
         compare("%mesh cost, compacted", "many_costs", "many_bytes", folder, rounds, runs=many)
+        compare("%mesh cost, compacted, priced", "many_priced", "many_bytes", folder, rounds, runs=many)
 
 
 if __name__ == "__main__":
