@@ -16,6 +16,7 @@ _CUSTOM_DATA = EventType.CUSTOM_DATA
 class MemoryLog:
     """The events of one run in a list."""
 
+    __slots__ = ("events", "header", "open")
     problem: str | None = None
 
     def __init__(self, header: dict[str, Any]) -> None:
@@ -48,7 +49,9 @@ class MemoryBackend:
         """Begin the log of a new run. Raises InputError when the run already has one."""
         if run_id in self._logs:
             raise InputError(f"Run {run_id!r} already has a log; a run is logged once.")
-        log = self._logs[run_id] = MemoryLog({**_apart(header), "run_id": run_id})
+        kept = _apart(header)
+        kept["run_id"] = run_id
+        log = self._logs[run_id] = MemoryLog(kept)
         return log
 
     def reopen(self, run_id: str, header: dict[str, Any], version: Any = None) -> MemoryLog:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import cast
 
 START = 0
 """The index of START in every plan; it has no events and completes with the run's input."""
@@ -24,16 +25,16 @@ class Plan:
     loops: tuple[tuple[int, int], ...] = ()
     loops_of: dict[int, tuple[int, ...]] = dataclasses.field(default_factory=dict[int, tuple[int, ...]])
     only: tuple[int, ...] = dataclasses.field(init=False)
-    joined: tuple[int, ...] = dataclasses.field(init=False)
+    zeros: list[int] = dataclasses.field(init=False)
     body: tuple[int, ...] = dataclasses.field(init=False, default=())
     _below: dict[int, frozenset[int]] = dataclasses.field(default_factory=dict[int, frozenset[int]])
 
     def __post_init__(self) -> None:
-        """Find, for each node, the one node that it leads to, in `only` when that has no other parent, in
-        `joined` when it has, else START; and the nodes of the only loop, when it is a chain of `only`."""
+        """Find, for each node, the one node that it leads to, in `only` when that has no other parent, else
+        START; and the nodes of the only loop, when it is a chain of `only`. `zeros` has one for each node."""
         alone = [t[0] if len(t) == 1 else START for t in self.targets]
         self.only = tuple(t if self.parents[t] == 1 else START for t in alone)
-        self.joined = tuple(t if self.parents[t] > 1 else START for t in alone)
+        self.zeros = cast("list[int]", (0,) * len(self.ids))
         if len(self.loops) == 1:
             source, target = self.loops[0]
             body = [target]

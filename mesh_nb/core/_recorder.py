@@ -38,7 +38,6 @@ class Recorder:
     # What few runs need is made when it is asked for.
     __slots__ = (
         "_again",
-        "_append",
         "_balance",
         "_began",
         "_context",
@@ -49,11 +48,12 @@ class Recorder:
         "_marks",
         "_run_id",
         "_seq",
+        "_sink",
         "_totals",
         "_visit",
         "ended",
     )
-    _append: Callable[[ExecutionEvent], None]
+    _sink: RunLog | Hushed
 
     def __init__(self, run_id: str) -> None:
         self.ended = False
@@ -124,14 +124,14 @@ class Recorder:
         else:
             self._log = backend.reopen(self._run_id, header, past.version)
             self._go_on(past.events)
-        self._append = self._log.append
+        self._sink = self._log
         if scrubber is not None:
             self._hush(scrubber)
         self._began = time.monotonic()
 
     def _hush(self, scrubber: Scrubber) -> None:
         """Write no secrets from now on, though the first may have been marked only now."""
-        self._append = self._hushed = Hushed(self._append, scrubber, originals(self._run_id))
+        self._sink = self._hushed = Hushed(self._sink.append, scrubber, originals(self._run_id))
 
     def _hidden(self, begin: Begin, scrubber: Scrubber) -> Begin:
         """Return what a run begins with without secrets."""
@@ -178,7 +178,7 @@ class Recorder:
             event.metadata = visit.mark(event.metadata)
         if marked.version and self._hushed is None:
             self._hush(Scrubber())
-        self._append(event)
+        self._sink.append(event)
         return event
 
     def passed(self, event: ExecutionEvent) -> ExecutionEvent:
@@ -222,7 +222,7 @@ class Recorder:
         event.seq = seq
         if marked.version and self._hushed is None:
             self._hush(Scrubber())
-        self._append(event)
+        self._sink.append(event)
         return event
 
     def close_blocks(self, reason: Reason, visit: Visit | None = None) -> list[ExecutionEvent]:

@@ -171,6 +171,8 @@ class Hushed:
         if not any(_begins(text, secrets) for text in self._texts.values()):
             self.flush()
 
+    append = __call__
+
     def flush(self) -> None:
         """Pass on what is held back."""
         held, self._held, self._texts = self._held, [], {}

@@ -53,6 +53,11 @@ class Execution(Visits):
 
     timeout: float | None = None
     deadline: float | None = None
+    _past: Past | None = None
+    _caller: ExecutionContext | None = None
+    _state: dict[str, Any] = _NO_STATE
+    _rest: Iterator[ExecutionEvent] = _NO_EVENTS
+    _tail: list[ExecutionEvent] | None = None
 
     def __init__(
         self,
@@ -67,12 +72,13 @@ class Execution(Visits):
         caller: ExecutionContext | None = None,
     ) -> None:
         super().__init__(graph, input, context, run_id, on_no_answer)
-        self._past = past
-        self._caller = caller or context
-        self._state = dict(context.state) if context is not None else _NO_STATE
+        if past is not None:
+            self._past = past
+        if context is not None:
+            self._caller, self._state = context, dict(context.state)
+        if caller is not None:
+            self._caller = caller
         self._backend = backend
-        self._rest: Iterator[ExecutionEvent] = _NO_EVENTS
-        self._tail: list[ExecutionEvent] | None = None
 
     def events(self) -> AsyncGenerator[ExecutionEvent, None]:
         """Run, and yield every event after it was recorded. Raises NodeExecutionError when a node fails,
@@ -134,7 +140,8 @@ class Execution(Visits):
                                 yield recorded
                             events = await self._next(channel)
                     continue
-                index, value, number = batch.pop()
+                index, value, number = batch[0]
+                del batch
                 while index != START:
                     node_id = ids[index]
                     yield recorder.make(_NODE_START, node_id, number, now())
@@ -326,6 +333,8 @@ class Execution(Visits):
 
     def _handing(self, events: Iterable[ExecutionEvent]) -> Iterator[ExecutionEvent]:
         """Return an iterator whose rest goes to the tail if the consumer leaves before its end."""
+        if not events:
+            return _NO_EVENTS
         self._rest = iter(events)
         return self._rest
 

@@ -22,7 +22,7 @@ _NOBODY = -1
 # Most runs need none of these: what is written first replaces them, and writing into them is an error.
 _NO_DICT = cast("dict[int, Any]", MappingProxyType({}))
 _NO_SET = cast("set[int]", frozenset())
-_NO_LIST = cast("list[int]", ())
+_NO_LIST = cast("list[Any]", ())
 
 
 class Scheduler:
@@ -55,14 +55,15 @@ class Scheduler:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.skipped = _NO_LIST
+        self.skipped: list[int] = _NO_LIST
         self.visit = 0
         self._status = bytearray(len(plan.ids))
         self._need = list(plan.parents)
-        self._runs = [0] * len(plan.ids)
-        self._ready: list[tuple[int, Any, int]] = []
+        # Without loops no node is visited again.
+        self._runs = [0] * len(plan.ids) if plan.loops else plan.zeros
+        self._ready: list[tuple[int, Any, int]] = _NO_LIST
         self._alone, self._given = START, cast("Any", None)
-        self._active: dict[int, Any] = {}
+        self._active: dict[int, Any] = _NO_DICT
         self.limit: int | None = None
         self._values: dict[int, dict[int, Any]] = _NO_DICT
         self._routes: dict[int, tuple[int, ...]] = _NO_DICT
@@ -74,21 +75,26 @@ class Scheduler:
     def take(self) -> list[tuple[int, Any, int]]:
         """Return every ready node as (index, input, visit), now active; visit counts from 0. With a limit
         there are only as many as may be active."""
-        runs, status, active = self._runs, self._status, self._active
-        free = self._alone == _NOBODY
-        batch, self._ready = self._ready, []
-        if self.limit is not None and len(batch) > (room := max(self.limit - len(active) - (not free), 0)):
-            batch, self._ready = batch[:room], batch[room:]
-        if free and len(batch) == 1 and not active:
-            node, self._given, _ = batch[0]
-            self._alone = node
-            status[node] = ACTIVE
-            runs[node] += 1
+        batch, self._ready = self._ready, _NO_LIST
+        if self.limit is not None:
+            room = max(self.limit - len(self._active) - (self._alone != _NOBODY), 0)
+            if len(batch) > room:
+                batch, self._ready = batch[:room], batch[room:]
+        if not batch:
+            return []
+        status = self._status
+        if len(batch) == 1 and self._alone == _NOBODY and not self._active:
+            self._alone, self._given, visit = batch[0]
+            status[self._alone] = ACTIVE
+            if self.plan.loops:
+                self._runs[self._alone] = visit + 1
             return batch
-        for node, value, _ in batch:
+        active = self._active = self._active or {}
+        for node, value, visit in batch:
             status[node] = ACTIVE
             active[node] = value
-            runs[node] += 1
+            if self.plan.loops:
+                self._runs[node] = visit + 1
         return batch
 
     def take_skipped(self) -> list[int]:
@@ -98,19 +104,23 @@ class Scheduler:
 
     def rewind(self) -> list[tuple[int, int]]:
         """Make the active nodes ready again, and return them as (index, visit)."""
-        again = [(n, value, self._runs[n] - 1) for n, value in self._all_active().items() if n != START]
+        again = [
+            (n, value, max(self._runs[n] - 1, 0)) for n, value in self._all_active().items() if n != START
+        ]
         if self._alone != START:
             self._alone, self._given = _NOBODY, None
+        self._active = _NO_DICT
         for node, _, visit in again:
-            self._active.pop(node, None)
             self._status[node] = READY
-            self._runs[node] = visit
-        self._ready = again + self._ready
+            if self.plan.loops:
+                self._runs[node] = visit
+        self._ready = [*again, *self._ready]
         return [(node, visit) for node, _, visit in self._ready]
 
     def is_active(self, node: int, visit: int) -> bool:
         """Say whether a node was taken for this visit and has not completed it."""
-        return (node == self._alone or node in self._active) and self._runs[node] - 1 == visit
+        active = node == self._alone or node in self._active
+        return active and max(self._runs[node] - 1, 0) == visit
 
     def taken(self, loop: int) -> int:
         """Return how often a loop edge was taken since the loop around it last began."""
@@ -141,6 +151,7 @@ class Scheduler:
             self._status[node] = DONE
             self._need[only] = 0
             self._status[only] = READY
+            self._ready = self._ready or []
             self._ready.append((only, output, self._runs[only]))
         elif (
             targets is None
@@ -189,7 +200,8 @@ class Scheduler:
         status[after] = ACTIVE
         self._alone, self._given = after, output
         self.visit = visit = self._runs[after]
-        self._runs[after] = visit + 1
+        if plan.loops:
+            self._runs[after] = visit + 1
         return after
 
     def leaves(self) -> dict[str, Any]:
@@ -211,6 +223,7 @@ class Scheduler:
 
     def _settle(self, node: int, output: Any, chosen: Sequence[int] | None) -> None:
         plan, need, status, runs = self.plan, self._need, self._status, self._runs
+        ready = self._ready = self._ready or []
         status[node] = DONE
         if chosen is not None:
             self._routes = self._routes or {}
@@ -233,11 +246,11 @@ class Scheduler:
                     self._waiting.discard(target)
                 if hit and plan.parents[target] == 1:
                     status[target] = READY
-                    self._ready.append((target, output, runs[target]))
+                    ready.append((target, output, runs[target]))
                 elif got := self._values.get(target):
                     status[target] = READY
                     joined = {plan.ids[p]: got[p] for p in sorted(got)}
-                    self._ready.append((target, joined, runs[target]))
+                    ready.append((target, joined, runs[target]))
                 else:
                     status[target] = SKIPPED
                     self.skipped = self.skipped or []
@@ -318,13 +331,15 @@ class Scheduler:
                     if same or (other != target and other in seen):
                         self._taken[loop] = 0
         status[target] = READY
+        self._ready = self._ready or []
         self._ready.append((target, value, self._runs[target]))
 
     def snapshot(self) -> dict[str, Any]:
         """Return the state by node id, JSON if the outputs are; active nodes count as not yet run."""
         ids, inputs = self.plan.ids, self._all_active()
         active = [n for n in inputs if n != START]
-        runs = {n: r - (n in inputs) for n, r in enumerate(self._runs)}
+        taken = self._runs if self.plan.loops else [int(s in (ACTIVE, DONE)) for s in self._status]
+        runs = {n: r - (n in inputs) for n, r in enumerate(taken)}
         waiting = [(n, inputs[n]) for n in active] + [(n, value) for n, value, _ in self._ready]
         return {
             "started": START not in inputs,
@@ -357,14 +372,15 @@ class Scheduler:
             self._status[START] = DONE
         for node_id, (status, runs) in state["nodes"].items():
             self._status[index[node_id]] = READY if status == ACTIVE else status
-            self._runs[index[node_id]] = runs
+            if plan.loops:
+                self._runs[index[node_id]] = runs
         for node, status in enumerate(self._status):
             if status in (DONE, SKIPPED):
                 for target in plan.targets[node]:
                     self._need[target] -= 1
         pending = (n for n, s in enumerate(self._status) if s == PENDING)
         self._waiting = {n for n in pending if 0 < self._need[n] < plan.parents[n]}
-        self._ready += [(index[i], value, self._runs[index[i]]) for i, value in state["ready"]]
+        self._ready = [(index[i], value, self._runs[index[i]]) for i, value in state["ready"]]
         self._routes = {index[i]: tuple(index[t] for t in route) for i, route in state["routes"].items()}
         self._values = {index[i]: {index[p]: v for p, v in got.items()} for i, got in state["values"].items()}
         counts = {(index[s], index[t]): n for s, t, n in state["taken"]}
