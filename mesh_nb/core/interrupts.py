@@ -145,6 +145,21 @@ class Question:
         return resolved(self.event, self._answer)
 
 
+class _Asked:
+    """What was asked and answered at a desk, by interrupt id."""
+
+    __slots__ = ("given", "open", "waiting")
+
+    def __init__(self) -> None:
+        self.given: dict[str, Answer] = {}
+        self.open: dict[str, Interrupt] = {}
+        self.waiting: dict[str, tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = {}
+
+
+_lock = threading.Lock()
+"""Of all desks, for most of them are never asked anything; it is held for a few steps at a time."""
+
+
 class Desk:
     """The open questions of one run. `answer()` and `pending` are safe on any thread.
 
@@ -152,40 +167,45 @@ class Desk:
     so that it can be resumed with the answer), "deny" or "allow".
     """
 
-    __slots__ = ("_given", "_lock", "_open", "_waiting", "policy")
+    __slots__ = ("_made", "policy")
 
     def __init__(self, policy: Policy = "stop") -> None:
         self.policy: Policy = policy
-        self._lock = threading.Lock()
-        self._given: dict[str, Answer] = {}
-        self._open: dict[str, Interrupt] = {}
-        self._waiting: dict[str, tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = {}
+        self._made: _Asked | None = None
+
+    @property
+    def _asked(self) -> _Asked:
+        """What was asked, made when it is first needed; to be read under the lock."""
+        if self._made is None:
+            self._made = _Asked()
+        return self._made
 
     @property
     def pending(self) -> list[Interrupt]:
         """The questions without an answer, oldest first."""
-        with self._lock:
-            return list(self._open.values())
+        with _lock:
+            return [] if self._made is None else list(self._made.open.values())
 
     def register(self, event: ExecutionEvent) -> None:
         """Take in an interrupt event that was recorded, or one of an earlier part of the run."""
         question = Interrupt.of(event)
-        with self._lock:
-            if question.id not in self._given:
-                self._open[question.id] = question
+        with _lock:
+            if question.id not in self._asked.given:
+                self._asked.open[question.id] = question
 
     def give(self, interrupt_id: str, answer: Answer) -> None:
         """Answer a question that will be asked."""
-        with self._lock:
-            self._given[interrupt_id] = answer
+        with _lock:
+            self._asked.given[interrupt_id] = answer
 
     def answer(self, interrupt_id: str | None, answer: Answer) -> None:
         """Answer an open question, the only one when interrupt_id is None. Raises InputError."""
-        with self._lock:
-            question = choose(list(self._open.values()), interrupt_id, answer)
-            del self._open[question.id]
-            self._given[question.id] = answer
-            waiting = self._waiting.get(question.id)
+        with _lock:
+            asked = self._asked
+            question = choose(list(asked.open.values()), interrupt_id, answer)
+            del asked.open[question.id]
+            asked.given[question.id] = answer
+            waiting = asked.waiting.get(question.id)
         if waiting is not None:
             loop, future = waiting
             with contextlib.suppress(RuntimeError):  # the loop is closed, and with it the run
@@ -193,13 +213,14 @@ class Desk:
 
     async def wait(self, interrupt_id: str, deadline: float | None = None) -> Answer:
         """Return the answer to a question. Raises Unanswered when there is none and the policy is "stop"."""
-        with self._lock:
-            if interrupt_id in self._given:
-                return self._given[interrupt_id]
+        with _lock:
+            asked = self._asked
+            if interrupt_id in asked.given:
+                return asked.given[interrupt_id]
             loop = asyncio.get_running_loop()
             future: asyncio.Future[None] = loop.create_future()
             if self.policy == "wait":
-                self._waiting[interrupt_id] = loop, future
+                asked.waiting[interrupt_id] = loop, future
         if self.policy in ("allow", "deny"):
             decision = "approved" if self.policy == "allow" else "denied"
             return self._settle(interrupt_id, Answer(cast("Decision", decision), by="policy"))
@@ -212,14 +233,14 @@ class Desk:
         except TimeoutError:
             pass
         finally:
-            self._waiting.pop(interrupt_id, None)
+            asked.waiting.pop(interrupt_id, None)
         return self._settle(interrupt_id, Answer("timeout", by="timeout"))
 
     def _settle(self, interrupt_id: str, answer: Answer) -> Answer:
         """Close a question with this answer, unless a person's came first."""
-        with self._lock:
-            self._open.pop(interrupt_id, None)
-            return self._given.setdefault(interrupt_id, answer)
+        with _lock:
+            self._asked.open.pop(interrupt_id, None)
+            return self._asked.given.setdefault(interrupt_id, answer)
 
 
 def choose(pending: list[Interrupt], interrupt_id: str | None, answer: Answer) -> Interrupt:
