@@ -109,7 +109,11 @@ class Tape:
         self._asked: list[str] = []
         self._stamp: Any = None
         self._lock = threading.RLock()
-        if mode == "none" and not self.path.exists():
+        if self.path.is_dir():
+            raise InputError(f"{str(path)!r} is a folder; name a file for the tape in it.")
+        if mode != "none" and not self.path.exists():  # one that may be read only can still be replayed
+            _check_place(self.path)
+        elif not self.path.exists():
             place = "" if self.path.is_absolute() else f" in {str(Path.cwd())!r}"
             raise InputError(
                 f"There is no tape {str(self.path)!r}{place} to replay. Record it with mode='once'."
@@ -251,6 +255,15 @@ def key_of(
     if sample is not None:
         asked += canonical({"sample": sample})
     return hashlib.sha256(asked if scrubber is None else scrubber.json(asked)).hexdigest()
+
+
+def _check_place(path: Path) -> None:
+    """Raise InputError, before a call is paid for, where it could not be kept."""
+    place = next(p for p in path.absolute().parents if p.exists())
+    if not place.is_dir():
+        raise InputError(f"The tape {str(path)!r} cannot be written: {str(place)!r} is no folder.")
+    if not os.access(place, os.W_OK):
+        raise InputError(f"The tape {str(path)!r} cannot be written: {str(place)!r} is read-only.")
 
 
 def _default_mode() -> str:

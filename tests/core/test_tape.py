@@ -404,6 +404,25 @@ async def test_a_run_belongs_to_the_tape_that_was_on_when_it_began(server: ChatS
     assert len(Tape(tmp_path / "t", "none")) == 1
 
 
+def test_where_no_tape_can_be_is_said_before_anything_is_asked(
+    server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(mesh.MeshError, match="is a folder; name a file"):
+        start(tmp_path)
+    with pytest.raises(mesh.MeshError, match="file' is no folder"):
+        start(tmp_path / "file" / "t")
+    with mesh.record(tmp_path / "there"):
+        ask(graph_of(server))
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write anywhere
+    with mesh.record(tmp_path / "there", speed=0):
+        ask(graph_of(server))
+    assert len(server.requests) == 1
+    with pytest.raises(mesh.MeshError, match="is read-only"):
+        start(tmp_path / "folder" / "t")
+    assert stop() is None
+
+
 def test_a_tape_that_cannot_be_put_on_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     asked: list[Any] = []
     graph = mesh.StateGraph().add_node("f", lambda input: asked.append(input)).set_entry_point("f")
