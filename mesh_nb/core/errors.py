@@ -28,6 +28,7 @@ MeshInterrupted (KeyboardInterrupt)   Stop or a kernel interrupt; .run keeps wha
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import threading
 from collections.abc import Iterable, Sequence
@@ -70,6 +71,14 @@ def told(error: BaseException) -> str:
 def is_interrupt(error: BaseException) -> bool:
     """Say whether this is a user's interrupt: it arrives on the main thread; elsewhere code raised it."""
     return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
+
+
+def is_cancel(error: BaseException) -> bool:
+    """Say whether this cancels the task that runs; what a node awaited may have been cancelled instead."""
+    if not isinstance(error, asyncio.CancelledError):
+        return False
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 class MeshError(Exception):

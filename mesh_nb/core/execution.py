@@ -22,7 +22,7 @@ from .backend import Backend
 from .channel import Channel, Ended, close
 from .compiled import CompiledGraph
 from .context import ExecutionContext, preview
-from .errors import NodeExecutionError, RunTimeoutError
+from .errors import NodeExecutionError, RunTimeoutError, is_cancel
 from .events import DELTAS, EventType, ExecutionEvent
 from .interrupts import Policy
 from .node import NodeResult
@@ -161,7 +161,9 @@ class Execution(Visits):
                             way = self._decide(choice, output, None)
                             if way.__class__ is CoroutineType:
                                 way = await way
-                    except Exception as error:  # noqa: BLE001  a node may raise anything: the run fails by it
+                    except (Exception, asyncio.CancelledError) as error:
+                        if is_cancel(error):
+                            raise
                         failed = Visit(index, node_id, value, number)
                         for recorded in self._handing(self._fail(failed, error)):
                             yield recorded
@@ -197,7 +199,9 @@ class Execution(Visits):
             if visit.done is not None and (choice := self.graph.choices.get(visit.index)) is not None:
                 await self._choose_way(visit, choice, visit.done.output)
             ending = self._completed(visit)
-        except Exception as error:  # noqa: BLE001  a node may raise anything: the run fails by it
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancel(error):
+                raise
             ending = self._fail(visit, error)
         finally:
             await close(source)

@@ -220,3 +220,24 @@ async def test_a_limit_holds_inside_nodes_too(limit: int | None) -> None:
     run = await graph.run("q", max_concurrency=limit, backend=mesh.MemoryBackend(), display=False)
     assert run.status == "completed"
     assert max(most[:3]) == max(most[3:]) == (limit or 3)
+
+
+async def test_a_node_whose_own_task_was_cancelled_fails_and_cancels_no_run() -> None:
+    async def broken() -> None:
+        task = asyncio.create_task(asyncio.sleep(60))
+        task.cancel()
+        await task
+
+    class Broken(mesh.BaseNode):
+        async def execute(self, input: Any, context: Any) -> Any:
+            await broken()
+
+    for node in (broken, Broken):
+        alone = mesh.StateGraph().add_node("a", node).set_entry_point("a")
+        beside = mesh.StateGraph().add_node("a", node).add_node("b", lambda: 1).chain("START", ["a", "b"])
+        for graph in (alone, beside):
+            run = graph.run("q", backend=mesh.MemoryBackend(), display=False)
+            with pytest.raises(mesh.NodeExecutionError, match="Node 'a' failed: CancelledError"):
+                await run
+            assert run.status == "failed"
+            assert [e.node_id for e in run.events if e.type == "node_error"] == ["a"]
