@@ -59,7 +59,7 @@ _TAGS = {
         "border-radius:5px;white-space:pre-wrap;font-size:.84em;line-height:1.5"
     ),
     "code": f"{_MONO};font-size:.9em;background:{_TINT};border-radius:3px;padding:.1em .32em",
-    "summary": f"cursor:pointer;font-size:.875em;line-height:1.7;color:{_SOFT}",
+    "summary": f"cursor:pointer;font-size:.875em;line-height:1.83;color:{_SOFT}",
     "small": f"font-size:.875em;color:{_SOFT}",
     "img": "max-width:100%;max-height:26em;border-radius:5px",
     "blockquote": f"margin:0 0 1em;padding-left:.9em;border-left:2.5px solid {_HAIR};color:{_SOFT}",
@@ -79,11 +79,14 @@ _BLOCKS = re.compile(r"<(p|h\d|ul|ol|blockquote|table)(?=[ >])")
 _SUMMARY = re.compile(r"(<summary[^>]*>)<strong>")
 _BLOCK = re.compile(r'<pre><code(?: class="language-([^"\s]*)[^"]*")?>(.*?)</code></pre>', re.DOTALL)
 _KEPT = f"{_MONO};font-size:.875em;background:none;padding:0;white-space:inherit"
+_FOCUS = ' tabindex="0"'
+"""Of what scrolls: keys can scroll it too."""
 
 
 def of(place: str) -> str:
-    """Return the style attribute of a place in the output, with a space before it."""
-    return f' style="{_PLACES[place]}"'
+    """Return the attributes of a place in the output, with a space before them."""
+    looks = _PLACES[place]
+    return f'{_FOCUS * (":auto" in looks)} style="{looks}"'
 
 
 def columns(number: int) -> str:
@@ -102,7 +105,7 @@ def dressed(markup: str) -> str:
 
 
 def _plain(markup: str) -> str:
-    markup = _PLAIN.sub(lambda tag: f'<{tag[1]} style="{_TAGS[tag[1]]}"', markup)
+    markup = _PLAIN.sub(lambda tag: f'<{tag[1]}{_FOCUS * (tag[1] == "pre")} style="{_TAGS[tag[1]]}"', markup)
     markup = _CELL.sub(_cell, markup)
     markup = _TASK.sub('<li style="list-style:none;margin-left:-1.35em">', markup)
     markup = _TABLE.sub(_scroller, markup)
@@ -114,7 +117,7 @@ def _plain(markup: str) -> str:
 def _scroller(table: re.Match[str]) -> str:
     # One that Markdown wrote has its lines, and is part of the answer: only records scroll.
     tall = ";max-height:20em" if "><thead>" in table[0][:100] else ""
-    return f'<div tabindex="0" style="overflow:auto{tall}">{table[0]}</div>'
+    return f'<div{_FOCUS} style="overflow:auto{tall}">{table[0]}</div>'
 
 
 def _cell(tag: re.Match[str]) -> str:
@@ -134,8 +137,8 @@ def _folds(markup: str) -> str:
             opened.append(len(pieces))
             pieces.append("")
         elif opened:
-            below = 14 if _PROSE.match(markup, at) else 6
-            pieces[opened.pop()] = f' style="margin:2px 0 {below}px"'
+            below = 14 if _PROSE.match(markup, at) else 8
+            pieces[opened.pop()] = f' style="margin:0 0 {below}px"'
     return "".join([*pieces, markup[at:]])
 
 
