@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from .attachments import asked
 from .context import ExecutionContext, as_text
@@ -23,10 +23,12 @@ class Totals:
     def add(self, metadata: dict[str, Any]) -> None:
         """Add the metadata of one response_metadata."""
         self.calls += 1
-        for name, count in (metadata.get("usage") or {}).items():
+        usage: Any = metadata.get("usage")
+        for name, count in (cast("dict[str, Any]", usage) if isinstance(usage, dict) else {}).items():
             if isinstance(count, int):
                 self.usage[name] = self.usage.get(name, 0) + count
         cost = metadata.get("cost_usd")
+        cost = cost if isinstance(cost, (int, float)) else None
         self.cost = None if cost is None or self.cost is None else self.cost + cost
 
     def metadata(self) -> dict[str, Any]:

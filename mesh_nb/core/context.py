@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .budget import Budget
-from .errors import MeshError
+from .errors import MeshError, shown
 from .interrupts import Desk, Kind, Question, ask
 
 Message = dict[str, Any]
@@ -188,6 +188,8 @@ class ExecutionContext:
         Only the executor calls this: a node returns a NodeResult, or yields a state_update event.
         """
         new: dict[str, Any] = {}
+        if not isinstance(update, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise MeshError(f"An update of the state is a dict of names and values, not {shown(update)}.")
         for name, value in update.items():
             reduce = self.reducers.get(name)
             new[name] = value if reduce is None or name not in self.state else reduce(self.state[name], value)

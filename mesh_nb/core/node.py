@@ -12,7 +12,7 @@ from types import CoroutineType, MappingProxyType
 from typing import Any, Protocol, cast, runtime_checkable
 
 from .context import ExecutionContext
-from .errors import MeshError
+from .errors import MeshError, shown
 from .events import EventType, ExecutionEvent
 
 # Looking up a member of an enum costs as much as a call.
@@ -50,6 +50,8 @@ class NodeResult:
 
     def update(self, node_id: str) -> ExecutionEvent:
         """Return the state_update event."""
+        if not isinstance(self.state, dict):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise MeshError(f"state= of a NodeResult is a dict of names and values, not {shown(self.state)}.")
         return ExecutionEvent(EventType.STATE_UPDATE, node_id, output=dict(self.state))
 
 

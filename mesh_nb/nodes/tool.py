@@ -119,7 +119,7 @@ class ToolNode(BaseNode):
         update: dict[str, Any] = {}
         removed: list[str] = []
         if isinstance(result.value, NodeResult):
-            update, result.value = dict(result.value.state), result.value.output
+            update, result.value = result.value.update(self.id).output, result.value.output
         output = result.output()
         metadata = {**call, "status": "ok", "duration_ms": _since(began)}
         yield ExecutionEvent(EventType.TOOL_CALL_COMPLETE, self.id, output=output, metadata=metadata)

@@ -230,3 +230,19 @@ async def test_a_key_that_no_mapping_can_have_is_an_unknown_branch() -> None:
     graph.add_conditional_edges("a", lambda output: [["b"]], ["b"])
     with pytest.raises(NodeExecutionError, match=r"Unknown branch .* of node 'a'. Known: b"):
         await graph.run("q", backend=MemoryBackend(), display=False)
+
+
+async def test_a_state_that_is_no_dict_is_told() -> None:
+    wrong: Any = [1]
+    graph = StateGraph().add_node("a", lambda: NodeResult(1, wrong)).set_entry_point("a")
+    with pytest.raises(NodeExecutionError, match=r"state= of a NodeResult is a dict .*, not \[1\]"):
+        await graph.run("q", backend=MemoryBackend(), display=False)
+
+    class Wrong(mesh_nb.BaseNode):
+        async def execute(self, input: Any, context: Any) -> Any:
+            yield ExecutionEvent(EventType.RESPONSE_METADATA, metadata={"usage": "x", "cost_usd": "free"})
+            yield ExecutionEvent(EventType.STATE_UPDATE, output=wrong)
+
+    graph = StateGraph().add_node("a", Wrong).set_entry_point("a")
+    with pytest.raises(NodeExecutionError, match=r"An update of the state is a dict .*, not \[1\]"):
+        await graph.run("q", backend=MemoryBackend(), display=False)
