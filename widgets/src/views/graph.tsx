@@ -143,33 +143,37 @@ function shape({ kind, width }: PlacedNode): string {
 
 function Node({ feed, node, state }: { feed: Feed; node: PlacedNode; state: NodeProgress }) {
   const { progress, visits } = state;
+  const label = `${node.id}, ${node.kind}, ${WORDS[progress]}${visits > 1 ? `, ${visits} visits` : ""}`;
   const counted = visits > 999 ? "999+" : String(visits);
   const badge = 12 + 6 * counted.length;
   const chosen = feed.only === node.id;
   const choose = () => feed.filter(chosen ? null : node.id);
   const left = node.kind === "condition" ? 13 : 9;
   const box = (
-    <g
-      class={`box ${progress} ${chosen ? "chosen" : ""}`}
-      transform={`translate(${node.x} ${node.y})`}
-      data-node={node.id}
-      role="button"
-      tabindex={0}
-      aria-pressed={chosen}
-      aria-label={`${node.id}, ${node.kind}, ${WORDS[progress]}${visits > 1 ? `, ${visits} visits` : ""}`}
-      onClick={choose}
-      onKeyDown={pressed(choose)}
-    >
-      <title>{`${node.id} (${node.kind}): ${WORDS[progress]}`}</title>
-      <path d={shape(node)} class="face" />
-      <Glyph name={ICONS[progress]} x={left} y={7} size={14} />
-      <text x={left + 20} y={HEIGHT / 2} dy="0.36em">
-        {nameOf(node)}
-      </text>
+    <g transform={`translate(${node.x} ${node.y})`}>
+      <title>{label}</title>
+      <g
+        class={`box ${progress} ${chosen ? "chosen" : ""}`}
+        data-node={node.id}
+        role="button"
+        tabindex={0}
+        aria-pressed={chosen}
+        aria-label={label}
+        onClick={choose}
+        onKeyDown={pressed(choose)}
+      >
+        <path d={shape(node)} class="face" />
+        <Glyph name={ICONS[progress]} x={left} y={7} size={14} />
+        <text x={left + 20} y={HEIGHT / 2} dy="0.36em">
+          {nameOf(node)}
+        </text>
+      </g>
       {visits > 1 && (
-        <g class="visits" transform={`translate(${node.width - badge / 2 + 7} 1)`}>
-          <rect x={-badge / 2} y={-7} width={badge} height={14} rx={7} />
-          <text dy="0.35em">{counted}</text>
+        <g class={`box ${progress}`} aria-hidden="true" onClick={choose}>
+          <g class="visits" transform={`translate(${node.width - badge / 2 + 7} 1)`}>
+            <rect x={-badge / 2} y={-7} width={badge} height={14} rx={7} />
+            <text dy="0.35em">{counted}</text>
+          </g>
         </g>
       )}
     </g>
