@@ -170,7 +170,7 @@ function Node({ feed, node, state }: { feed: Feed; node: PlacedNode; state: Node
       </g>
       {visits > 1 && (
         <g class={`box ${progress}`} aria-hidden="true" onClick={choose}>
-          <g class="visits" transform={`translate(${node.width - badge / 2 + 7} 1)`}>
+          <g class="visits" transform={`translate(${node.width - badge / 2 + 7} -2)`}>
             <rect x={-badge / 2} y={-7} width={badge} height={14} rx={7} />
             <text dy="0.35em">{counted}</text>
           </g>

@@ -71,7 +71,7 @@ function Rows({ feed, run, live }: { feed: Feed; run: RunState; live: boolean })
   return (
     <>
       <div class="zoom">
-        <span class="note">{zoom ? `${moment(shown[0] - begin, shown[1] - shown[0])} to ${moment(shown[1] - begin, shown[1] - shown[0])}: ${nodes.length} of ${count(run.nodes.length, "visit")}` : count(nodes.length, "visit")}</span>
+        <span class="note">{zoom ? `${moment(shown[0] - begin, shown[1] - shown[0])} to ${moment(shown[1] - begin, shown[1] - shown[0])}: ${nodes.length.toLocaleString("en-US")} of ${count(run.nodes.length, "visit")}` : count(nodes.length, "visit")}</span>
         {zoom && (
           <button type="button" class="quiet" onClick={() => show(null)}>
             Whole run
