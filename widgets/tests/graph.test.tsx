@@ -159,6 +159,8 @@ describe("a run in the page", () => {
   it("draws the graph with the state of each node, and filters by a click or a key", () => {
     const s = stage(START, ...visit("a"), ["node_start", "b"], ["token", "b", { content: "from b" }], ["node_start", "c"], ["token", "c", { content: "from c" }]);
     const box = (id: string) => s.el.querySelector(`[data-node="${id}"]`)!;
+    // SVG knows this attribute in lower case only.
+    expect(box("a").getAttribute("tabindex")).toBe("0");
     expect(["a", "b", "d"].map((id) => box(id).getAttribute("aria-label"))).toEqual(["a, llm, done", "b, llm, running", "d, llm, not started"]);
     s.click(box("b"));
     expect(s.el.textContent).toContain("from b");
