@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, cast, get_args
 
 from . import prices, spending
-from .errors import BudgetExceededError, ConfigurationError, InputError, UnknownNameError, shown
+from .errors import BudgetExceededError, InputError, UnknownNameError, UnpricedError, shown
 from .events import EventType, ExecutionEvent
 
-Unpriced = Literal["refuse", "allow"]
+Unpriced = Literal["refuse", "allow", "ask"]
 OnBudget = Literal["stop", "ask"]
 
 
@@ -41,7 +41,7 @@ class Budget:
     ----------
     usd, max_tokens, max_model_calls : the limits, None for none; tokens are those of input and output.
     unpriced : what becomes of a call whose price is not known while there is a limit in dollars: "refuse"
-        it, or "allow" it, uncounted in dollars.
+        it, "allow" it, uncounted in dollars, or "ask" a person, whose yes allows those that follow too.
     on_budget : "stop" ends the run with the status "budget"; "ask" asks a person, whose yes allows as much
         again.
 
@@ -76,6 +76,7 @@ class Budget:
             if limit is not None
         }
         self.unpriced, self.on_budget = unpriced, on_budget
+        self._priceless = unpriced == "allow"
         self._steps = dict(self.limits)
         self.spent_usd, self.tokens, self.calls, self.unpriced_calls = 0.0, 0, 0, 0
         self._held: set[Hold] = set()
@@ -124,7 +125,7 @@ class Budget:
     def recall(self, events: Iterable[ExecutionEvent]) -> None:
         """Count what an earlier part of the run has spent, and what people have allowed it under these
         limits, from its events."""
-        asked: dict[Any, None] = {}
+        asked: dict[Any, bool] = {}
         allowed, had = 0, {}
         for event in events:
             given = event.metadata
@@ -134,9 +135,13 @@ class Budget:
             elif event.type == EventType.EXECUTION_START:
                 allowed, had = allowed if given.get("budget") == had else 0, given.get("budget")
             elif event.type == EventType.INTERRUPT and _is_about_a_budget(given):
-                asked[given.get("interrupt_id")] = None
+                asked[given.get("interrupt_id")] = "unpriced_call" in given["data"]
             elif event.type == EventType.INTERRUPT_RESOLVED and given.get("interrupt_id") in asked:
-                allowed += given.get("decision") in ("approved", "edited")
+                yes = given.get("decision") in ("approved", "edited")
+                if asked[given.get("interrupt_id")]:
+                    self._priceless = self._priceless or yes
+                else:
+                    allowed += yes
         for _ in range(allowed if had == self.settings() else 0):
             self.extend()
 
@@ -155,8 +160,8 @@ class Budget:
         its input; max_tokens, the most it may answer, None when that is open; free, when it costs nothing;
         run_id, whose call it is.
         Waits while only calls that are still running stand in the way. Raises BudgetExceededError when the
-        call would cross a limit, of the run, the notebook or the project, ConfigurationError when it has no
-        price and unpriced="refuse".
+        call would cross a limit, of the run, the notebook or the project, UnpricedError when it has no price
+        and nobody has allowed that.
         """
         shared = [] if free else await spending.ready()
         held = Hold(0.0 if free else None, prompt_tokens + (max_tokens or 0), run_id, bool(shared))
@@ -164,7 +169,7 @@ class Budget:
             usage = {"prompt_tokens": prompt_tokens, "completion_tokens": max_tokens or 0}
             found = await prices.price({**call, "usage": usage})
             held.usd = None if found is None else found.usd
-            if found is None and self.unpriced == "refuse":
+            if found is None and not self._priceless:
                 raise _no_price(call)
         while True:
             alone = self._refusal(held, ())
@@ -217,14 +222,14 @@ class Budget:
     async def count(self, metadata: Mapping[str, Any], run_id: str = "") -> None:
         """Count a call that was not admitted here, such as one of a foreign agent.
 
-        Raises ConfigurationError when it has no price, there is a limit in dollars and unpriced="refuse".
+        Raises UnpricedError when it has no price, there is a limit in dollars and nobody has allowed that.
         """
         found = await prices.price(metadata)
         usd = self._count(metadata, found, None)
         shared = bool(spending.limits())
         if shared:
             spending.count(run_id, usd)
-        if found is None and (shared or "budget_usd" in self.limits) and self.unpriced == "refuse":
+        if found is None and (shared or "budget_usd" in self.limits) and not self._priceless:
             raise _no_price(metadata)
 
     def check(self) -> None:
@@ -233,6 +238,10 @@ class Budget:
         if refusal is not None:
             raise refusal
         spending.check()
+
+    def allow_unpriced(self) -> None:
+        """Allow calls without a price."""
+        self._priceless = True
 
     def extend(self) -> None:
         """Allow as much again as the run began with."""
@@ -297,7 +306,7 @@ _OPTIONS: dict[str, Any] = {
 
 def _is_about_a_budget(asked: Mapping[str, Any]) -> bool:
     data = asked.get("data")
-    return isinstance(data, Mapping) and "on_budget" in data and "spent" in data
+    return isinstance(data, Mapping) and "on_budget" in data and ("spent" in data or "unpriced_call" in data)
 
 
 def _check(name: str, value: Any, kinds: tuple[type, ...]) -> None:
@@ -314,10 +323,10 @@ def _exceeded(limit_text: str, state: str, spent: float, limit: float) -> Budget
     )
 
 
-def _no_price(call: Mapping[str, Any]) -> ConfigurationError:
+def _no_price(call: Mapping[str, Any]) -> UnpricedError:
     model = call.get("model_id") or call.get("requested_model") or "the model"
     name = f"{call['provider']}/{model}" if call.get("provider") else str(model)
-    return ConfigurationError(
+    return UnpricedError(
         f"A budget in dollars cannot be kept: the price of {name} is not known. Say it with"
         f" mesh_nb.prices.set({name!r}, input, output), in US dollars for a million tokens, or pass"
         " unpriced='allow' and limit max_tokens= instead."

@@ -6,6 +6,7 @@ MeshError
 │   └── InvalidNodeTypeError      an unknown node_type
 ├── UnknownNameError              .kind .name .known: "did you mean" for models, options, plug-ins, variables
 ├── ConfigurationError            a key, model or setting is missing; says which to set
+│   └── UnpricedError             a call without a price under a limit in dollars
 ├── InputError                    what the caller passed cannot be used
 ├── VariableResolutionError       a {{template}} names something that does not exist
 ├── RunError                      .run: ended a run; out of the iterator and `await run`
@@ -140,6 +141,10 @@ class UnknownNameError(MeshError, LookupError):
 
 class ConfigurationError(MeshError):
     """A key, a model or a setting is missing; the message names the variable to set."""
+
+
+class UnpricedError(ConfigurationError):
+    """A call has no price, and there is a limit in dollars."""
 
 
 class InputError(MeshError, ValueError):

@@ -47,7 +47,7 @@ class BudgetMetadata(TypedDict, total=False):
     budget_usd: float
     max_tokens: int
     max_model_calls: int
-    unpriced: Literal["refuse", "allow"]
+    unpriced: Literal["refuse", "allow", "ask"]
     on_budget: Literal["stop", "ask"]
 
 

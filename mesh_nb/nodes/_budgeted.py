@@ -9,7 +9,7 @@ from typing import Any, cast
 from ..core import spending
 from ..core.budget import Budget, Hold
 from ..core.context import ExecutionContext
-from ..core.errors import BudgetExceededError
+from ..core.errors import BudgetExceededError, UnpricedError
 from ..core.events import DELTAS, EventType, ExecutionEvent, dumps
 from ..providers._call import ModelCall, Provider
 
@@ -61,10 +61,11 @@ async def _paid(
                             held = await budget.hold(
                                 named, tokens, call.max_tokens, free=free, run_id=context.run_id
                             )
-                        except BudgetExceededError as error:
-                            if budget.on_budget != "ask":
+                        except (BudgetExceededError, UnpricedError) as error:
+                            over = isinstance(error, BudgetExceededError)
+                            if (budget.on_budget if over else budget.unpriced) != "ask":
                                 raise
-                            async for asked in _ask(context, budget, error):
+                            async for asked in _ask(context, budget, error, named):
                                 yield asked
                 elif event.type == EventType.RESPONSE_METADATA:
                     await budget.settle(held, event.metadata, begun)
@@ -79,16 +80,30 @@ async def _paid(
 
 
 async def _ask(
-    context: ExecutionContext, budget: Budget, error: BudgetExceededError
+    context: ExecutionContext,
+    budget: Budget,
+    error: BudgetExceededError | UnpricedError,
+    named: Mapping[str, Any],
 ) -> AsyncGenerator[ExecutionEvent, None]:
-    data = {"spent": error.spent, "limit": error.limit, **budget.settings(), **budget.limits}
-    question = context.ask("approval", f"{error} Allow as much again?", data=data)
+    data = {**budget.settings(), **budget.limits}
+    if isinstance(error, BudgetExceededError):
+        data |= {"spent": error.spent, "limit": error.limit}
+        question = context.ask("approval", f"{error} Allow as much again?", data=data)
+    else:
+        model = f"{named['provider']}/{named['requested_model']}"
+        data["unpriced_call"] = model
+        question = context.ask(
+            "approval", f"The price of {model} is not known. Call it, uncounted in dollars?", data=data
+        )
     yield question.event
     answer = await question.answer()
     yield question.resolution
     if not answer.approved:
         raise error
-    budget.extend()
+    if isinstance(error, BudgetExceededError):
+        budget.extend()
+    else:
+        budget.allow_unpriced()
 
 
 async def watched(

@@ -127,6 +127,26 @@ async def test_an_unknown_price_can_be_allowed_and_the_other_limits_hold(replay:
     assert run.cost_usd is None
 
 
+async def test_a_person_may_be_asked_about_an_unknown_price(replay: Replay) -> None:
+    graph = chain(replay).set_interrupt_after("n1")
+    options: dict[str, Any] = {"backend": MemoryBackend(), "display": False, "on_no_answer": "stop"}
+    run = await graph.run("hi", budget_usd=5, unpriced="ask", **options)
+    assert (run.status, replay.requests) == ("interrupted", [])
+    assert "The price of" in run.pending[0].message
+    assert "synthetic-30 is not known. Call it" in run.pending[0].message
+    after = await run.approve()
+    assert (after.pending[0].kind, len(replay.requests)) == ("after", 2)
+    assert (await after.approve()).status == "completed"
+    assert [e.type for e in after.events].count(EventType.INTERRUPT) == 2
+    assert len(replay.requests) == 3
+
+
+async def test_a_person_may_refuse_a_call_without_a_price(replay: Replay) -> None:
+    _, error = await failed(chain(replay), budget_usd=5, unpriced="ask", on_no_answer="deny")
+    assert isinstance(error, ConfigurationError)
+    assert replay.requests == []
+
+
 async def test_the_demo_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MESH_DEMO_SPEED", "0")
     graph = StateGraph().add_node("a", None, node_type="llm", model="demo").set_entry_point("a")

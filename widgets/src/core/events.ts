@@ -79,7 +79,7 @@ export interface BudgetMetadata {
   budget_usd?: number;
   max_tokens?: number;
   max_model_calls?: number;
-  unpriced?: "refuse" | "allow";
+  unpriced?: "refuse" | "allow" | "ask";
   on_budget?: "stop" | "ask";
 }
 
