@@ -17,7 +17,7 @@ unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE CONDA_PREFIX NODE_PATH
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup bundle demo lab test check bench bench-browser soak notebooks docs screenshots clean distclean
+.PHONY: help setup bundle demo lab test check bench bench-browser soak notebooks docs screenshots looks clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -53,6 +53,9 @@ docs: setup ## the notebooks as pages in build/docs, nothing executed
 
 screenshots: setup $(DONE)/browser ## docs/images, from a real JupyterLab in light and dark
 	@$(PY) scripts/screenshots.py
+
+looks: setup $(DONE)/browser ## build/looks: every state of a cell, live above static, in light and dark, at three widths
+	@$(PY) scripts/looks.py
 
 clean: ## remove what was built; keep .venv
 	@rm -rf build dist mesh_nb/static .ruff_cache
