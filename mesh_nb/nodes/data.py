@@ -31,7 +31,8 @@ class DataNode(BaseNode):
     Parameters
     ----------
     source : a DataFrame, which is the table `data`; a dict of table names and DataFrames; a function that
-        opens a DBAPI connection, which is closed again; a DBAPI connection; a SQLAlchemy engine.
+        opens a DBAPI connection, which is closed again; a DBAPI connection; an engine or a connection of
+        SQLAlchemy.
     query : SQL with placeholders, those of the driver: `:name` for DataFrames and SQLite.
         Templates are refused here: values are bound, never written into SQL.
     params : values for the placeholders by name, or in order; texts are templates ("{{$input.city}}").
@@ -180,6 +181,9 @@ def _source(node_id: str, source: Any) -> _Source:
     opens = getattr(source, "raw_connection", None)  # a SQLAlchemy engine's
     if opens is not None:
         return _Source(opens, own=True, thread=True)
+    if hasattr(type(source), "connection"):  # a SQLAlchemy connection: the driver's own is in it
+        held: Any = source
+        return _Source(lambda: held.connection, own=False, thread=False)
     if callable(source):
         return _Source(source, own=True, thread=True)
     raise GraphValidationError(

@@ -67,6 +67,35 @@ async def test_connections_functions_and_limits(tmp_path: Path) -> None:
     assert "(2 of more than 2 rows)" in found["content"]
 
 
+async def test_engines_and_connections_in_the_way_of_sqlalchemy(tmp_path: Path) -> None:
+    """What the node uses of SQLAlchemy: `Engine.raw_connection()` and `Connection.connection`."""
+    path = tmp_path / "x.db"
+    closed: list[bool] = []
+
+    class Raw(sqlite3.Connection):
+        def close(self) -> None:
+            closed.append(True)
+            super().close()
+
+    class Engine:
+        def raw_connection(self) -> sqlite3.Connection:
+            return sqlite3.connect(path, factory=Raw, check_same_thread=False)
+
+    class Connection:
+        @property
+        def connection(self) -> sqlite3.Connection:
+            return held
+
+    with sqlite3.connect(path) as held:
+        held.execute("create table t(x)")
+        held.execute("insert into t values (1)")
+    for source in (Engine(), Connection()):
+        found = await output(graph(source, query="select x from t where x >= :least", params={"least": 1}))
+        assert found["rows"] == [{"x": 1}]
+    assert closed == [True]
+    held.close()
+
+
 async def test_a_query_that_takes_too_long_is_interrupted() -> None:
     endless = "with recursive n(x) as (select 1 union all select x + 1 from n) select count(*) from n"
     with pytest.raises(NodeExecutionError, match=r"longer than its timeout of 0\.05 s"):
