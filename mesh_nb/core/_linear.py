@@ -24,9 +24,12 @@ _PARTS = {
 """Counts that are understood here, with what each is a part of."""
 _MANY = 1_000_000
 _MODELS = 10_000
+_DOLLAR = 10**18
+"""Whole numbers are summed, so that a sum has the very digits of the one in decimals."""
 
-_Tiers = tuple[Sequence[int], Sequence[Mapping[str, float]]]
-"""Input tokens above which the next rates hold, and the rates: one more, none for what is no such sum."""
+_Tiers = tuple[Sequence[int], Sequence[Mapping[str, int]]]
+"""Input tokens above which the next rates hold, and the rates in parts of a dollar: one more, none for what
+is no such sum."""
 
 _current: Any = None
 _snapshot: Any = None
@@ -58,13 +61,13 @@ def quick(vendor: str, model: str, counts: Mapping[str, int], at: float | None) 
     starts, rates = found[1]
     if not rates:
         return None
-    known, usd = rates[bisect_left(starts, whole)], 0.0
+    known, parts = rates[bisect_left(starts, whole)], 0
     for name, count in counts.items():
         rate = known.get(name)
         if rate is None:
             return None
-        usd += rate * count
-    return usd
+        parts += rate * count
+    return parts / _DOLLAR
 
 
 def _price_list(vendor: str, model: str, at: float | None) -> Any:
@@ -100,15 +103,17 @@ def _found(prices: Any) -> _Tiers:
     def usd(counts: Mapping[str, int]) -> Decimal:
         return prices.calc_price(Usage(**{"input_tokens": 0, "output_tokens": 0, **counts}))["total_price"]
 
-    def rates(many: int) -> dict[str, float]:
-        known: dict[str, float] = {}
+    def rates(many: int) -> dict[str, int]:
+        known: dict[str, int] = {}
         for name, wholes in _PARTS.items():
             size = many if "input_tokens" in (name, *wholes) else _MANY
             base = {"input_tokens": 0 if name == "input_tokens" else many, **dict.fromkeys(wholes, size)}
             try:
-                known[name] = float((usd({**base, name: size}) - usd(base)) / size)
+                parts = (usd({**base, name: size}) - usd(base)) * _DOLLAR / size
             except (ValueError, TypeError, LookupError):  # this list does not say what it costs
                 continue
+            if parts == int(parts):
+                known[name] = int(parts)
         return known
 
     try:
