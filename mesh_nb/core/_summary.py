@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import Any
+from typing import Any, cast
 
 from ._scrub import hidden
 from .events import ENDINGS
@@ -20,8 +20,11 @@ class RunSummary:
         self.graph_id, self.session_id = run.graph_id, run.session_id
         self.started_at, self.duration_ms = run.started_at, run.duration_ms
         end = run.events[-1].metadata if run.events and run.events[-1].type in ENDINGS else {}
-        self.usage: dict[str, int] = run.usage or dict(end.get("usage") or {})
-        self.billed_usd: float | None = run.billed_usd if run.billed_usd is not None else end.get("cost_usd")
+        known = end.get("usage")
+        counts = cast("dict[str, Any]", known) if isinstance(known, dict) else {}
+        self.usage: dict[str, int] = run.usage or {k: n for k, n in counts.items() if isinstance(n, int)}
+        cost = run.billed_usd if run.billed_usd is not None else end.get("cost_usd")
+        self.billed_usd: float | None = cost if isinstance(cost, (int, float)) and 0 <= cost < 1e12 else None
         self.text, self.error = run.text[: 4 * PREVIEW], run.error
 
     def load(self) -> Any:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, cast
 
@@ -126,26 +127,38 @@ def encode(event: ExecutionEvent) -> bytes:
     return dumps(record)
 
 
+_FAR = 1e11
 _KNOWN: dict[str, EventType] = {t.value: t for t in EventType}
 
 
 def decode(line: bytes | str | dict[str, Any]) -> ExecutionEvent:
     """Read an event; types and metadata keys of a newer version are kept.
 
-    Raises ValueError when the text is not a JSON object with a type.
+    Names are text, time and seq are numbers, whatever the line said; a time that no clock tells is 0. Raises
+    ValueError when it is not a JSON object with a type, or its metadata is none.
     """
-    record = line if isinstance(line, dict) else cast("dict[str, Any]", loads(line))
-    name = record.get("type")
-    if not isinstance(name, str):
-        raise ValueError("not an event: it has no type")
+    record: Any = line if isinstance(line, dict) else loads(line)
+    if not isinstance(record, dict):
+        raise ValueError("not an event")
+    get: Callable[[str], Any] = record.get
+    kind: Any = get("type")
+    metadata: Any = get("metadata") or {}
+    at: Any = get("timestamp")
+    seq: Any = get("seq")
+    run_id: Any = get("run_id")
+    node, error = get("node_id") or "", get("error")
+    if kind.__class__ is not str or metadata.__class__ is not dict:
+        raise ValueError("not an event: it has no type, or no object as metadata")
+    if "visit" in metadata and metadata["visit"].__class__ is not int:
+        metadata = {key: value for key, value in metadata.items() if key != "visit"}
     return ExecutionEvent(
-        cast("EventType", _KNOWN.get(name, name)),
-        record.get("node_id") or "",
-        record.get("content"),
-        record.get("output"),
-        record.get("metadata") or {},
-        record.get("timestamp") or 0.0,
-        record.get("error"),
-        run_id=record.get("run_id") or "",
-        seq=record.get("seq", -1),
+        cast("EventType", _KNOWN.get(kind, kind)),
+        node if node.__class__ is str else str(node),
+        get("content"),
+        get("output"),
+        metadata,
+        at if (at.__class__ is float or at.__class__ is int) and -_FAR < at < _FAR else 0.0,
+        error if error is None or error.__class__ is str else str(error),
+        run_id if run_id.__class__ is str else "",
+        seq if seq.__class__ is int else -1,
     )

@@ -183,8 +183,8 @@ def _array(values: Sequence[Any], dtype: str) -> pa.Array:
         missing = seconds.is_null().to_numpy(zero_copy_only=False)
         numbers = seconds.fill_null(0.0).to_numpy()
         with np.errstate(invalid="ignore"):
-            missing = missing | ~(np.abs(numbers) < 1e11)
-            micros = np.where(missing, 0.0, numbers * 1e6).astype(np.int64)
+            missing = missing | ~(np.abs(numbers) < 1e11) | (numbers == 0)  # 0: no clock told it
+            micros = (np.where(missing, 0.0, numbers) * 1e6).astype(np.int64)
         return pa.array(micros, pa.int64(), mask=missing).cast(_ARROW[TIME])
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
         # Something that the log should not hold: it costs its block a slower way.

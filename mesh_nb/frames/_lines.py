@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from ..core.errors import RunNotFoundError
-from ..core.events import EventType, ExecutionEvent, loads
+from ..core.events import ExecutionEvent, decode, loads
 
 BATCH = 200
 """Lines that are parsed at once: with more, what is made of them no longer fits the processor's cache."""
-KNOWN: dict[str, EventType] = {kind.value: kind for kind in EventType}
 GONE = "{}: the log, or a part of it, cannot be read or was deleted meanwhile."
 
 
@@ -81,7 +80,7 @@ def decoded(lines: Iterable[bytes], types: tuple[str, ...], log: Log) -> Iterato
                     raise ValueError("not an event")
                 if "type" in record:
                     if not kinds or record["type"] in kinds:
-                        yield _event(record)
+                        yield decode(record)
                 elif not take_header(record, log):
                     raise ValueError("not an event")
             except (ValueError, TypeError):
@@ -118,31 +117,6 @@ def note(log: Log, bad: int) -> None:
     if bad:
         what = "1 line is no event and was" if bad == 1 else f"{bad} lines are no events and were"
         log.problems.append(f"{log.run_id}: {what} left out.")
-
-
-def _event(record: dict[str, Any]) -> ExecutionEvent:
-    """Return the event of a record, with a number as time and seq, and text as names, whatever the line said.
-
-    Raises ValueError for one without a type, or whose metadata is no object.
-    """
-    get: Callable[[str], Any] = record.get
-    kind, metadata, node = record["type"], get("metadata") or {}, get("node_id") or ""
-    at: Any = get("timestamp")
-    seq: Any = get("seq")
-    run_id: Any = get("run_id")
-    if kind.__class__ is not str or metadata.__class__ is not dict:
-        raise ValueError("not an event")
-    return ExecutionEvent(
-        cast("EventType", KNOWN.get(kind, kind)),
-        node if node.__class__ is str else str(node),
-        get("content"),
-        get("output"),
-        metadata,
-        at if at.__class__ is float or at.__class__ is int else 0.0,
-        get("error"),
-        run_id if run_id.__class__ is str else "",
-        seq if seq.__class__ is int else -1,
-    )
 
 
 def take_header(record: dict[str, Any], log: Log) -> bool:

@@ -53,8 +53,7 @@ class _Fold:
         metadata = event.metadata
         key: Any = (event.node_id, metadata.get("visit", 0), str(metadata.get("tool_call_id")))
         known = self._calls.setdefault(key, {"started_at": event.timestamp})
-        known.update(metadata)
-        known["node_id"] = event.node_id
+        known.update(metadata, node_id=event.node_id, started_at=known["started_at"])
         if event.type != EventType.TOOL_CALL_COMPLETE:
             return
         known["output"], known["error"] = event.output, event.error

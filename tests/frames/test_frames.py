@@ -7,6 +7,7 @@ import inspect
 import json
 import shutil
 import time
+import warnings
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from run_doubles import Speaker, graph_of
 
 import mesh_nb
 from mesh_nb.backends.file import FileBackend
+from mesh_nb.cli.main import main
 from mesh_nb.core.errors import InputError, RunNotFoundError
 from mesh_nb.core.events import EventType, ExecutionEvent, encode
 
@@ -428,3 +430,26 @@ def test_all_files_of_a_folder_are_its_runs_in_any_order(name: str) -> None:
     later = path.with_name("one.r1.jsonl")
     for source in ([path, later], [later, path], later):
         pd.testing.assert_frame_equal(frame(name, source), whole_project)
+
+
+@pytest.mark.parametrize("value", ["{}", "[1]", '"x"', "NaN", "-Infinity", "9" * 400, "true", "1e308"])
+def test_whatever_stands_where_something_else_is_meant_every_frame_and_command_reads_it(
+    value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logged([], "odd")
+    path = FileBackend().folder / "runs" / "odd.jsonl"
+    keys = "visit attempt usage cost_usd duration_ms started_at tool_call_id call_id status input graph_id"
+    metadata = ",".join(f'"{key}":{value}' for key in keys.split())
+    top = ",".join(
+        f'"{key}":{value}' for key in ("node_id", "timestamp", "error", "content", "output", "run_id")
+    )
+    with path.open("a") as file:
+        for seq, kind in enumerate(EventType):
+            file.write(f'{{"seq":{seq},"type":"{kind}",{top},"metadata":{{{metadata}}}}}\n')
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert {name: len(frame(name)) > 0 for name in NAMES} == dict.fromkeys(NAMES, True)
+        assert repr(mesh_nb.cost_report(by=["model", "day"]))
+    assert mesh_nb.Run.load("odd").id == "odd"
+    assert main(["log", "list"]) == 0
+    assert "odd" in capsys.readouterr().out
