@@ -33,3 +33,7 @@ class Index:
         sql = "select rowid, -bm25(texts) from texts where texts match ? order by bm25(texts), rowid limit ?"
         with self._lock:
             return [(int(row), float(score)) for row, score in self._db.execute(sql, (match, top_k))]
+
+    def __del__(self) -> None:
+        if hasattr(self, "_db"):
+            self._db.close()
