@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self, cast
 from . import plugins
 from ._gate import Pause
 from .edges import Branch, Edge, Retry
-from .errors import InputError, UnknownNameError, shown
+from .errors import InputError, MeshError, UnknownNameError, shown, told
 from .tools import Tool
 
 VERSION = 1
@@ -137,7 +137,12 @@ class GraphJson:
                 record = json.loads(text)
             except (ValueError, RecursionError) as error:
                 raise InputError(f"This is not the JSON of a graph: {error}.") from None
-        return cls._made(record, _Reader(functions or {}, allow_base_url))
+        try:
+            return cls._made(record, _Reader(functions or {}, allow_base_url))
+        except MeshError:
+            raise
+        except (TypeError, ValueError, AttributeError, LookupError) as error:
+            raise InputError(f"This is not the JSON of a graph: {told(error)}.") from error
 
     @classmethod
     def _made(cls, record: Any, read: _Reader) -> Self:

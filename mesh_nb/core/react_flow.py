@@ -250,7 +250,10 @@ def _condition(graph: StateGraph, part: _Part, given: _Given, edges: list[dict[s
     kind = plugins.find("node", "condition")
     conditions: list[Any] = []
     used: set[int] = set()
-    for n, item in enumerate(cast("list[Any]", part.inputs.pop("conditions", []))):
+    listed: Any = part.inputs.pop("conditions", [])
+    if not isinstance(listed, list):
+        raise InputError(f"Node {part.id!r}: conditions of the flow are a list, not {shown(listed)}.")
+    for n, item in enumerate(cast("list[Any]", listed)):
         if not isinstance(item, dict):
             raise InputError(f"Condition {n} of node {part.id!r} is {shown(item)}, not a dict.")
         record = cast("dict[str, Any]", item)

@@ -218,7 +218,11 @@ async def _run(
                 elif task.cancelled():
                     tasks[task].status, tasks[task].error = "cancelled", "The tool was cancelled."
                 else:
-                    task.result()
+                    try:
+                        task.result()
+                    except Unanswered as error:
+                        unanswered = error
+                        continue
                 yield (questions[task][0] if task in questions else tasks[task]).complete()
     finally:
         for task in waiting:
@@ -248,7 +252,7 @@ async def _execute(call: ToolCall, tool: Tool, context: ExecutionContext | None)
     try:
         run_id = "" if context is None else context.run_id
         call.output = await result_of(tool, call.arguments or {}, work, run_id, _said, call.more)
-    except TapeError:
+    except (TapeError, Unanswered):
         raise
     except Exception as error:  # noqa: BLE001  whatever a tool raises is the model's to read
         call.status, call.error = "error", _said(error)

@@ -131,7 +131,8 @@ class _Rounds:
         self._context, self._collect = context, collect
 
     async def events(self, concurrency: int) -> AsyncGenerator[ExecutionEvent, None]:
-        """Run all rounds, so many at a time. Raises what a round raises."""
+        """Run all rounds, so many at a time. Raises what a round raises; a question that nobody answers when
+        the rounds beside it have come to their end."""
         if concurrency == 1 or len(self._items) < 2:
             for index in range(len(self._items)):
                 async with aclosing(self._round(index)) as events:
@@ -140,9 +141,10 @@ class _Rounds:
             return
         channel = Channel[int]()
         begun = 0
+        asking: list[Unanswered] = []
         try:
-            while begun < len(self._items) or channel.active:
-                while begun < len(self._items) and channel.active < concurrency:
+            while channel.active or (begun < len(self._items) and len(asking) < concurrency):
+                while begun < len(self._items) and channel.active + len(asking) < concurrency:
                     channel.add(begun, self._round, begun)
                     begun += 1
                 await channel.wait()
@@ -150,6 +152,8 @@ class _Rounds:
                     item = pair[1]
                     if not isinstance(item, Ended):
                         yield item
+                    elif isinstance(item.error, Unanswered):
+                        asking.append(item.error)
                     elif item.error is not None:
                         await channel.aclose()
                         for _, sent in channel.drain():
@@ -158,6 +162,8 @@ class _Rounds:
                         raise item.error
         finally:
             await channel.aclose()
+        if asking:
+            raise asking[0]
 
     async def _round(self, index: int) -> AsyncGenerator[ExecutionEvent, None]:
         total = len(self._items)

@@ -217,11 +217,11 @@ class _Team:
                         yield event
         except Exception as error:
             cause = error.cause if isinstance(error, InnerFailure) else error
-            if isinstance(cause, (Unanswered, BudgetExceededError)):
+            if isinstance(cause, BudgetExceededError):
                 self._fatal = self._fatal or error
                 raise
             if not ended.done():
-                ended.set_exception(error)
+                ended.set_exception(cause if isinstance(cause, Unanswered) else error)
         else:
             if not ended.done():
                 ended.set_result(output)

@@ -185,3 +185,19 @@ def test_dicts_that_look_like_names_stay_dicts() -> None:
     graph = StateGraph().add_node("t", tool, bindings={"a": odd, "b": {1: "one"}}).set_entry_point("t")
     made: Any = StateGraph.from_json(graph.to_json(), {"tool": tool}).nodes["t"]
     assert made.bindings == {"a": odd, "b": {1: "one"}}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"reducers": 5},
+        {"aggregators": [1]},
+        {"outputs": 5},
+        {"branches": [{"source": "a", "fn": {"$function": "f"}, "mapping": 5}]},
+        {"nodes": [{"id": "a", "node": {"$dict": 5}}]},
+        {"nodes": [{"id": "a", "type": "condition", "node": [{"$part": "Condition", "fields": 5}]}]},
+    ],
+)
+def test_what_is_of_another_shape_inside_is_refused_in_a_sentence(record: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="This is not the JSON of a graph: "):
+        StateGraph.from_json({"mesh_nb": 1, **record}, functions={"f": print})

@@ -9,7 +9,14 @@ import pytest
 from answer_server import AnswerServer
 
 import mesh_nb
-from mesh_nb import ExecutionContext, Executor, GraphValidationError, NodeExecutionError, StateGraph
+from mesh_nb import (
+    ExecutionContext,
+    Executor,
+    GraphValidationError,
+    MemoryBackend,
+    NodeExecutionError,
+    StateGraph,
+)
 from mesh_nb.core import templates
 
 
@@ -228,3 +235,19 @@ async def test_a_spent_budget_ends_the_run_whatever_becomes_of_failures() -> Non
         with pytest.raises(NodeExecutionError):
             await run
         assert (run.status, len(server.bodies)) == ("budget", 2)
+
+
+async def test_questions_of_items_side_by_side_are_answered_in_any_order_and_no_answer_is_lost() -> None:
+    ran: list[str] = []
+    body = StateGraph().add_node("work", lambda item: ran.append(item) or {"content": item})
+    body.add_node("ask", node_type="approval", message="{{$iteration_index}}?").chain("START", "work", "ask")
+    graph = StateGraph().add_node("each", body, node_type="foreach", concurrency=3).set_entry_point("each")
+    run = await graph.run(["a", "b", "c", "d"], backend=MemoryBackend(), display=False, on_no_answer="stop")
+    seen: list[list[str]] = []
+    while run.status == "interrupted":
+        seen.append([question.message for question in run.pending])
+        run = await run.approve(run.pending[-1].id)
+    assert seen == [["0?", "1?", "2?"], ["0?", "1?", "3?"], ["0?", "1?"], ["0?"]]
+    assert [r["content"] for r in run.output["results"]] == ["a", "b", "c", "d"]
+    assert sorted(ran) == ["a", "b", "c", "d"]
+    assert [e.type for e in run.events].count("interrupt") == 4

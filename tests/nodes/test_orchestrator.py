@@ -199,6 +199,20 @@ async def test_an_answer_that_comes_later_pays_for_nothing_twice() -> None:
     assert starts.count("step_start") == starts.count("step_complete") == 3
 
 
+async def test_questions_of_agents_side_by_side_are_answered_in_any_order() -> None:
+    said = (calls(("ok", "a"), ("ok", "b")), "Done.")
+    with AnswerServer(*said) as server:
+        graph = boss(server, ok=("approval", {}))
+        run = await graph.run("q", backend=mesh_nb.MemoryBackend(), on_no_answer="stop", **QUIET)
+        seen: list[list[Any]] = []
+        while run.status == "interrupted":
+            seen.append([question.data for question in run.pending])
+            run = await run.approve(run.pending[-1].id)
+        assert seen == [[{"input": "a"}, {"input": "b"}], [{"input": "a"}]]
+        assert len(server.bodies) == 2
+    assert [r["output"] for r in run.output["results"]] == [{"input": "a"}, {"input": "b"}]
+
+
 async def test_agents_are_not_asked_again_when_the_model_fails_after_them() -> None:
     done: list[str] = []
 
