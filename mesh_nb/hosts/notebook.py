@@ -156,9 +156,10 @@ class _Shown:
         # Voila's page misses it as well.
         stays = update and (view.snapshots > 1 or self._cell.only_widgets)
         self._mark = "" if stays else uuid.uuid4().hex[:12]
-        offered = view.offer(self._mark)
+        offered = offers(view.run)
         shown = {**data, "text/html": marked(data["text/html"], self._mark)} if offered else data
         self._cell.publish(shown, metadata, display_id=self._display_id, update=update)
+        view.offer(self._mark)
         if stays:
             view.finish()
         elif offered:

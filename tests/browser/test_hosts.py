@@ -70,8 +70,11 @@ def sees(notebook: Notebook, index: int, words: str) -> None:
 
 def frozen(notebook: Notebook, index: int) -> str:
     notebook.output(index).get_by_role("button", name="Stop").wait_for(state="detached")
+    notebook.wait(
+        "return !book.widgets[x[0]].model.outputs.toJSON().some((o) => x[1] in (o.data ?? {}))",
+        [index, WIDGET],
+    )
     (output,) = (output for output in notebook.outputs(index) if "data" in output)
-    assert WIDGET not in output["data"]
     return output["data"]["text/plain"]
 
 
@@ -114,6 +117,11 @@ def test_a_host_streams_stops_asks_and_keeps(
     sees(notebook, 2, "It goes on")
     notebook.output(2).get_by_role("button", name="Stop").click()
     assert "It goes on" in frozen(notebook, 2)
+    asked = len(chat.requests)
+    notebook.output(2).get_by_role("button", name="Resume").click()  # and goes on by one, in its place
+    notebook.output(2).get_by_role("button", name="Stop").click()
+    assert "2 model calls" in frozen(notebook, 2)
+    assert len(chat.requests) == asked + 1
 
     notebook.run(3)  # an awaiting cell on an old kernel by Interrupt alone
     sees(notebook, 3, "It goes on")

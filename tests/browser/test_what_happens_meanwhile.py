@@ -45,8 +45,11 @@ def sees_the_end(notebook: Notebook, index: int) -> None:
     """The whole answer, as the static output that stays."""
     sees(notebook, index, "The first half, and the second.")
     notebook.output(index).get_by_role("button", name="Stop").wait_for(state="detached")
-    (output,) = notebook.outputs(index)
-    assert WIDGET not in output["data"]
+    notebook.wait(
+        "return !book.widgets[x[0]].model.outputs.toJSON().some((o) => x[1] in (o.data ?? {}))",
+        [index, WIDGET],
+    )
+    assert len(notebook.outputs(index)) == 1
 
 
 def finish(chat: ChatServer) -> None:
