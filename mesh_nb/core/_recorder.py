@@ -243,13 +243,15 @@ class Recorder:
                 self.totals.add(event.metadata)
         return recorded
 
-    def ending(self, kind: EventType, status: str, **fields: Any) -> ExecutionEvent:
-        """Record the last event of the run: fields are its output or its error."""
+    def ending(
+        self, kind: EventType, status: str, output: Any = None, error: str | None = None
+    ) -> ExecutionEvent:
+        """Record the last event of the run."""
         duration = round((time.monotonic() - self._began) * 1000, 3)
         totals = {"usage": {}} if self._totals is None else self._totals.metadata()
         metadata = {"status": status, "duration_ms": duration, **totals}
         self.ended = True
-        return self.record(ExecutionEvent(kind, metadata=metadata, **fields), "START")
+        return self.record(ExecutionEvent(kind, "START", None, output, metadata, None, error), "START")
 
 
 def _named(context: ExecutionContext) -> dict[str, Any]:

@@ -99,10 +99,12 @@ class Relay(Recorder):
                 closed.append(event)
         return closed
 
-    def ending(self, kind: EventType, status: str, **fields: Any) -> ExecutionEvent:
+    def ending(
+        self, kind: EventType, status: str, output: Any = None, error: str | None = None
+    ) -> ExecutionEvent:
         """Return the inner run's last event, which nobody records."""
         self.ended = True
-        return ExecutionEvent(kind, metadata={"status": status}, **fields)
+        return ExecutionEvent(kind, output=output, metadata={"status": status}, error=error)
 
     def _mark(self, metadata: dict[str, Any], visit: int, attempt: int) -> dict[str, Any]:
         number = self._number(visit)

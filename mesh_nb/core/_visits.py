@@ -53,6 +53,7 @@ class Visits:
 
     _failed: tuple[Visit, BaseException] | None = None
     _suspended = False
+    _round: ExecutionContext | None = None
     _reuse: Reuse | None = None
 
     def __init__(
@@ -77,7 +78,6 @@ class Visits:
         if self.context.desk is None:
             self.context.desk = Desk(on_no_answer)
         self.desk: Desk = self.context.desk
-        self._round = self.context
         self._recorder = Recorder(run_id)
         self._scheduler = Scheduler(graph.plan)
         self._failure: tuple[Visit, BaseException] | None = None
@@ -101,7 +101,7 @@ class Visits:
         """Return the context for a node's visit of this number."""
         if not self.graph.plan.loops:
             return self.context
-        if self._round is self.context or self._round.visit != number:
+        if self._round is None or self._round.visit != number:
             self._round = self.context.for_visit(number)
         return self._round
 
@@ -237,9 +237,9 @@ class Visits:
         Returns a Way, None for everywhere; a coroutine of that when there is more to ask than loop edges
         that know at once.
         """
-        state, taken = self.context.state, self._scheduler.taken
+        state, scheduler = self.context.state, self._scheduler
         for number, (loop, edge) in enumerate(choice.loops):
-            back = edge.goes_back(state, output, taken(loop))
+            back = edge.goes_back(state, output, scheduler.taken(loop))
             if back is True:
                 return choice.back[number]
             if back is not False:

@@ -139,7 +139,7 @@ class ExecutionContext:
 
         Parameters: visit, which of the node's it is; iteration, None for `{"index": visit}`.
         """
-        view = _View.__new__(_View)
+        view = _new_view(_View)
         view._base = self
         view.visit = visit
         if iteration is not None:
@@ -227,6 +227,7 @@ class _View(ExecutionContext):
         return super().__repr__().replace(type(self).__qualname__, "ExecutionContext", 1)
 
 
+_new_view = _View.__new__
 _FIELDS = frozenset(field.name for field in dataclasses.fields(ExecutionContext))
 
 

@@ -117,7 +117,7 @@ class _Inner(Execution):
         else:
             context.state, context.input, context.reducers = outer.state, outer.input, outer.reducers
             context.outputs = {**outer.outputs, **context.outputs}
-        self._round, self._caller, self._state = context, ExecutionContext(), dict(context.state)
+        self._caller, self._state = ExecutionContext(), dict(context.state)
         self.desk = _Silent()
 
     async def _leave_start(self) -> None:

@@ -104,9 +104,8 @@ class Scheduler:
 
     def rewind(self) -> list[tuple[int, int]]:
         """Make the active nodes ready again, and return them as (index, visit)."""
-        again = [
-            (n, value, max(self._runs[n] - 1, 0)) for n, value in self._all_active().items() if n != START
-        ]
+        inputs = self._all_active().items()
+        again = [(n, value, max(self._runs[n] - 1, 0)) for n, value in inputs if n != START]
         if self._alone != START:
             self._alone, self._given = _NOBODY, None
         self._active = _NO_DICT
@@ -191,9 +190,10 @@ class Scheduler:
             status[node] = DONE
         else:
             self._taken[0] += 1
+            need = self._need
             for inside in plan.body:
                 status[inside] = PENDING
-                self._need[inside] = 1
+                need[inside] = 1
                 if self._routes:
                     self._routes.pop(inside, None)
         self._need[after] = 0
