@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import itertools
 import time
@@ -82,6 +83,7 @@ async def test_14_events_are_stamped_in_order_and_logged() -> None:
     assert all(a.timestamp <= b.timestamp for a, b in itertools.pairwise(events))
     assert all(isinstance(e.timestamp, float) and isinstance(e.metadata, dict) for e in events)
     assert last_log(executor) == events
+    assert [dataclasses.replace(e) for e in events] == events  # The executor sets every field of its own.
 
 
 async def test_every_event_is_in_the_log_before_it_is_seen() -> None:
