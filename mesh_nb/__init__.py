@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         StreamTimeoutError,
         ToolError,
         UnknownNameError,
+        UnpricedError,
         VariableResolutionError,
     )
     from .core.events import EventType, ExecutionEvent
@@ -126,6 +127,7 @@ _PUBLIC = {
     "Tool": "core.tools",
     "ToolError": "core.errors",
     "UnknownNameError": "core.errors",
+    "UnpricedError": "core.errors",
     "VariableResolutionError": "core.errors",
     "calls_df": "frames.calls",
     "chart": "frames._chart",
@@ -199,6 +201,7 @@ __all__ = [
     "Tool",
     "ToolError",
     "UnknownNameError",
+    "UnpricedError",
     "VariableResolutionError",
     "__version__",
     "calls_df",
