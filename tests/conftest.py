@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from replay_server import ReplayThread
 from support import Replay, streams
 
-from mesh_nb.core import plugins, runner
+from mesh_nb.core import plugins, runner, runs
 
 # A busy machine must not fail a test: no deadlines, and the same examples every time.
 settings.register_profile(
@@ -21,10 +22,12 @@ settings.load_profile("mesh")
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the plug-ins that another registered, its sessions, or how long its server asked to
-    wait: a port of this machine comes again."""
+    """No test sees the plug-ins that another registered, its sessions, its runs, or how long its server asked
+    to wait: a port of this machine comes again."""
     monkeypatch.setattr(plugins, "_registered", dict(plugins._registered))
     monkeypatch.setattr(runner, "_sessions", {})
+    monkeypatch.setattr(runs, "_here", weakref.WeakValueDictionary())
+    monkeypatch.setattr(runs, "_last", None)
     if (limits := sys.modules.get("mesh_nb.providers._limits")) is not None:
         limits.limits.clear()
 

@@ -72,8 +72,8 @@ def last_run() -> Run | None:
 def runs(limit: int = 20, backend: Backend | None = None) -> RunList:
     """Return the newest runs of this project, at most `limit`, as light summaries.
 
-    Parameters: backend, None for the project's `.mesh/` and the runs of this process. Raises InputError for
-    a limit that is no whole number.
+    Parameters: backend, None for the project's `.mesh/` and the runs that this process has, also those that
+    no log keeps. Raises InputError for a limit that is no whole number.
     """
     from .run import Run
 
@@ -81,12 +81,19 @@ def runs(limit: int = 20, backend: Backend | None = None) -> RunList:
         raise InputError(f"limit= is a whole number, not {shown(limit)}.")
     store = backend or project_log()
     read = getattr(store, "summary", store.load)
-    own = {} if backend else {run.id: run for run in live_runs()}
+    own = {} if backend else {run.id: run for run in all_here() if not run.done or _is_here_only(run)}
     found = RunList()
     for run_id in sorted({*store.run_ids(), *own}, reverse=True)[: max(limit, 0)]:
         with contextlib.suppress(RunNotFoundError):  # deleted since it was listed
             found.append(RunSummary(own.get(run_id) or Run._stored(read(run_id))))
     return found
+
+
+def _is_here_only(run: Run) -> bool:
+    """Say whether the log could not be written, or nothing is logged."""
+    from .runner import default_backend
+
+    return bool(run.problems) or all(getattr(s, "transient", False) for s in (run._store, default_backend()))
 
 
 def project_log() -> Any:

@@ -53,3 +53,10 @@ async def test_a_backend_of_your_own() -> None:
     assert runs() == []
     assert [s.id for s in runs(backend=backend)] == [run.id]
     assert Run.load(run.id, backend).text == "Hello world"
+
+
+async def test_what_no_log_keeps_is_listed_while_the_process_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = await graph_of(Speaker(words=["kept"])).run("hi")
+    monkeypatch.setenv("MESH_LOG", "off")
+    run = await graph_of(Speaker(words=["not kept"])).run("hi")
+    assert [(s.id, s.text) for s in runs()] == [(run.id, "not kept"), (kept.id, "kept")]
