@@ -34,7 +34,8 @@ class Totals:
     def metadata(self) -> dict[str, Any]:
         """Return usage, and cost_usd when every call's is known."""
         known = self.calls and self.cost is not None
-        return {"usage": self.usage, "cost_usd": self.cost} if known else {"usage": self.usage}
+        usage = dict(self.usage)  # It goes into events, and the sums go on.
+        return {"usage": usage, "cost_usd": self.cost} if known else {"usage": usage}
 
 
 def final_output(leaves: dict[str, Any]) -> dict[str, Any]:

@@ -124,6 +124,7 @@ def wire_event(event: ExecutionEvent) -> dict[str, Any]:
         given["preview"] = rows
     if len(content) > FILE_CAP:
         given["content_omitted"] = True
+        given.setdefault("size", len(content) * 3 // 4 - content[-2:].count("="))
         del given["content"]
     return record
 

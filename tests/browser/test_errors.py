@@ -76,7 +76,7 @@ def test_a_run_that_failed_is_resumed_in_its_place(lab: LabServer, guest: Visit,
     assert "harbour is closed" in settled(notebook, 1)
     assert "run.resume()" in static(notebook, 1)
     assert not out.get_by_text("run.resume()").is_visible()
-    button(notebook, 1, "Copy a report of this error").wait_for()
+    button(notebook, 1, "Copy report of this error").wait_for()
 
     resume.focus()
     notebook.page.keyboard.press("Enter")

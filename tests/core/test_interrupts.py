@@ -222,11 +222,16 @@ async def test_an_interrupt_tells_what_the_run_has_cost_and_nothing_of_its_state
             yield ExecutionEvent(EventType.NODE_COMPLETE, output={"content": "y" * 5000})
 
     graph = StateGraph("g").add_node("spend", Spender).add_node("ask", node_type="approval")
-    run = await graph.set_entry_point("spend").add_edge("spend", "ask").run("hi")
+    graph.add_node("again", Spender).set_entry_point("spend").add_sequence(["spend", "ask", "again"])
+    run = graph.run("hi", on_no_answer="wait")
+    await asked(run)
     (question,) = run.pending
     assert question.cost_usd == 0.25
     assert len(question.data["content"]) == 2001
     assert "secret" not in str(of(run, "interrupt")[0].metadata)
+    run.approve()
+    assert (await run).usage == {"prompt_tokens": 6}
+    assert of(run, "interrupt")[0].metadata["usage"] == {"prompt_tokens": 3}
 
 
 async def test_interrupts_before_and_after_a_node() -> None:

@@ -33,7 +33,7 @@ export function Again({ feed, copy }: { feed: Feed; copy?: boolean }) {
           </button>
         ))}
         {copy && error && (
-          <CopyButton text={() => report(run, error, failed)} label="Copy a report of this error">
+          <CopyButton text={() => report(run, error, failed)} label="Copy report of this error">
             Copy report
           </CopyButton>
         )}

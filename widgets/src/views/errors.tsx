@@ -68,7 +68,7 @@ function Trouble({ run, title, text, node, soft }: Props) {
       <p class="head">
         <Icon name="warn" />
         <strong>{title}</strong>
-        <CopyButton text={() => report(run, text, node)} label="Copy a report of this error">
+        <CopyButton text={() => report(run, text, node)} label="Copy report of this error">
           Copy report
         </CopyButton>
       </p>
