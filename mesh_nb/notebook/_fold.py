@@ -197,6 +197,8 @@ def _response(state: _Fold, event: ExecutionEvent) -> None:
             view.saved_usd = (view.saved_usd or 0.0) + had
     if cost is not None:
         view.cost_usd = (view.cost_usd or 0.0) + cost
+    elif provider:
+        view.unpriced += 1
     if view.time_to_first_token_ms is None:
         view.time_to_first_token_ms = m.get("time_to_first_token_ms")
     section = state.section(event)

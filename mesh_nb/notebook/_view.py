@@ -150,6 +150,8 @@ class Folded:
     model_calls: int = 0
     tool_calls: int = 0
     cost_usd: float | None = None
+    unpriced: int = 0
+    """Model calls whose price nobody knows."""
     again: dict[str, int] = dataclasses.field(default_factory=dict[str, int])
     """Model calls that were not made anew, by why: replayed, reused or cached."""
     saved_usd: float | None = None

@@ -281,7 +281,7 @@ def dollars(usd: float) -> str:
 
 
 def usage_line(view: Folded) -> str:
-    """Return models, calls and tokens; times and money differ from run to run and are metadata instead."""
+    """Return models, calls, tokens and cost; times differ from run to run and are metadata instead."""
     spared = again(view)
     if not view.model_calls and not view.tool_calls:
         return spared
@@ -295,8 +295,15 @@ def usage_line(view: Folded) -> str:
         parts.append(f"{asked:,} tokens in")
     if answered is not None:
         parts.append(f"{answered:,} tokens out")
-    parts += [spared] * bool(spared)
-    return " · ".join(parts)
+    return " · ".join(filter(None, [*parts, _cost(view), spared]))
+
+
+def _cost(view: Folded) -> str:
+    """Return what a run cost, empty when that is nothing; never a sum that hides what it leaves out."""
+    if view.cost_usd is None:
+        return "unpriced" if view.unpriced else ""
+    rest = f" + {count(view.unpriced, 'unpriced call')}" if view.unpriced else ""
+    return dollars(view.cost_usd) + rest if view.cost_usd or rest else ""
 
 
 def state(view: Folded) -> str:

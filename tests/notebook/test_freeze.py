@@ -83,7 +83,7 @@ def test_html_loses_nothing_in_jupyters_sanitizer():
 def test_html_reads_as_the_run_went():
     text = words(frozen(rich())["text/html"])
     order = [
-        "Done · demo/demo-1 · 1 tool call · 1,200 tokens in · 34 tokens out",
+        "Done · demo/demo-1 · 1 tool call · 1,200 tokens in · 34 tokens out · $0.010",
         "Thought (5 words)",
         "weather city: Paris",
         "Mon",
@@ -102,15 +102,31 @@ def test_plain_text_reads_in_a_terminal():
         "Paris[1] is **mild**.",
         "File: chart.png (image/png, 33 bytes)",
         "Sources\n[1] Paris  https://example.org/paris",
-        "demo/demo-1 · 1 tool call · 1,200 tokens in · 34 tokens out",
+        "demo/demo-1 · 1 tool call · 1,200 tokens in · 34 tokens out · $0.010",
     ]
 
 
-def test_equal_runs_give_equal_data_whatever_their_ids_times_and_costs():
+def test_equal_runs_give_equal_data_whatever_their_ids_and_times():
     one = freeze(rich())
-    other = freeze(rich("call_b", "run-2", offset=1000.5, cost=0.02))
+    other = freeze(rich("call_b", "run-2", offset=1000.5))
     assert one[0] == other[0]
     assert one[1] != other[1]
+
+
+@pytest.mark.parametrize(
+    ("costs", "said"),
+    [
+        ([0.0], ""),
+        ([0.004, 0.5], " · $0.504"),
+        ([None], " · unpriced"),
+        ([0.02, None], " · $0.020 + 1 unpriced call"),
+    ],
+)
+def test_what_a_run_cost_stands_beside_its_tokens(costs: list[float | None], said: str):
+    calls = [{"provider": "p", "model_id": "m", "usage": {"prompt_tokens": 1}, "cost_usd": c} for c in costs]
+    run = whole(token("a"), *(("response_metadata", "llm", {"metadata": call}) for call in calls))
+    for mime in ("text/html", "text/markdown", "text/plain"):
+        assert f"{len(calls)} tokens in{said}" in words(frozen(run)[mime])
 
 
 def test_tool_call_ids_inside_outputs_are_numbered_too():
