@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import weakref
 from collections.abc import Iterator
@@ -18,6 +19,10 @@ settings.register_profile(
     "mesh", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("mesh")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that runs the tests in the background has them, and what they start, ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
