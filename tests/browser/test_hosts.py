@@ -78,13 +78,17 @@ def frozen(notebook: Notebook, index: int) -> str:
     return output["data"]["text/plain"]
 
 
-def _begin(notebook: Notebook) -> None:
-    """Run the first cell. A kernel that never answers its first request, as 7.3.0 did once, is restarted."""
+def _begin(guest: Visit, server: LabServer, name: str) -> Notebook:
+    """Open a notebook and run its first cell. A kernel that never answers its first request, as 7.3.0 does
+    now and then, is restarted."""
+    notebook = Notebook(guest.page, name)
     try:
+        notebook = guest.open(server, name)
         notebook.execute(0)
     except TimeoutError:
         notebook.restart()
         notebook.execute(0)
+    return notebook
 
 
 @pytest.mark.parametrize("version", environments.KERNELS)
@@ -102,8 +106,8 @@ def test_a_host_streams_stops_asks_and_keeps(
         f"%env OPENAI_BASE_URL={chat.base_url}\n%load_ext mesh_nb\nimport ipykernel; ipykernel.__version__"
     )
     cells = (first, "%%mesh -m m\nGo.", "%%mesh -m long --background\nGo.", "%%mesh -m long\nGo.", GRAPH)
-    notebook = guest.open(server, server.write(f"{host}-{version}.ipynb", *cells, kernel=kernels[version]))
-    _begin(notebook)
+    name = server.write(f"{host}-{version}.ipynb", *cells, kernel=kernels[version])
+    notebook = _begin(guest, server, name)
     assert version in notebook.outputs(0)[-1]["data"]["text/plain"]
 
     notebook.run(1)
