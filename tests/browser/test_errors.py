@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from gated_chat import ChatServer, gate, text
@@ -31,7 +32,7 @@ def chat() -> Iterator[ChatServer]:
 
 
 def book(lab: LabServer, guest: Visit, chat: ChatServer, name: str, *cells: str) -> Notebook:
-    first = f"%env OPENAI_BASE_URL={chat.base_url}\n%load_ext mesh_nb\nimport time"
+    first = f"%env OPENAI_BASE_URL={chat.base_url}\n%load_ext mesh_nb"
     notebook = guest.open(lab, lab.write(name, first, *cells))
     notebook.execute(0)
     return notebook
@@ -102,7 +103,9 @@ def test_a_run_that_failed_is_resumed_in_its_place(lab: LabServer, guest: Visit,
 
 def test_a_double_click_and_a_busy_kernel_resume_once(lab: LabServer, guest: Visit, chat: ChatServer) -> None:
     chat.refuses["write"] = 2
-    notebook = book(lab, guest, chat, "twice.ipynb", GRAPH.format(options=""), "time.sleep(6)")
+    free = Path(lab.workspace) / "free"
+    busy = f"import os, time\nwhile not os.path.exists({str(free)!r}):\n    time.sleep(0.01)"
+    notebook = book(lab, guest, chat, "twice.ipynb", GRAPH.format(options=""), busy)
     notebook.execute(1)
     settled_before = button(notebook, 1, "Resume")
     settled_before.wait_for()
@@ -110,6 +113,7 @@ def test_a_double_click_and_a_busy_kernel_resume_once(lab: LabServer, guest: Vis
     notebook.run(2)
     settled_before.dblclick()
     notebook.output(1).get_by_text("The kernel is busy").wait_for()
+    free.touch()
     notebook.wait_done(2)
     notebook.output(1).get_by_text("Tried again").wait_for()
     button(notebook, 1, "Resume").wait_for()
