@@ -12,7 +12,7 @@ import fnmatch
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, NamedTuple
 
 from ._linear import quick
 from .errors import InputError, shown
@@ -44,8 +44,7 @@ _OURS = ("genai-prices", "custom")
 _MILLION = 1_000_000
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Price:
+class Price(NamedTuple):
     """What one call cost.
 
     Parameters: usd, in US dollars; source, "wire" (the provider said so), "custom" (a rate of the user's own)
@@ -182,12 +181,12 @@ def why_unpriced(metadata: Mapping[str, Any]) -> str:
 
 
 def _counts(metadata: Mapping[str, Any]) -> dict[str, int] | None:
-    usage = metadata.get("usage")
+    usage: Any = metadata.get("usage")
     if not isinstance(usage, Mapping):
         return None
-    counts: dict[str, int] = {}
+    get, counts = usage.get, dict[str, int]()
     for name, ours in _COUNTED:
-        count = cast("Mapping[str, Any]", usage).get(name)
+        count: Any = get(name)
         if count is None:
             continue
         if count.__class__ is not int or not 0 <= count < _MOST:

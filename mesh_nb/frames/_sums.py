@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core.events import Usage
 from ._columns import INTEGER, NUMBER, Column
 
 COLUMNS = (
@@ -18,7 +17,6 @@ COLUMNS = (
     Column("cost_usd", "cost_usd", NUMBER, "USD", "The calls whose cost is known; NA when that is none."),
     Column("unpriced_calls", "unpriced_calls", INTEGER, "", "Calls that are missing from cost_usd."),
 )
-_COUNTERS = tuple(Usage.__annotations__)
 
 
 class Sums:
@@ -32,11 +30,10 @@ class Sums:
     def add(self, record: dict[str, Any]) -> None:
         """Add the record of a call, as `Calls` makes it."""
         self.calls += 1
-        usage = record["spent"]
-        for name in _COUNTERS if isinstance(usage, dict) else ():
-            count = usage.get(name)  # pyright: ignore[reportOptionalMemberAccess]
-            if isinstance(count, int) and not isinstance(count, bool):
-                self.usage[name] = self.usage.get(name, 0) + count
+        usage, sums = record["spent"], self.usage
+        for name, count in usage.items() if usage.__class__ is dict else ():
+            if count.__class__ is int:
+                sums[name] = sums.get(name, 0) + count
         usd = record["paid_usd"]
         if usd is None:
             self.unpriced += 1

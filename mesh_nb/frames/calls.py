@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
-from ._calls import TYPES, Calls, priced
+from ._calls import TYPES, Each, priced
 from ._columns import CATEGORY, INTEGER, NUMBER, TEXT, TIME, Column, Table
-from ._lines import Log
 from ._load import fill
 
 COLUMNS = (
@@ -79,28 +77,12 @@ def calls_df(source: Any = None, *, since: Any = None, price: str = "current") -
     """
     priced(price)
     table = Table(COLUMNS)
-    fill(table, source, TYPES, lambda run_id: _Fold(run_id, price), since=since)
+    fill(table, source, TYPES, lambda run_id: Each(run_id, price, _of_call), since=since)
     return table.frame()
 
 
-class _Fold:
-    def __init__(self, run_id: str, price: str) -> None:
-        self._run_id = run_id
-        self._rows: list[tuple[int, dict[str, Any]]] = []
-        self._calls = Calls(price, self._done)
-        self.take = self._calls.take
-
-    def _done(self, seq: int, record: dict[str, Any]) -> None:
-        record["tokens_per_second"] = _speed(record)
-        self._rows.append((seq, record))
-
-    def rows(self, log: Log) -> Iterable[dict[str, Any]]:
-        self._calls.close()
-        self._rows.sort(key=lambda row: row[0])
-        whose = {"run_id": self._run_id, "header": log.header(self._run_id)}
-        for order, (_, record) in enumerate(self._rows):
-            record.update(whose, order=order)
-            yield record
+def _of_call(record: dict[str, Any]) -> None:
+    record["tokens_per_second"] = _speed(record)
 
 
 def _speed(record: dict[str, Any]) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -10,7 +9,6 @@ import pandas as pd
 from ..core.prices import saved_usd, why_unpriced
 from . import _calls
 from ._columns import CATEGORY, INTEGER, NUMBER, TEXT, TIME, Column, Table
-from ._lines import Log
 from ._load import fill
 
 COLUMNS = (
@@ -48,34 +46,17 @@ def costs_df(source: Any = None, *, since: Any = None, price: str = "current") -
     """
     _calls.priced(price)
     table = Table(COLUMNS)
-    fill(table, source, _calls.TYPES, lambda run_id: _Fold(run_id, price), since=since)
+    fill(table, source, _calls.TYPES, lambda run_id: _calls.Each(run_id, price, _of_call), since=since)
     return table.frame()
 
 
-class _Fold:
-    def __init__(self, run_id: str, price: str) -> None:
-        self._run_id = run_id
-        self._rows: list[tuple[int, dict[str, Any]]] = []
-        self._calls = _calls.Calls(price, self._done)
-        self.take = self._calls.take
-
-    def _done(self, seq: int, record: dict[str, Any]) -> None:
-        at = record["started_at"]
-        usage = record["spent"]
-        cached = isinstance(usage, dict) and (usage.get("cached_tokens") or usage.get("cache_write_tokens"))
-        record["saved_usd"] = saved_usd(record, at) if cached else None
-        record["unpriced"] = None if record["paid_usd"] is not None else why_unpriced(record)
-        record["model"] = record.get("model_id") or record.get("requested_model")
-        record["day"] = _calls.day(at)
-        self._rows.append((seq, record))
-
-    def rows(self, log: Log) -> Iterable[dict[str, Any]]:
-        self._calls.close()
-        self._rows.sort(key=lambda row: row[0])
-        whose = {"run_id": self._run_id, "header": log.header(self._run_id)}
-        for order, (_, record) in enumerate(self._rows):
-            record.update(whose, order=order)
-            yield record
+def _of_call(record: dict[str, Any]) -> None:
+    at, usage = record["started_at"], record["spent"]
+    cached = isinstance(usage, dict) and (usage.get("cached_tokens") or usage.get("cache_write_tokens"))
+    record["saved_usd"] = saved_usd(record, at) if cached else None
+    record["unpriced"] = None if record["paid_usd"] is not None else why_unpriced(record)
+    record["model"] = record.get("model_id") or record.get("requested_model")
+    record["day"] = _calls.day(at)
 
 
 plugin = costs_df

@@ -54,14 +54,14 @@ class _Fold:
         self._run_id = run_id
         self._visits: dict[tuple[str, Any], dict[str, Any]] = {}
         self._sums: dict[tuple[str, Any], _sums.Sums] = {}
-        self._calls = _calls.Calls(price, self._called)
+        self._calls = _calls.Calls(price)
 
     def _visit(self, key: tuple[str, Any], at: float) -> dict[str, Any]:
         self._sums.setdefault(key, _sums.Sums())
         start = {"node_id": key[0], "visit": key[1], "started_at": at, "attempts": 1, "tool_calls": 0}
         return self._visits.setdefault(key, start)
 
-    def _called(self, seq: int, record: dict[str, Any]) -> None:
+    def _called(self, record: dict[str, Any]) -> None:
         key = (record["node_id"], _number(record["visit"]))
         self._visit(key, record["started_at"])
         self._sums[key].add(record)
@@ -80,7 +80,9 @@ class _Fold:
         elif event.type == EventType.TOOL_CALL_COMPLETE:
             known["tool_calls"] += 1
         else:
-            self._calls.take(event)
+            record = self._calls.take(event)
+            if record is not None:
+                self._called(record)
 
     def _end(self, known: dict[str, Any], event: ExecutionEvent, status: str) -> None:
         known["status"] = status
@@ -88,7 +90,8 @@ class _Fold:
         known["error"] = event.error or known.get("error")
 
     def rows(self, log: Log) -> Iterable[dict[str, Any]]:
-        self._calls.close()
+        for record in self._calls.close():
+            self._called(record)
         for order, (key, known) in enumerate(self._visits.items()):
             yield {**known, **self._sums[key].record(), "run_id": self._run_id, "order": order}
 

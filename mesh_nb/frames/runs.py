@@ -32,6 +32,7 @@ COLUMNS = (
     Column("error", "error", TEXT, "", "What went wrong."),
 )
 TYPES = (*_calls.TYPES, *sorted(ENDINGS))
+_START = EventType.EXECUTION_START
 PREVIEW = 200
 """Characters of input and text."""
 
@@ -55,29 +56,38 @@ class _Fold:
         self._known: dict[str, Any] = {"run_id": run_id, "order": order}
         self._sums = _sums.Sums()
         self._models: dict[str, None] = {}
-        self._calls = _calls.Calls(price, self._called)
+        self._calls = _calls.Calls(price)
 
-    def _called(self, seq: int, record: dict[str, Any]) -> None:
+    def _called(self, record: dict[str, Any]) -> None:
         self._sums.add(record)
         model = record.get("model_id") or record.get("requested_model")
         if model:
             self._models[str(model)] = None
 
     def take(self, event: ExecutionEvent) -> None:
-        self._calls.take(event)
-        known, metadata = self._known, event.metadata
-        if event.type == EventType.EXECUTION_START:
+        kind = event.type
+        if kind in ENDINGS:
+            self._end(event)
+            return
+        record = self._calls.take(event)
+        if record is not None:
+            self._called(record)
+        elif kind == _START:
+            known, metadata = self._known, event.metadata
             known.setdefault("started_at", event.timestamp)
             known["start"] = {key: metadata.get(key) or None for key in ("graph_id", "session_id")}
             known["input"] = _beginning(metadata.get("input"))
-        elif event.type in ENDINGS:
-            complete = event.type == EventType.EXECUTION_COMPLETE
-            known["status"] = metadata.get("status") or ("completed" if complete else "failed")
-            known["duration_ms"] = metadata.get("duration_ms")
-            known["text"], known["error"] = _beginning(event.output), event.error
+
+    def _end(self, event: ExecutionEvent) -> None:
+        known, metadata = self._known, event.metadata
+        complete = event.type == EventType.EXECUTION_COMPLETE
+        known["status"] = metadata.get("status") or ("completed" if complete else "failed")
+        known["duration_ms"] = metadata.get("duration_ms")
+        known["text"], known["error"] = _beginning(event.output), event.error
 
     def rows(self, log: Log) -> Iterable[dict[str, Any]]:
-        self._calls.close()
+        for record in self._calls.close():
+            self._called(record)
         known = {**self._known, **self._sums.record(), "header": log.header(self._run_id)}
         known["status"] = known.get("status") or log.status()
         known["models"] = ", ".join(self._models) or None
