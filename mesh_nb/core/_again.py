@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
+from ._named import named_options
+
 if TYPE_CHECKING:
     from .budget import OnBudget, Unpriced
     from .cache import Cache
@@ -41,6 +43,7 @@ class Again:
         """Return the graph checked and ready to run."""
         raise NotImplementedError
 
+    @named_options
     def resume(
         self,
         run_id: str,
@@ -86,6 +89,7 @@ class Again:
 
         return resume(self.compile(), run_id, answers, _options(locals()))
 
+    @named_options
     def fork(
         self,
         run_id: str,
@@ -125,6 +129,7 @@ class Again:
 
         return fork(self.compile(), run_id, at, patch, _options(locals()))
 
+    @named_options
     def rerun(
         self,
         run_id: str,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from ._feed import Feed
 from ._fold import Fold
+from ._named import named_options
 from .errors import InputError
 from .interrupts import Answer, Desk, Interrupt, choose, unanswered
 
@@ -45,6 +46,7 @@ class Answering:
             Interrupt.of(event) for event in unanswered(cast("list[ExecutionEvent]", self.events)).values()
         ]
 
+    @named_options
     def approve(self, interrupt_id: str | None = None, *, by: str = "person") -> Run:
         """Answer yes: what was asked for goes on with what it was going to do.
 
@@ -54,6 +56,7 @@ class Answering:
         """
         return self._answer(interrupt_id, Answer("approved", by=by))
 
+    @named_options
     def reject(self, reason: str = "", interrupt_id: str | None = None, *, by: str = "person") -> Run:
         """Answer no: a tool is not called and the model reads the reason; a node that asked fails with it.
 
@@ -63,6 +66,7 @@ class Answering:
             raise InputError("reject() takes the reason as text; name the question with interrupt_id=.")
         return self._answer(interrupt_id, Answer("rejected", reason=reason, by=by))
 
+    @named_options
     def edit(self, value: Any, interrupt_id: str | None = None, *, by: str = "person") -> Run:
         """Answer yes, with something else: the node goes on with this value in the place of its data.
 

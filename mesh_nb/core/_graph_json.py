@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Self, cast
 
 from . import plugins
 from ._gate import Pause
+from ._named import named_options
 from .edges import Branch, Edge, Retry
 from .errors import InputError, MeshError, UnknownNameError, shown, told
 from .tools import Tool
@@ -45,6 +46,7 @@ class GraphJson:
     _reducers: dict[str, Callable[..., Any]]
     _pauses: dict[tuple[str, str, str], Pause]
 
+    @named_options
     def to_json(self, indent: int | None = 2) -> str:
         """Return the graph as JSON, from which `StateGraph.from_json` makes it again.
 
@@ -111,6 +113,7 @@ class GraphJson:
         return {name: value for name, value in record.items() if value not in ({}, [])}
 
     @classmethod
+    @named_options
     def from_json(
         cls,
         text: str | bytes | Mapping[str, Any],

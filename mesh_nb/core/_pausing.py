@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal, Self
 
 from ._gate import Pause
+from ._named import named_options
 from ._rows import NodeRef
 from .errors import GraphValidationError, shown
 from .interrupts import check_timeout
@@ -16,6 +17,7 @@ class Pausing:
 
     _pauses: dict[tuple[str, str, str], Pause]
 
+    @named_options
     def set_interrupt_before(
         self,
         node_id: NodeRef,
@@ -38,6 +40,7 @@ class Pausing:
         """
         return self._pause(node_id, "before", "", condition, metadata_extractor, timeout)
 
+    @named_options
     def set_interrupt_after(
         self,
         node_id: NodeRef,

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self, cast
 
+from ._named import named_options
 from .errors import GraphValidationError, shown
 
 NodeRef = str | Callable[..., Any]
@@ -16,6 +17,7 @@ NodeRef = str | Callable[..., Any]
 class Rows:
     """The builder methods for rows of nodes, and for nodes that run side by side."""
 
+    @named_options
     def add_sequence(self, nodes: Iterable[NodeRef]) -> Self:
         """Add an edge from each node to the next."""
         for source, target in itertools.pairwise(self._list("add_sequence", nodes)):
@@ -38,12 +40,14 @@ class Rows:
                 self._edge(source, target)
         return self
 
+    @named_options
     def add_parallel_edges(self, source: NodeRef, targets: Iterable[NodeRef]) -> Self:
         """Add an edge from one node to several, which then run at the same time."""
         for target in self._list("add_parallel_edges", targets):
             self._edge(source, target)
         return self
 
+    @named_options
     def add_fan_in_edge(
         self,
         sources: Iterable[NodeRef],

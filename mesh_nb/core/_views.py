@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ._named import named_options
 from .errors import InputError, MeshError, nearest, shown
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ class Views:
         """Return the graph checked and ready to run. Raises GraphValidationError with every problem found."""
         raise NotImplementedError
 
+    @named_options
     def to_mermaid(self, title: str | None = None, direction: str = "TD") -> str:
         """Return the compiled graph as Mermaid text; ids and labels are escaped.
 
@@ -33,6 +35,7 @@ class Views:
 
         return mermaid(self.compile().outline, _title(title), direction)
 
+    @named_options
     def to_svg(self, title: str | None = None, direction: str = "auto") -> str:
         """Return a picture of the compiled graph as SVG, which reads on light and dark pages.
 
@@ -44,6 +47,7 @@ class Views:
 
         return svg(self.compile().outline, direction, _title(title) or self.graph_id)
 
+    @named_options
     def save_visualization(
         self,
         path: str | os.PathLike[str] | None = None,

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, cast, get_args
 
 from . import prices, spending
+from ._named import named_options
 from .errors import BudgetExceededError, InputError, UnknownNameError, UnpricedError, shown
 from .events import EventType, ExecutionEvent
 
@@ -49,6 +50,7 @@ class Budget:
     Raises InputError for a limit that is no number above 0, UnknownNameError for another word.
     """
 
+    @named_options
     def __init__(
         self,
         usd: float | None = None,

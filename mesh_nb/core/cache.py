@@ -14,6 +14,7 @@ from typing import Any
 
 from . import _tape_file as files
 from . import plugins
+from ._named import named_options
 from ._scrub import Scrubber
 from ._tape import Take, key_of
 from .errors import InputError, MeshError, shown
@@ -45,6 +46,7 @@ class Cache:
     mode = "once"
     speed = 0.0
 
+    @named_options
     def __init__(
         self,
         max_age: str | timedelta | None = None,

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequenc
 from typing import TYPE_CHECKING, Any, cast
 
 from ._again import Again
+from ._named import named_options
 from ._views import Views
 from .budget import Budget, OnBudget, Unpriced
 from .cache import Cache
@@ -30,6 +31,7 @@ class Runnable(Again, Views):
         """Return the graph checked and ready to run. Raises GraphValidationError with every problem found."""
         raise NotImplementedError
 
+    @named_options
     def run(
         self,
         input: Any,
@@ -91,6 +93,7 @@ class Runnable(Again, Views):
             reuse=reuse,
         )
 
+    @named_options
     def run_sync(
         self,
         input: Any,

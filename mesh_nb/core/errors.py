@@ -44,6 +44,9 @@ def nearest(name: object, known: Iterable[str]) -> str | None:
     if not isinstance(name, str):
         return None
     pool = {k.lower(): k for k in known}
+    begun = [k for k in pool if k.startswith(f"{name.lower()}_")]
+    if len(begun) == 1:  # Of budget_usd and on_budget, "budget" means the first.
+        return pool[begun[0]]
     match = difflib.get_close_matches(name.lower(), pool, n=1, cutoff=0.6)
     return pool[match[0]] if match else None
 

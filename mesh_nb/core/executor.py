@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from . import plugins
+from ._fits import fitting
+from ._named import named_options
 from ._scrub import revealed
 from .attachments import files_of, with_files
 from .backend import Backend
@@ -34,6 +36,7 @@ class Executor:
     Raises GraphValidationError when the graph cannot run.
     """
 
+    @named_options
     def __init__(self, graph: StateGraph | CompiledGraph, state_backend: Backend | None = None) -> None:
         if not isinstance(graph, Runnable):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputError(f"An Executor takes a graph, not {shown(graph)}.")
@@ -41,6 +44,7 @@ class Executor:
         self._modes = self.graph.event_modes
         self.backend: Backend = state_backend or plugins.find("backend", "memory")()
 
+    @named_options
     def execute(
         self,
         input: Any,
@@ -106,6 +110,7 @@ class Executor:
         events = self.start(input, context, **options).events()
         return adapted(events, chosen, context.state if context is not None else None)
 
+    @named_options
     def start(
         self,
         input: Any,
@@ -142,6 +147,7 @@ class Executor:
         execution.timeout = seconds
         return execution
 
+    @named_options
     def resume(
         self,
         run_id: str,
@@ -179,7 +185,7 @@ class Executor:
         for check in self.graph.checks:
             check()
         stored = revealed(self.backend.load(run_id))
-        past = past_of(stored, self.graph, answers)
+        past = fitting(past_of(stored, self.graph, answers), self.graph)
         context = context_of(past, variables)
         context.budget = budget or Budget.like(past.events)
         if context.budget is not None:

@@ -10,6 +10,7 @@ from ._cells import Ledger, Origin, origin
 from ._gate import Pause
 from ._graph_json import GraphJson, Recipe
 from ._hosting import Hosting
+from ._named import named_options
 from ._nodes import make_node
 from ._pausing import Pausing
 from ._rows import NodeRef, Rows
@@ -35,6 +36,7 @@ class StateGraph(Rows, Pausing, GraphJson, Runnable):
     it adds now. An id that another cell has taken, or that is taken twice in one cell, is refused.
     """
 
+    @named_options
     def __init__(self, graph_id: str | None = None) -> None:
         if graph_id is not None and not isinstance(graph_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InputError(
@@ -121,6 +123,7 @@ class StateGraph(Rows, Pausing, GraphJson, Runnable):
         thing, made = None, thing
         return add(made)
 
+    @named_options
     def add_edge(
         self,
         source: NodeRef,
@@ -156,6 +159,7 @@ class StateGraph(Rows, Pausing, GraphJson, Runnable):
         self._put(here, self._edges, (source, target, is_loop_edge), edge)
         return self
 
+    @named_options
     def add_conditional_edges(
         self,
         source: NodeRef,
@@ -196,6 +200,7 @@ class StateGraph(Rows, Pausing, GraphJson, Runnable):
         self._put(here, self._branches, key, Branch(source, fn, targets, default))
         return self
 
+    @named_options
     def set_entry_point(self, node_id: NodeRef) -> StateGraph:
         """Begin at this node: the same as `add_edge("START", node_id)`."""
         return self.add_edge("START", node_id)
@@ -211,6 +216,7 @@ class StateGraph(Rows, Pausing, GraphJson, Runnable):
             self._put(here, self._outputs, self._named("set_output", node_id), True)
         return self
 
+    @named_options
     def add_reducer(self, key: str, reducer: Callable[[Any, Any], Any]) -> StateGraph:
         """Say how updates of a name of the state are put together: `add_reducer("notes", operator.add)`.
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
 from . import plugins
+from ._named import named_options
 from ._react_flow_code import chooser, expression, function
 from .errors import InputError, InvalidNodeTypeError, UnknownNameError, shown
 from .graph import StateGraph
@@ -36,6 +37,7 @@ class _Given(NamedTuple):
     types: Mapping[str, str]
 
 
+@named_options
 def from_react_flow(
     flow: str | bytes | Mapping[str, Any],
     *,

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from . import plugins
+from ._named import named_options
 from ._summary import RunList, RunSummary
 from .errors import InputError, RunNotFoundError, shown
 
@@ -69,6 +70,7 @@ def last_run() -> Run | None:
     return None if newest is None else Run._stored(log.load(newest))
 
 
+@named_options
 def runs(limit: int = 20, backend: Backend | None = None) -> RunList:
     """Return the newest runs of this project, at most `limit`, as light summaries.
 

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
+from ._named import named_options
 from ._tape import MODES as MODES
 from ._tape import Source as Source
 from ._tape import Tape as Tape
@@ -57,6 +58,7 @@ def held() -> Generator[None]:
 
 
 @contextlib.contextmanager
+@named_options
 def record(
     path: str | os.PathLike[str],
     mode: str | None = None,

@@ -10,6 +10,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, overload
 
+from ._named import named_options
 from .errors import ToolError, is_interrupt, shown, told
 from .secret import mark_result
 
@@ -51,6 +52,7 @@ class Tool:
     secret: bool = False
 
     @classmethod
+    @named_options
     def from_function(
         cls,
         fn: Callable[..., Any],
@@ -243,7 +245,7 @@ def tool(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a Tool of a function: `@mesh_nb.tool` or `@mesh_nb.tool(timeout=5)`; see Tool for the options."""
     if fn is None:
         return lambda f: Tool.from_function(f, **options)
-    return Tool.from_function(fn)
+    return Tool.from_function(fn, **options)
 
 
 def as_tool(thing: Any) -> Tool:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pandas as pd
 
 from ..core import plugins
+from ..core._named import named_options
 from ..core.errors import InputError, UnknownNameError
 from ._chart_svg import columns, rows, spans
 from ._show import clean, money, plain
@@ -111,6 +112,7 @@ class Chart:
         return target
 
 
+@named_options
 def chart(kind: str = "cost", source: Any = None, *, since: Any = None, price: str = "current") -> Chart:
     """Draw what model calls cost, or how fast they were.
 

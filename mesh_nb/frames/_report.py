@@ -12,6 +12,7 @@ from typing import Any, cast
 import pandas as pd
 
 from ..core import plugins, spending
+from ..core._named import named_options
 from ..core.errors import InputError, UnknownNameError, shown
 from ..core.origin import IMPORTED
 from ..core.runs import all_here
@@ -100,6 +101,7 @@ class CostReport:
         return markdown(self.headline, self.sections, self._lines)
 
 
+@named_options
 def cost_report(
     source: Any = None,
     *,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..core._named import named_options
 from ._calls import TYPES, Each, priced
 from ._columns import CATEGORY, INTEGER, NUMBER, TEXT, TIME, Column, Table
 from ._load import fill
@@ -58,6 +59,7 @@ COLUMNS = (
 )
 
 
+@named_options
 def calls_df(source: Any = None, *, since: Any = None, price: str = "current") -> pd.DataFrame:
     """Return a DataFrame with one row for each model call.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..core._named import named_options
 from ..core.prices import saved_usd, why_unpriced
 from . import _calls
 from ._columns import CATEGORY, INTEGER, NUMBER, TEXT, TIME, Column, Table
@@ -37,6 +38,7 @@ COLUMNS = (
 )
 
 
+@named_options
 def costs_df(source: Any = None, *, since: Any = None, price: str = "current") -> pd.DataFrame:
     """Return a DataFrame with one row for each model call and the columns that reports group by.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..core._named import named_options
 from ..core.events import ExecutionEvent
 from ._columns import BATCH, CATEGORY, INTEGER, JSON, TEXT, TIME, Column, Table, as_json_text
 from ._load import batches
@@ -28,6 +29,7 @@ COLUMNS = (
 )
 
 
+@named_options
 def events_df(source: Any = None, *, since: Any = None) -> pd.DataFrame:
     """Return a DataFrame with one row for each event, as the log has them.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..core._named import named_options
 from ..core.context import as_text
 from ..core.events import EventType, ExecutionEvent, dumps
 from ._columns import CATEGORY, INTEGER, TEXT, TIME, Column, Table
@@ -45,6 +46,7 @@ RESTART = "data-restart"
 """data_type of what a provider says when its answer begins again."""
 
 
+@named_options
 def messages_df(source: Any = None, *, since: Any = None) -> pd.DataFrame:
     """Return a DataFrame with one row for each message of a run.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..core._named import named_options
 from ..core.events import EventType, ExecutionEvent
 from . import _calls, _sums
 from ._columns import CATEGORY, INTEGER, NUMBER, TEXT, TIME, Column, Table
@@ -36,6 +37,7 @@ TYPES = (
 )
 
 
+@named_options
 def nodes_df(source: Any = None, *, since: Any = None, price: str = "current") -> pd.DataFrame:
     """Return a DataFrame with one row for each visit of a node.
 

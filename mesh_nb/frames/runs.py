@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..core._named import named_options
 from ..core.context import as_text
 from ..core.events import ENDINGS, EventType, ExecutionEvent
 from . import _calls, _sums
@@ -37,6 +38,7 @@ PREVIEW = 200
 """Characters of input and text."""
 
 
+@named_options
 def runs_df(source: Any = None, *, since: Any = None, price: str = "current") -> pd.DataFrame:
     """Return a DataFrame with one row for each run, oldest first.
 

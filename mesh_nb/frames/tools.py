@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..core._named import named_options
 from ..core.events import EventType, ExecutionEvent
 from ._columns import CATEGORY, INTEGER, JSON, NUMBER, TEXT, TIME, Column, Table
 from ._lines import Log
@@ -31,6 +32,7 @@ COLUMNS = (
 TYPES = (EventType.TOOL_CALL_START, EventType.TOOL_CALL_COMPLETE)
 
 
+@named_options
 def tools_df(source: Any = None, *, since: Any = None) -> pd.DataFrame:
     """Return a DataFrame with one row for each tool call.
 

@@ -426,3 +426,91 @@ async def test_a_question_can_be_answered_as_soon_as_its_run_goes_on() -> None:
     again.approve()
     assert (await again).status == "completed"
     assert len(of(again, "interrupt")) == len(of(again, "interrupt_resolved")) == 1
+
+
+def shaped(edges: str) -> StateGraph:
+    """Return a graph of functions a to e, of which e fails, with edges such as "start>ab a>c b>c"."""
+
+    def fails(input: Any) -> dict[str, Any]:
+        raise ValueError("not yet")
+
+    graph = StateGraph("g")
+    for node_id in "abcd":
+        graph.add_node(node_id, lambda input: {"n": 1})
+    graph.add_node("e", fails)
+    for source, targets in (edge.split(">") for edge in edges.split()):
+        for target in targets:
+            graph.add_edge("START" if source == "start" else source, target)
+    return graph
+
+
+CHANGED = [
+    (
+        "start>a a>b b>c c>d d>e",
+        "start>a a>c c>b b>d d>e",
+        "'b' completed",
+    ),
+    ("start>ab a>c b>d c>e d>e", "start>a a>bc b>d c>e d>e", None),
+    ("start>a a>b b>e e>cd", "start>a a>b b>e e>c c>d", None),
+    (
+        "start>a a>bcd b>e c>e d>e",
+        "start>b b>a a>cd c>e d>e",
+        "'a' completed",
+    ),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "says"), CHANGED)
+async def test_a_graph_in_another_order_is_refused_before_anything_starts(
+    before: str, after: str, says: str | None
+) -> None:
+    run = shaped(before).run("q", max_concurrency=1)
+    with pytest.raises(NodeExecutionError):
+        await run
+    logged, other = len(run.events), shaped(after)
+    if says is None:
+        with pytest.raises(NodeExecutionError):
+            await other.resume(run.id)
+        return
+    with pytest.raises(GraphValidationError, match=f"node {says} where this graph does not run it.*fork"):
+        other.resume(run.id)
+    assert len(Run.load(run.id).events) == logged
+
+
+async def test_a_choice_that_is_another_now_is_refused_before_anything_starts() -> None:
+    def choosing(targets: dict[str, str] | None) -> StateGraph:
+        graph = shaped("start>a b>e c>e")
+        if targets is None:
+            return graph.add_edge("a", "b").add_edge("a", "c").add_edge("b", "d")
+        return graph.add_conditional_edges("a", lambda output: "x", targets).add_edge("b", "d")
+
+    run = choosing({"x": "b", "y": "c"}).run("q")
+    with pytest.raises(NodeExecutionError):
+        await run
+    for other, says in (
+        (choosing({"x": "c", "y": "d"}).add_edge("c", "b"), "went to 'b', where it does not lead"),
+        (choosing(None), "chose b, and in this graph it does not choose"),
+    ):
+        with pytest.raises(GraphValidationError, match=says):
+            other.resume(run.id)
+    everywhere = choosing(None).run("q")
+    with pytest.raises(NodeExecutionError):
+        await everywhere
+    with pytest.raises(GraphValidationError, match="went everywhere, and in this graph it chooses"):
+        choosing({"x": "b", "y": "c"}).resume(everywhere.id)
+    with pytest.raises(NodeExecutionError):
+        await choosing({"other": "b", "y": "c", "x": "b"}).resume(run.id)
+
+
+async def test_where_a_run_began_may_have_been_chosen() -> None:
+    def began(order: str) -> StateGraph:
+        graph = shaped(f"{order[0]}>{order[1]} {order[1]}>c c>e")
+        return graph.add_conditional_edges("START", lambda input: order[0], [order[0], "d"])
+
+    run = began("ab").run("q")
+    with pytest.raises(NodeExecutionError):
+        await run
+    with pytest.raises(GraphValidationError, match="'a' completed where"):
+        began("ba").resume(run.id)
+    with pytest.raises(NodeExecutionError):
+        await began("ab").resume(run.id)
