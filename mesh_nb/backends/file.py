@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.backend import RunLog, StoredRun
-from ..core.errors import InputError, RunNotFoundError
+from ..core.errors import ConfigurationError, InputError, RunNotFoundError
 from ..core.events import ENDINGS, SCHEMA_VERSION, ExecutionEvent, decode
 from ._begin import pack, unpack
 from ._blobs import Blobs
@@ -113,8 +113,8 @@ class FileBackend:
             blobs = self._blobs(parts[0])
             live, note = self._live(parts[-1])
             header, events, problems = read(parts, blobs, live=live)
-        except OSError:
-            raise RunNotFoundError(run_id, self.run_ids()) from None
+        except OSError as error:
+            raise self._unread(run_id, error) from None
         header = unpack(header, blobs.get)
         ended = bool(events) and events[-1].type in ENDINGS
         if note and not ended:
@@ -122,12 +122,19 @@ class FileBackend:
         return StoredRun(run_id, header, events, live and not ended, problems, len(parts))
 
     def run_ids(self) -> Iterator[str]:
-        """Yield the ids of all runs, newest first."""
+        """Yield the ids of all runs, newest first; none where nothing was logged yet.
+
+        Raises ConfigurationError when the folder is there and cannot be read.
+        """
         try:
             with os.scandir(self.folder / "runs") as found:
                 names = [entry.name for entry in found if entry.is_file()]
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return
+        except OSError as error:
+            raise ConfigurationError(
+                f"The log in {error.filename} cannot be read: {error.strerror}."
+            ) from None
         for name in sorted(names, reverse=True):
             if name.endswith(".jsonl") and _RUN_ID.fullmatch(name[:-6]) and not _PART.search(name[:-6]):
                 yield name[:-6]
@@ -143,8 +150,8 @@ class FileBackend:
             if parts[1:]:
                 tail = [line for part in ends(parts[-1]) for line in part]
             live, note = self._live(parts[-1])
-        except OSError:
-            raise RunNotFoundError(run_id, self.run_ids()) from None
+        except OSError as error:
+            raise self._unread(run_id, error) from None
         first = [event for event in map(_event, head[1:2]) if event]
         last = [event for event in map(_event, [*head[2:], *tail][-3:]) if event and event.type in ENDINGS]
         notes = [note] if note and not last else []
@@ -159,12 +166,17 @@ class FileBackend:
         try:
             for path in [run] if isinstance(run, Path) else self.parts(run):
                 yield from matching(path, needles)
-        except OSError:
-            raise RunNotFoundError(str(run), self.run_ids()) from None
+        except OSError as error:
+            raise self._unread(str(run), error) from None
 
     def blob(self, ref: str) -> bytes | None:
         """Return what a content_ref or request_ref names, None when it is not there."""
         return Blobs(self.folder / "blobs").get(ref)
+
+    def _unread(self, run_id: str, error: OSError) -> RunNotFoundError:
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            return RunNotFoundError(run_id, self.run_ids())
+        return RunNotFoundError(run_id, reason=error.strerror or type(error).__name__)
 
     def _path(self, run_id: str) -> Path:
         if not _RUN_ID.fullmatch(run_id):
@@ -180,9 +192,13 @@ class FileBackend:
         Raises RunNotFoundError.
         """
         parts = [self._path(run_id)]
-        while (path := parts[0].with_name(f"{run_id}.r{len(parts)}.jsonl")).exists():
-            parts.append(path)
-        if not parts[0].exists():
+        try:
+            while (path := parts[0].with_name(f"{run_id}.r{len(parts)}.jsonl")).exists():
+                parts.append(path)
+            found = parts[0].exists()
+        except OSError as error:
+            raise self._unread(run_id, error) from None
+        if not found:
             raise RunNotFoundError(run_id, self.run_ids())
         return parts
 

@@ -315,13 +315,16 @@ class Unanswered(MeshError):
 
 
 class RunNotFoundError(MeshError, LookupError):
-    """No run with this id is in the log.
+    """No run with this id is in the log, or its log cannot be read.
 
-    Parameters: run_id; known, ids that are.
+    Parameters: run_id; known, ids that are; reason, why a log that is there cannot be read.
     """
 
-    def __init__(self, run_id: str, known: Iterable[str] = ()) -> None:
+    def __init__(self, run_id: str, known: Iterable[str] = (), reason: str = "") -> None:
         self.run_id = run_id
+        if reason:
+            super().__init__(f"The log of run {shown(run_id)} cannot be read: {reason}.")
+            return
         close = nearest(run_id, known)
         super().__init__(
             f"No run {shown(run_id)} in the log.{f' Did you mean {close!r}?' if close else ''}"

@@ -57,7 +57,7 @@ def test_list_and_show(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> No
     logged("two")
     code, out, _ = cli(capsys, "list")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == ["<two", "<one"]
+    assert [line.split()[0] for line in out.splitlines()] == ["two", "one"]
     assert len(cli(capsys, "list", "-n", 1)[1].splitlines()) == 1
     assert "completed" in cli(capsys, "show", "one", "--home", tmp_path)[1]
     lines = [json.loads(line) for line in cli(capsys, "show", "one", "--events")[1].splitlines()]
@@ -313,7 +313,7 @@ def test_a_run_that_goes_on_is_not_pruned(capsys: pytest.CaptureFixture[str]) ->
     old = run_id(40)
     log = FileBackend().open(old, {})
     log.append(rich(run_id=old)[0])
-    assert "Deleted 0 runs" in cli(capsys, "prune", "--older-than", "30d")[1]
+    assert "No run in" in cli(capsys, "prune", "--older-than", "30d")[1]
     log.close()
     assert "Deleted 1 run " in cli(capsys, "prune", "--older-than", "30d")[1]
 
@@ -323,7 +323,7 @@ def test_it_is_a_command(tmp_path: Path) -> None:
     assert project["scripts"]["mesh-nb"] == "mesh_nb.cli.main:main"
     command = [sys.executable, "-m", "mesh_nb.cli.main", "log", "list", "--home", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "No runs yet.\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"No runs yet in {tmp_path / '.mesh'}.\n", "")
 
 
 def test_a_terminal_without_utf_8_gets_what_it_can_show(tmp_path: Path) -> None:
@@ -386,7 +386,7 @@ def test_runs_that_are_deleted_meanwhile_are_no_error(
     code, out, _ = cli(capsys, "verify")
     assert code == 1
     assert "zz-gone: the log cannot be read" in out
-    assert "Deleted 0 runs" in cli(capsys, "prune", "--older-than", "20000d")[1]
+    assert "No run in" in cli(capsys, "prune", "--older-than", "20000d")[1]
 
 
 def test_a_later_part_that_is_deleted_meanwhile_costs_no_more_than_itself(
@@ -447,7 +447,7 @@ def test_options_may_stand_between_a_file_and_its_runs(
     target = tmp_path / "calls.parquet"
     code, out, err = cli(capsys, "export", target, "--frame", "calls", "one", "two")
     assert (code, err) == (0, "")
-    assert out == f"2 lines of 2 runs in {target}\n"
+    assert out == f"2 rows of 2 runs in {target}\n"
     assert list(pd.read_parquet(target).run_id) == ["one", "two"]
 
 
