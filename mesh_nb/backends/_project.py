@@ -12,8 +12,8 @@ README = """\
 What mesh_nb recorded in this project. Safe to delete; not in git (see .gitignore).
 
 runs/<run id>.jsonl   one run: JSON lines in UTF-8, written by one process, only ever appended to.
-  first line          header: schema, run_id, graph_id, session_id, host, pid, process_start, created, and
-                      begin (or begin_ref), what the run began with
+  first line          header: schema, run_id, graph_id, session_id, host, pid, process_start, pids, created,
+                      and begin (or begin_ref), what the run began with
   other lines         events, by seq: {"seq", "type", "node_id", "content", "output", "error", "metadata",
                       "timestamp" (seconds since 1970, UTC), "run_id"}; a field that is null is left out.
                       A line with nothing but seq stands for an event that was shown and not kept.

@@ -1,4 +1,4 @@
-"""The log of one run on disk, and the one thread that writes what may wait.
+"""The log of one run on disk, and the one thread that writes what may wait, and says that the process lives.
 
 A boundary event is with the operating system when `append` returns, and so is every delta before it. Deltas
 alone wait up to 50 ms for the thread: a timer on the event loop would die when user code blocks the loop.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import base64
 import binascii
+import contextlib
 import dataclasses
 import logging
 import os
@@ -20,6 +21,7 @@ from typing import Any, Protocol
 
 from ..core.events import DELTAS, EventType, ExecutionEvent, dumps, encode
 from ._blobs import Blobs
+from ._process import BEAT_SECONDS, BEGINNINGS, resumed_elsewhere
 
 INLINE_BYTES = 32 * 1024
 INTERVAL = 0.05
@@ -34,60 +36,106 @@ _open_logs: weakref.WeakSet[FileLog] = weakref.WeakSet()
 _warned: set[str] = set()
 
 
-class Flushable(Protocol):
-    """A log with deltas that wait."""
+class Waiting(Protocol):
+    """A log that is open."""
 
     def flush(self) -> None:
-        """Write them."""
+        """Write the deltas that wait."""
+        ...
+
+    def beat(self) -> None:
+        """Say that the process lives."""
         ...
 
 
 class _Writer:
-    """One daemon thread for all logs of the process; it sleeps while nothing waits."""
+    """One daemon thread for all logs of the process; it sleeps while nothing waits and no log is open."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._due: list[Flushable] = []
+        self._due: list[Waiting] = []
+        self._open: weakref.WeakSet[Waiting] = weakref.WeakSet()
+        self._beat_at = 0.0
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def soon(self, log: Flushable) -> None:
+    def soon(self, log: Waiting) -> None:
         """Have this log written within the interval."""
         with self._lock:
             self._due.append(log)
             self._wake.set()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="mesh_nb log writer", daemon=True)
-                self._thread.start()
+            self._run()
+
+    def watch(self, log: Waiting) -> None:
+        """Let this log give a sign every `BEAT_SECONDS` until it is left."""
+        with self._lock:
+            due = time.monotonic() + BEAT_SECONDS
+            if not self._open or self._beat_at > due:
+                self._beat_at = due
+                self._wake.set()
+            self._open.add(log)
+            self._run()
+
+    def leave(self, log: Waiting) -> None:
+        """Let this log give no more signs."""
+        with self._lock:
+            self._open.discard(log)
+
+    def _run(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="mesh_nb log writer", daemon=True)
+            self._thread.start()
 
     def _work(self) -> None:
         while True:
-            self._wake.wait()
-            time.sleep(INTERVAL)
+            if self._wake.wait(self._until_beat()):
+                time.sleep(INTERVAL)
             with self._lock:
                 due, self._due = self._due, []
                 self._wake.clear()
+                beating = list(self._open) if time.monotonic() >= self._beat_at else []
+                if beating:
+                    self._beat_at = time.monotonic() + BEAT_SECONDS
             for log in due:
                 log.flush()
+            for log in beating:
+                log.beat()
+
+    def _until_beat(self) -> float | None:
+        with self._lock:
+            return max(self._beat_at - time.monotonic(), 0.0) if self._open else None
 
 
 _writer = _Writer()
 
 
-def soon(log: Flushable) -> None:
+def soon(log: Waiting) -> None:
     """Have this log written by the one thread, within the interval."""
     _writer.soon(log)
+
+
+def watch(log: Waiting) -> None:
+    """Let this log give a sign of life now and then, until it is left."""
+    _writer.watch(log)
+
+
+def leave(log: Waiting) -> None:
+    """Let this log give no more signs."""
+    _writer.leave(log)
 
 
 class FileLog:
     """One run's file: created here and nowhere else, and only ever appended to.
 
-    Parameters: path, which must not exist; header, the first line; blobs, where large contents go.
+    Parameters: path, which must not exist; header, the first line; blobs, where large contents go; after, the
+    file in which another process goes on with the run: once it exists, nothing is written here.
     Raises FileExistsError when the file exists. Any other trouble with the disk is told by `problem`.
     """
 
-    def __init__(self, path: Path, header: dict[str, Any], blobs: Blobs) -> None:
-        self.path, self._blobs = path, blobs
+    def __init__(self, path: Path, header: dict[str, Any], blobs: Blobs, after: Path) -> None:
+        self.path, self._blobs, self._after = path, blobs, after
+        self._run_id = str(header.get("run_id"))
+        self._lost = self._told = False
         self._lock = threading.Lock()
         self._buffer = bytearray(dumps(header) + b"\n")
         self._waiting = False
@@ -108,6 +156,7 @@ class FileLog:
             os.close(fd)
         _open_logs.add(self)
         self.flush()
+        watch(self)
 
     @property
     def problem(self) -> str | None:
@@ -120,6 +169,7 @@ class FileLog:
             line = encode(event)
             with self._lock:
                 if self._closed:
+                    self._stop_if_lost(event)
                     return
                 self._buffer += line
                 self._buffer += b"\n"
@@ -134,6 +184,7 @@ class FileLog:
                 self._buffer += line
                 self._buffer += b"\n"
                 self._write()
+            self._stop_if_lost(event)
 
     def flush(self) -> None:
         """Hand what is buffered to the operating system."""
@@ -141,6 +192,16 @@ class FileLog:
             self._waiting = False
             if not self._closed:
                 self._write()
+
+    def beat(self) -> None:
+        """Renew the file's time: this process lives, however long the run waits."""
+        with self._lock:
+            if self._closed:
+                return
+            self._look_after()
+            # A file system may refuse it; that lines cannot be written is told when there is one.
+            with contextlib.suppress(OSError):
+                os.utime(self.path)
 
     def close(self) -> None:
         """Write what is buffered and release the file. Idempotent."""
@@ -162,6 +223,7 @@ class FileLog:
                 os.close(self._fd)
                 self._fd = None
             _open_logs.discard(self)
+            leave(self)
 
     def forget(self) -> None:
         """Leave the file to the process that this one was forked from."""
@@ -207,6 +269,9 @@ class FileLog:
             elif now >= self._check_at:
                 self._check_at = now + CHECK
                 _require(fd)
+                self._look_after()
+                if self._closed:
+                    return
             while self._buffer:
                 del self._buffer[: os.write(fd, self._buffer)]
             self._problem = None
@@ -221,18 +286,35 @@ class FileLog:
             if opened is not None:
                 os.close(opened)
 
+    def _look_after(self) -> None:
+        """Write no more once another process has gone on with the run: it has taken this one for dead."""
+        if self._after.exists():
+            self._lost = True
+            self._problem = str(resumed_elsewhere(self._run_id))
+            self._release()
+
+    def _stop_if_lost(self, event: ExecutionEvent) -> None:
+        """Raise InputError, once and before anything begins, when another process has gone on with it."""
+        if self._lost and (not self._told or event.type in BEGINNINGS):
+            self._told = True
+            raise resumed_elsewhere(self._run_id)
+
     def _trouble(self, error: OSError) -> None:
         self._retry_at = time.monotonic() + RETRY
         self._say(error, "is kept in memory until it can")
 
     def _give_up(self, error: OSError) -> None:
         self._say(error, "is kept in memory only")
+        self._release()
+
+    def _release(self) -> None:
         self._closed = True
         self._buffer.clear()
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
         _open_logs.discard(self)
+        leave(self)
 
     def _say(self, error: OSError, what: str) -> None:
         reason = error.strerror or type(error).__name__

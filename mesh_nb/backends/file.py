@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from ..core.errors import ConfigurationError, InputError, RunNotFoundError
 from ..core.events import ENDINGS, SCHEMA_VERSION, ExecutionEvent, decode
 from ._begin import pack, unpack
 from ._blobs import Blobs
-from ._process import alive, identity, is_own, resumed_elsewhere
+from ._process import alive, identity, is_own, may_ask, resumed_elsewhere
 from ._project import mesh_folder, prepare
 from ._read import ends, header_of, matching, read
 from ._writer import FileLog, is_open, lost_log
@@ -77,7 +78,8 @@ class FileBackend:
         except OSError as error:
             return lost_log(self._home, error)
         try:
-            return FileLog(folder / "runs" / f"{run_id}.jsonl", record, blobs)
+            path = folder / "runs" / f"{run_id}.jsonl"
+            return FileLog(path, record, blobs, path.with_name(f"{run_id}.r1.jsonl"))
         except FileExistsError:
             raise InputError(f"Run {run_id!r} already has a log; a run is logged once.") from None
 
@@ -92,12 +94,13 @@ class FileBackend:
         if version is not None and len(parts) != version:
             raise resumed_elsewhere(run_id)
         busy = InputError(f"Run {run_id!r} is still running, or being resumed by another process.")
-        if self._live(parts[-1])[0] and not _has_ended(parts[-1]):
+        if self._live(parts[-1], exact=True)[0] and not _has_ended(parts[-1]):
             raise busy
         record = {"schema": SCHEMA_VERSION, **header, "run_id": run_id, "part": len(parts), **identity()}
-        path = parts[0].with_name(f"{run_id}.r{len(parts)}.jsonl")
+        path, after = (parts[0].with_name(f"{run_id}.r{len(parts) + n}.jsonl") for n in (0, 1))
+        record["created"] = datetime.now(UTC).isoformat()
         try:
-            return FileLog(path, record | {"created": datetime.now(UTC).isoformat()}, self._blobs(path))
+            return FileLog(path, record, self._blobs(path), after)
         except FileExistsError:
             raise busy from None
 
@@ -207,12 +210,26 @@ class FileBackend:
         return Blobs(path.parent.parent / "blobs")
 
     @staticmethod
-    def _live(path: Path) -> tuple[bool, str | None]:
+    def _live(path: Path, exact: bool = False) -> tuple[bool, str | None]:
+        """Say whether the process of a log lives; exact asks the clock of the disk, which may be another
+        machine's, by making a file."""
         with open(path, "rb") as file:
             header = header_of(file.readline())
         if header is None:
             return False, None
-        return (is_open(path), None) if is_own(header) else alive(header, path.stat().st_mtime)
+        if is_own(header):
+            return is_open(path), None
+        now = _clock(path.parent) if exact and not may_ask(header) else None
+        return alive(header, path.stat().st_mtime, now)
+
+
+def _clock(folder: Path) -> float | None:
+    """Return the time by the clock that stamps files here, None when none can be made."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return None
 
 
 def _has_ended(path: Path) -> bool:

@@ -18,7 +18,8 @@ from ..core.events import ENDINGS, SCHEMA_VERSION, ExecutionEvent, decode, loads
 from ._begin import pack, unpack
 from ._process import alive, identity, is_own, resumed_elsewhere
 from ._project import mesh_folder, prepare
-from ._sqlite import Database, SQLiteLog, database, is_open, reason_of
+from ._sqlite import Database, database, reason_of
+from ._sqlite_log import SQLiteLog, is_open
 from ._writer import LostLog, lost_log, warn
 
 MAX_PROBLEMS = 20
@@ -33,7 +34,8 @@ class SQLiteBackend:
     """A store of runs in an SQLite file, in WAL mode, with one connection for each process.
 
     Parameters: path, the file, made with the first run; None for `.mesh/runs.sqlite` of this project. It may
-    hold other tables: ours are mesh_runs, mesh_events (run, seq, type, body as JSON) and mesh_blobs.
+    hold other tables: ours are mesh_runs, mesh_events (run, seq, type, body as JSON), mesh_blobs and
+    mesh_signs (when the process of a run last said that it lives).
     Several processes may use one file at once, on a local disk: WAL needs memory that they share. On NFS use
     the FileBackend.
 
@@ -81,13 +83,13 @@ class SQLiteBackend:
             return lost_log(self._given, error)
         self._store = database(path)
         try:
-            number = self._store.begin(run_id, pack(record, self._store.keep))
+            place = self._store.begin(run_id, pack(record, self._store.keep))
         except (OSError, sqlite3.Error) as error:
             reason = reason_of(error)
             text = f"The log {path} cannot be written ({reason}); the run goes on and is kept in memory only."
             warn(f"{path}: {reason}", text)
             return LostLog(text)
-        return SQLiteLog(self._store, run_id, number)
+        return SQLiteLog(self._store, run_id, place)
 
     def reopen(self, run_id: str, header: dict[str, Any], version: Any = None) -> RunLog:
         """Go on with the log of a run.
@@ -107,13 +109,13 @@ class SQLiteBackend:
         record = {**before, **header, **identity(), "created": datetime.now(UTC).isoformat()}
         try:
             self._store = database(self.path)
-            number = self._store.take_over(run_id, record, raw)
+            place = self._store.take_over(run_id, record, raw)
         except (OSError, sqlite3.Error) as error:
             return LostLog(
                 f"The log {self.path} cannot be written ({reason_of(error)}); the run goes on and is kept in"
                 " memory only."
             )
-        return SQLiteLog(self._store, run_id, number)
+        return SQLiteLog(self._store, run_id, place)
 
     def load(self, run_id: str) -> StoredRun:
         """Read a run, whatever state its log is in; `problems` tells what could not be read.
@@ -130,7 +132,8 @@ class SQLiteBackend:
             events, problems = _decoded(rows)
             for event in events:
                 _restore(event, connection, problems)
-        live, notes = self._state(run_id, header, events)
+            sign = _sign(connection, number)
+        live, notes = self._state(run_id, header, events, sign)
         del problems[MAX_PROBLEMS:]
         return StoredRun(run_id, header, events, live, [*problems, *notes], _version(header))
 
@@ -147,7 +150,8 @@ class SQLiteBackend:
             ends = "SELECT min(seq) FROM mesh_events WHERE run = :run UNION SELECT max(seq) FROM mesh_events"
             query = f"SELECT seq, body FROM mesh_events WHERE run = :run AND seq IN ({ends} WHERE run = :run)"
             events, _ = _decoded(_rows(connection, query + " ORDER BY seq", {"run": number}))
-        live, notes = self._state(run_id, header, events)
+            sign = _sign(connection, number)
+        live, notes = self._state(run_id, header, events, sign)
         shown_events = events[:1] + [event for event in events[1:] if event.type in ENDINGS]
         return StoredRun(run_id, header, shown_events, live, notes)
 
@@ -169,14 +173,15 @@ class SQLiteBackend:
         raise RunNotFoundError(run_id, known)
 
     def _state(
-        self, run_id: str, header: dict[str, Any], events: list[ExecutionEvent]
+        self, run_id: str, header: dict[str, Any], events: list[ExecutionEvent], sign: float
     ) -> tuple[bool, list[str]]:
         """Return whether the run's process is still at it, and a note when that is a guess."""
         if events and events[-1].type in ENDINGS:
             return False, []
         if is_own(header):
             return is_open(self.path, run_id), []
-        live, note = alive(header, events[-1].timestamp if events else _created(header))
+        last = events[-1].timestamp if events else _created(header)
+        live, note = alive(header, max(last, sign))
         return live, [note] if note else []
 
     @contextlib.contextmanager
@@ -277,6 +282,12 @@ def _blob(connection: sqlite3.Connection | None, ref: object) -> bytes | None:
         if isinstance(data, bytes) and hashlib.sha256(data).hexdigest() == ref:
             return data
     return None
+
+
+def _sign(connection: sqlite3.Connection | None, number: int) -> float:
+    """Return when the process of a run last said that it lives."""
+    rows = _rows(connection, "SELECT at FROM mesh_signs WHERE run = ?", (number,))
+    return float(rows[0][0]) if rows and isinstance(rows[0][0], (int, float)) else 0.0
 
 
 def _created(header: dict[str, Any]) -> float:

@@ -29,7 +29,7 @@ class RunLog(Protocol):
     def append(self, event: ExecutionEvent) -> None:
         """Keep an event. A boundary event is with the operating system when this returns; deltas
         (`events.DELTAS`) may wait up to 50 ms. Never raises for a full or read-only disk: the run goes on
-        and `problem` says so once."""
+        and `problem` says so once. Raises InputError when another process has gone on with the run."""
         ...
 
     def close(self) -> None:

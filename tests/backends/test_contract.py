@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mesh_nb.backends import _process, _sqlite_log, _writer
 from mesh_nb.core import plugins
 from mesh_nb.core.errors import InputError, NodeExecutionError, RunNotFoundError
 from mesh_nb.core.events import EventType, ExecutionEvent
@@ -85,6 +87,12 @@ def child(code: str, *arguments: str) -> subprocess.Popen[str]:
 def ended(process: subprocess.Popen[str]) -> int:
     process.communicate()
     return process.returncode
+
+
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be a process of another host from now on, to which no log but its own is open."""
+    there = {"host": "elsewhere", "pid": 7, "process_start": "boot:1", "pids": None}
+    monkeypatch.setattr(_process, "_identity", lambda pid: there)  # pyright: ignore[reportUnknownLambdaType]
 
 
 def test_a_run_comes_back_as_it_was_written(backend: Any) -> None:
@@ -400,3 +408,57 @@ def test_a_place_that_cannot_be_written_does_not_end_the_run(
     log.close()
     assert "cannot be written" in str(log.problem)
     assert len(caplog.records) == 1
+
+
+def test_a_run_that_waits_for_long_is_known_to_live_on_another_host(
+    disk: str, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    monkeypatch.setattr(_writer, "BEAT_SECONDS", 0.01)
+    log = made(disk).open(RUN, {})
+    log.append(event(0, EventType.EXECUTION_START))
+    elsewhere(monkeypatch)
+    for path in home.rglob(f"{RUN}.jsonl"):
+        os.utime(path, (1, 1))
+    while not (stored := made(disk).load(RUN)).live:
+        time.sleep(0.005)
+    assert "last sign is less than 60 s old" in stored.problems[0]
+    assert made(disk).summary(RUN).live
+    with pytest.raises(InputError, match="is still running"):
+        made(disk).reopen(RUN, {})
+    log.close()
+
+
+def test_what_was_taken_for_dead_writes_no_more_and_stops(disk: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_writer, "CHECK", 0.0)
+    monkeypatch.setattr(_sqlite_log, "CHECK", 0.0)
+    log = made(disk).open(RUN, {})
+    for e in whole()[:2]:
+        log.append(e)
+    log.flush()
+    elsewhere(monkeypatch)
+    monkeypatch.setattr(_process, "STALE_SECONDS", 0.0)
+    other = made(disk).reopen(RUN, {})
+    other.append(whole()[2])
+    with pytest.raises(InputError, match="was resumed by another process"):
+        log.append(event(2, EventType.MESSAGE_START))
+    log.append(event(3, EventType.MESSAGE_COMPLETE))
+    for kind in (EventType.NODE_START, EventType.MODEL_CALL_START, EventType.TOOL_CALL_START):
+        with pytest.raises(InputError, match="was resumed by another process"):
+            log.append(event(4, kind))
+    log.close()
+    assert "was resumed by another process" in log.problem
+    other.append(whole()[3])
+    other.close()
+    assert made(disk).load(RUN).events == whole()
+
+
+def test_a_sign_tells_too_that_a_run_was_taken_over(disk: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = made(disk).open(RUN, {})
+    for e in whole()[:3]:
+        log.append(e)
+    elsewhere(monkeypatch)
+    monkeypatch.setattr(_process, "STALE_SECONDS", 0.0)
+    made(disk).reopen(RUN, {}).close()
+    log.beat()
+    with pytest.raises(InputError, match="was resumed by another process"):
+        log.append(event(3))

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from mesh_nb.backends import _writer
+from mesh_nb.backends import _process, _writer
 from mesh_nb.backends._read import matching
 from mesh_nb.backends.file import FileBackend
 from mesh_nb.core.errors import InputError, RunNotFoundError
@@ -268,23 +268,52 @@ def test_a_run_whose_process_lives_is_live(tmp_path: Path) -> None:
     log.close()
 
 
-@pytest.mark.parametrize("change", [{"pid": 2**22 + 7}, {"process_start": "another"}])
-def test_a_run_whose_process_is_gone_is_not_live(tmp_path: Path, change: dict[str, Any]) -> None:
-    path = write(tmp_path, start())
+def written_by(home: Path, **change: Any) -> Path:
+    """Write a log whose header says that another process wrote it."""
+    path = write(home, start())
     first, rest = path.read_bytes().split(b"\n", 1)
     path.write_bytes(json.dumps({**json.loads(first), **change}).encode() + b"\n" + rest)
+    return path
+
+
+@pytest.mark.parametrize("change", [{"pid": 2**22 + 7}, {"process_start": "of this boot"}])
+def test_a_run_whose_process_is_gone_is_not_live(tmp_path: Path, change: dict[str, Any]) -> None:
+    if "process_start" in change:
+        change = {"process_start": str(_process.started(os.getpid())).partition(":")[0] + ":1"}
+    written_by(tmp_path, **change)
     assert FileBackend(tmp_path).load(RUN).live is False
 
 
-def test_a_run_of_another_host_is_judged_by_its_age(tmp_path: Path) -> None:
-    path = write(tmp_path, start())
-    first, rest = path.read_bytes().split(b"\n", 1)
-    path.write_bytes(json.dumps({**json.loads(first), "host": "elsewhere"}).encode() + b"\n" + rest)
+NOT_HERE = [{"host": "elsewhere"}, {"process_start": "another boot:1"}, {"pids": "pid:[1]"}]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="boots and pid namespaces are told on Linux")
+@pytest.mark.parametrize("change", NOT_HERE)
+def test_a_run_whose_process_cannot_be_looked_for_is_judged_by_its_last_sign(
+    tmp_path: Path, change: dict[str, str]
+) -> None:
+    path = written_by(tmp_path, **change)
     fresh = FileBackend(tmp_path).load(RUN)
     assert fresh.live is True
-    assert any("'elsewhere'" in p for p in fresh.problems)
+    assert any(
+        "whose last sign is less than 60 s old, so it is taken to be running" in p for p in fresh.problems
+    )
     os.utime(path, (1, 1))
     assert FileBackend(tmp_path).load(RUN).live is False
+
+
+def test_the_clock_of_the_disk_decides_whether_a_run_is_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written_by(tmp_path, host="elsewhere")
+    monkeypatch.setattr(_process.time, "time", lambda: 9e9)
+    backend = FileBackend(tmp_path)
+    assert backend.load(RUN).live is False
+    with pytest.raises(InputError, match="is still running"):
+        backend.reopen(RUN, {})
+    assert list(path.parent.iterdir()) == [path]
+    os.utime(path, (1, 1))
+    backend.reopen(RUN, {}).close()
 
 
 def test_a_run_that_died_in_a_stream_keeps_every_boundary_and_a_gapless_prefix(tmp_path: Path) -> None:

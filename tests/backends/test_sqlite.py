@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mesh_nb.backends import _sqlite, _writer
+from mesh_nb.backends import _sqlite, _sqlite_log, _writer
 from mesh_nb.backends.sqlite import SQLiteBackend
 from mesh_nb.core.errors import InputError
 from mesh_nb.core.events import EventType, ExecutionEvent
@@ -78,13 +78,13 @@ def test_a_process_has_one_connection_to_a_file(path: Path, monkeypatch: pytest.
 def test_a_boundary_and_the_deltas_before_it_are_one_transaction(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_sqlite, "soon", lambda log: None)
+    monkeypatch.setattr(_sqlite_log, "soon", lambda log: None)
     sizes: list[int] = []
     real = _sqlite.Database.write
     monkeypatch.setattr(
         _sqlite.Database,
         "write",
-        lambda self, rows, blobs, wait: (sizes.append(len(rows)), real(self, rows, blobs, wait)),
+        lambda self, rows, *rest: (sizes.append(len(rows)), real(self, rows, *rest)),
     )
     write(path, *[event(n, EventType.TOKEN, content="x") for n in range(9)], event(9), event(10))
     assert sizes == [10, 1]
@@ -167,7 +167,8 @@ def test_a_file_that_another_program_holds_is_told_once_and_written_when_it_is_f
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(_sqlite, "BUSY_MS", 20)
-    monkeypatch.setattr(_sqlite, "RETRY", 0.0)
+    monkeypatch.setattr(_sqlite_log, "BUSY_MS", 20)
+    monkeypatch.setattr(_sqlite_log, "RETRY", 0.0)
     log = SQLiteBackend(path).open(RUN, {})
     log.append(event(0))
     other = sqlite3.connect(path, isolation_level=None)
@@ -187,7 +188,7 @@ def test_a_file_that_another_program_holds_is_told_once_and_written_when_it_is_f
 def test_a_full_disk_is_told_once_and_what_waited_is_written_when_there_is_room(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_sqlite, "RETRY", 0.0)
+    monkeypatch.setattr(_sqlite_log, "RETRY", 0.0)
     backend = SQLiteBackend(path)
     log = backend.open(RUN, {})
     connection = _sqlite.database(path)._connection

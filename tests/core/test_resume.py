@@ -16,6 +16,7 @@ from tool_chat import ToolChat
 
 import mesh_nb
 from mesh_nb import Answer, FileBackend, MemoryBackend, Run, SQLiteBackend, StateGraph, Tool
+from mesh_nb.backends import _process, _writer
 from mesh_nb.core.errors import GraphValidationError, InputError, NodeExecutionError, RunNotFoundError
 from mesh_nb.core.events import EventType, ExecutionEvent
 
@@ -514,3 +515,26 @@ async def test_where_a_run_began_may_have_been_chosen() -> None:
         began("ba").resume(run.id)
     with pytest.raises(NodeExecutionError):
         await began("ab").resume(run.id)
+
+
+@pytest.mark.parametrize("fail_fast", [True, False])
+async def test_a_run_that_another_host_goes_on_with_stops_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fail_fast: bool
+) -> None:
+    monkeypatch.setattr(_writer, "CHECK", 0.0)
+    spent: list[str] = []
+    graph = StateGraph("g").add_node("ask", node_type="approval").add_node("spend", lambda: spent.append("x"))
+    graph.set_entry_point("ask").add_edge("ask", "spend")
+    run = graph.run("q", on_no_answer="wait", backend=FileBackend(tmp_path), fail_fast=fail_fast)
+    await until(run, lambda: bool(run.pending))
+    monkeypatch.setattr(_process, "_identity", lambda pid: {"host": "far", "pids": ""})  # pyright: ignore[reportUnknownLambdaType]
+    monkeypatch.setattr(_process, "STALE_SECONDS", 0.0)
+    answers = {run.pending[0].id: Answer("approved")}
+    async for _ in mesh_nb.Executor(graph, FileBackend(tmp_path)).resume(run.id, answers):
+        pass
+    assert len(spent) == 1
+    run.approve()
+    with pytest.raises(NodeExecutionError, match="was resumed by another process"):
+        await run
+    assert len(spent) == 1
+    check_log(Run.load(run.id, FileBackend(tmp_path)).events)
