@@ -39,6 +39,7 @@ class Run(Answering):
         self.id, self.graph = run_id, graph
         self.problems: list[str] = []
         self.header: dict[str, Any] = {}
+        self.iterated = False
         self.exception: BaseException | None = None
         self._session_id = session_id
         self._options = {}
@@ -233,9 +234,10 @@ class Run(Answering):
     def _ipython_display_(self) -> None:
         from .runner import host_name
 
-        if host_name(None) != "notebook":
+        name = host_name(None)
+        if name not in ("notebook", "terminal"):
             raise NotImplementedError  # IPython then shows the repr
-        plugins.find("host", "notebook").display(self)
+        plugins.find("host", name).display(self)
 
     def _display_(self) -> Any:  # marimo alone asks for it
         return plugins.find("host", "marimo").displayed(self)
@@ -244,6 +246,7 @@ class Run(Answering):
         return self._wait().__await__()
 
     async def __aiter__(self) -> AsyncIterator[ExecutionEvent]:
+        self.iterated = True
         lens = Lens()
         with awake():
             async for batch in self._feed.batches():

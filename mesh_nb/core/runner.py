@@ -230,14 +230,16 @@ def default_backend() -> Any:
 
 
 def host_name(display: bool | None) -> str:
-    """Return the host that shows a run: "notebook" in a kernel, "marimo" there, unless display is False; else
-    "plain"."""
+    """Return the host that shows a run: "notebook" in a kernel, "marimo" there, "terminal" in IPython without
+    a kernel, unless display is False; else "plain"."""
     if display is not False and in_marimo():
         return "marimo"
     shell = sys.modules.get("IPython.core.interactiveshell")
     if display is False or shell is None or not shell.InteractiveShell.initialized():
         return "plain"
-    return "notebook" if getattr(shell.InteractiveShell.instance(), "kernel", None) is not None else "plain"
+    return (
+        "notebook" if getattr(shell.InteractiveShell.instance(), "kernel", None) is not None else "terminal"
+    )
 
 
 def in_marimo() -> bool:

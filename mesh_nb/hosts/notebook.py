@@ -10,15 +10,15 @@ import uuid
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
-from ..core.events import ENDINGS, ExecutionEvent
+from ..core.events import ENDINGS
 from ..notebook._again import offers
 from ..notebook._cell import Cell, cell_id, current_shell, origin
 from ..notebook.freeze import freeze, marked
+from ._many import SHOWN, Many
 
 if TYPE_CHECKING:
     from ..notebook.live import LiveView
 
-LIVE_PER_CELL = 5
 CELLS_KEPT = 20
 REFRESH = 0.25
 OFFERS = 8
@@ -45,7 +45,7 @@ class NotebookHost:
         if cell is None:
             return
         cell.runs.add(run.id)
-        if not run.events and len(cell.runs) > LIVE_PER_CELL:
+        if not run.events and len(cell.runs) > SHOWN:
             cell.summary = cell.summary or _Summary(cell)
             cell.summary.add(run)
             return
@@ -207,7 +207,7 @@ class _Summary:
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
-        self._statuses: dict[str, str] = {}
+        self._many = Many(self._changed)
         self._display_id = f"mesh_nb-{uuid.uuid4().hex}"
         self._timer: asyncio.TimerHandle | None = None
         self._shown = ""
@@ -215,21 +215,12 @@ class _Summary:
             current_shell().events.register("post_run_cell", self._at_cell_end)
 
     def add(self, run: Any) -> None:
-        self._statuses[run.id] = "running"
-
-        def follow(event: ExecutionEvent) -> None:
-            if event.type in ENDINGS:
-                unsubscribe()
-                failed = event.type == "execution_error"
-                self._statuses[run.id] = event.metadata.get("status") or ("failed" if failed else "completed")
-            self._changed()
-
-        unsubscribe = run.subscribe(follow)
+        self._many.add(run)
 
     def _changed(self) -> None:
         if not self._cell.live:
             return
-        if not self._shown or "running" not in self._statuses.values():
+        if not self._shown or not self._many.running:
             self._publish()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(REFRESH, self._publish)
@@ -238,7 +229,7 @@ class _Summary:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        line = self.line()
+        line = self._many.line()
         if line != self._shown:
             update, self._shown = bool(self._shown), line
             data = {"text/html": f"<p>{html.escape(line)}</p>", "text/plain": line}
@@ -247,16 +238,6 @@ class _Summary:
     def _at_cell_end(self, result: Any) -> None:
         current_shell().events.unregister("post_run_cell", self._at_cell_end)
         self._publish()
-
-    def line(self) -> str:
-        counts: dict[str, int] = {}
-        for status in self._statuses.values():
-            counts[status] = counts.get(status, 0) + 1
-        parts = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
-        total = len(self._statuses)
-        return (
-            f"{total} more run{'' if total == 1 else 's'} in this cell: {parts}. mesh_nb.runs() lists them."
-        )
 
 
 plugin = NotebookHost()

@@ -32,11 +32,8 @@ from ._view import (
 
 def fold(events: Iterable[ExecutionEvent]) -> Folded:
     """Fold the events of a run, whole or partial, into what its reader sees."""
-    state = _Fold()
-    for event in coalesce(events):
-        handler = _HANDLERS.get(event.type)
-        if handler is not None:
-            handler(state, event)
+    state = Folding()
+    state.feed(coalesce(events))
     for section in state.view.sections:
         section.blocks = [b for b in section.blocks if not isinstance(b, (Text, Reasoning)) or b.text.strip()]
         for block in section.blocks:
@@ -48,7 +45,9 @@ def fold(events: Iterable[ExecutionEvent]) -> Folded:
     return state.view
 
 
-class _Fold:
+class Folding:
+    """A run while it goes on: `view` has what was fed, blocks without words and citations apart included."""
+
     def __init__(self) -> None:
         self.view = Folded()
         self.sections: dict[tuple[str, int], Section] = {}
@@ -57,6 +56,13 @@ class _Fold:
         self.found: dict[str, Citation] = {}
         self.cited = 0
         self.was = ""
+
+    def feed(self, events: Iterable[ExecutionEvent]) -> None:
+        """Take in the next events, the deltas of each block joined."""
+        for event in events:
+            handler = _HANDLERS.get(event.type)
+            if handler is not None:
+                handler(self, event)
 
     def section(self, event: ExecutionEvent) -> Section:
         key = event.node_id, int(event.metadata.get("visit") or 0)
@@ -85,7 +91,7 @@ class _Fold:
         return call
 
 
-def _text(state: _Fold, event: ExecutionEvent) -> None:
+def _text(state: Folding, event: ExecutionEvent) -> None:
     m = event.metadata
     refusal = m.get("event_subtype") == "refusal"
     key = "text", event.node_id, m.get("visit"), m.get("text_block_id"), refusal
@@ -99,7 +105,7 @@ def _text(state: _Fold, event: ExecutionEvent) -> None:
     block.text += _clean(event.content)
 
 
-def _message_end(state: _Fold, event: ExecutionEvent) -> None:
+def _message_end(state: Folding, event: ExecutionEvent) -> None:
     # A later message may reuse a block id; it is a block of its own.
     ended = [k for k in state.open if k[1] == event.node_id and k[2] == event.metadata.get("visit")]
     for key in ended:
@@ -107,7 +113,7 @@ def _message_end(state: _Fold, event: ExecutionEvent) -> None:
             del state.open[key]
 
 
-def _reasoning(state: _Fold, event: ExecutionEvent) -> None:
+def _reasoning(state: Folding, event: ExecutionEvent) -> None:
     m = event.metadata
     key = "reasoning", event.node_id, m.get("visit"), m.get("block_id")
     block = state.open.get(key)
@@ -119,24 +125,24 @@ def _reasoning(state: _Fold, event: ExecutionEvent) -> None:
         block.text += _clean(event.content)
 
 
-def _reasoning_end(state: _Fold, event: ExecutionEvent) -> None:
+def _reasoning_end(state: Folding, event: ExecutionEvent) -> None:
     m = event.metadata
     block = state.open.pop(("reasoning", event.node_id, m.get("visit"), m.get("block_id")), None)
     if isinstance(block, Reasoning):
         block.kind = m.get("kind") or block.kind
 
 
-def _tool_start(state: _Fold, event: ExecutionEvent) -> None:
+def _tool_start(state: Folding, event: ExecutionEvent) -> None:
     call = state.call(event, starts=True)
     if event.metadata.get("arguments") is not None:
         call.arguments = event.metadata["arguments"]
 
 
-def _tool_delta(state: _Fold, event: ExecutionEvent) -> None:
+def _tool_delta(state: Folding, event: ExecutionEvent) -> None:
     state.call(event).raw += event.content if isinstance(event.content, str) else ""
 
 
-def _tool_complete(state: _Fold, event: ExecutionEvent) -> None:
+def _tool_complete(state: Folding, event: ExecutionEvent) -> None:
     m, call = event.metadata, state.call(event)
     if m.get("arguments") is not None:
         call.arguments = m["arguments"]
@@ -145,7 +151,7 @@ def _tool_complete(state: _Fold, event: ExecutionEvent) -> None:
     call.status = m.get("status") or ("error" if event.error else "ok")
 
 
-def _source(state: _Fold, event: ExecutionEvent) -> None:
+def _source(state: Folding, event: ExecutionEvent) -> None:
     section = state.section(event)
     text = next((b for b in reversed(section.blocks) if isinstance(b, Text)), None)
     for source in event.metadata.get("sources") or []:
@@ -166,7 +172,7 @@ def _source(state: _Fold, event: ExecutionEvent) -> None:
             section.marks.append((-1, found.number))
 
 
-def _file(state: _Fold, event: ExecutionEvent) -> None:
+def _file(state: Folding, event: ExecutionEvent) -> None:
     m = event.metadata
     content = m.get("content")
     size = m.get("size")
@@ -177,7 +183,7 @@ def _file(state: _Fold, event: ExecutionEvent) -> None:
     state.add(event, File(_clean(m.get("name")) or "file", mime, content, size, holder))
 
 
-def _response(state: _Fold, event: ExecutionEvent) -> None:
+def _response(state: Folding, event: ExecutionEvent) -> None:
     view, m = state.view, event.metadata
     view.model_calls += 1
     provider, model = str(m.get("provider") or ""), str(m.get("model_id") or "")
@@ -208,12 +214,12 @@ def _response(state: _Fold, event: ExecutionEvent) -> None:
             block.text = "The provider keeps this reasoning to itself."
 
 
-def _model_call(state: _Fold, event: ExecutionEvent) -> None:
+def _model_call(state: Folding, event: ExecutionEvent) -> None:
     section = state.section(event)
     section.call, section.answered = len(section.blocks), False
 
 
-def _custom(state: _Fold, event: ExecutionEvent) -> None:
+def _custom(state: Folding, event: ExecutionEvent) -> None:
     m, blocks = event.metadata, state.section(event).blocks
     data_type = _clean(m.get("data_type")) or "data"
     if data_type == "native" or m.get("transient"):
@@ -233,7 +239,7 @@ def _custom(state: _Fold, event: ExecutionEvent) -> None:
         last.payloads.append(payload)
 
 
-def _restart(state: _Fold, event: ExecutionEvent) -> None:
+def _restart(state: Folding, event: ExecutionEvent) -> None:
     """The answer of a model call begins again: what the call had said is void."""
     section = state.section(event)
     void = section.blocks[section.call :]
@@ -243,7 +249,7 @@ def _restart(state: _Fold, event: ExecutionEvent) -> None:
     state.view.sections.insert(state.view.sections.index(section), dropped)
 
 
-def _asked(state: _Fold, event: ExecutionEvent) -> None:
+def _asked(state: Folding, event: ExecutionEvent) -> None:
     m = event.metadata
     key = "ask", event.node_id, m.get("visit"), m.get("interrupt_id")
     if key in state.open:
@@ -254,7 +260,7 @@ def _asked(state: _Fold, event: ExecutionEvent) -> None:
     state.add(event, ask)
 
 
-def _answered(state: _Fold, event: ExecutionEvent) -> None:
+def _answered(state: Folding, event: ExecutionEvent) -> None:
     m = event.metadata
     ask = state.open.pop(("ask", event.node_id, m.get("visit"), m.get("interrupt_id")), None)
     if isinstance(ask, Ask):
@@ -262,14 +268,14 @@ def _answered(state: _Fold, event: ExecutionEvent) -> None:
         ask.reason, ask.output = _clean(m.get("reason")), event.output
 
 
-def _node_start(state: _Fold, event: ExecutionEvent) -> None:
+def _node_start(state: Folding, event: ExecutionEvent) -> None:
     section = state.section(event)
     section.again = _again(event) or section.again
     if section.broken:
         _go_on(state, section)
 
 
-def _go_on(state: _Fold, section: Section) -> None:
+def _go_on(state: Folding, section: Section) -> None:
     """A node that was cut off is run again: what came of calls that had not ended is void."""
     section.broken = False
     void = cut_off(section)
@@ -285,7 +291,7 @@ def _go_on(state: _Fold, section: Section) -> None:
     state.view.entered = state.view.steps
 
 
-def _node_complete(state: _Fold, event: ExecutionEvent) -> None:
+def _node_complete(state: Folding, event: ExecutionEvent) -> None:
     section = state.section(event)
     section.again, section.broken = _again(event) or section.again, False
     _close(section, "not_executed")
@@ -299,12 +305,12 @@ def _close(section: Section, status: str) -> None:
             block.status = status
 
 
-def _node_error(state: _Fold, event: ExecutionEvent) -> None:
+def _node_error(state: Folding, event: ExecutionEvent) -> None:
     _close(state.section(event), "cancelled")
     state.add(event, Note(_clean(event.error) or "failed", failure=True))
 
 
-def _node_retry(state: _Fold, event: ExecutionEvent) -> None:
+def _node_retry(state: Folding, event: ExecutionEvent) -> None:
     key = event.node_id, int(event.metadata.get("visit") or 0)
     section = state.sections.pop(key, None)
     if section is not None:
@@ -312,7 +318,7 @@ def _node_retry(state: _Fold, event: ExecutionEvent) -> None:
     state.open = {k: b for k, b in state.open.items() if k[1] != event.node_id}
 
 
-def _start(state: _Fold, event: ExecutionEvent) -> None:
+def _start(state: Folding, event: ExecutionEvent) -> None:
     view = state.view
     view.started = event.timestamp if view.started is None else view.started
     graph = event.metadata.get("graph")
@@ -326,21 +332,21 @@ def _start(state: _Fold, event: ExecutionEvent) -> None:
     view.status, view.error = "running", None
 
 
-def _complete(state: _Fold, event: ExecutionEvent) -> None:
+def _complete(state: Folding, event: ExecutionEvent) -> None:
     state.view.status = event.metadata.get("status") or "completed"
     _close_all(state)
     state.view.output = event.output
     state.view.duration_ms = event.metadata.get("duration_ms")
 
 
-def _error(state: _Fold, event: ExecutionEvent) -> None:
+def _error(state: Folding, event: ExecutionEvent) -> None:
     state.view.status = event.metadata.get("status") or "failed"
     _close_all(state)
     state.view.error = _clean(event.error) or None
     state.view.duration_ms = event.metadata.get("duration_ms")
 
 
-def _close_all(state: _Fold) -> None:
+def _close_all(state: Folding) -> None:
     if state.view.status != "interrupted":
         for section in state.view.sections:
             _close(section, "cancelled")

@@ -88,6 +88,12 @@ def _escape(text: str) -> str:
     return " ".join(text.split()).translate(_ESCAPES)
 
 
+def after(view: Folded) -> list[str]:
+    """Return what follows the sections of a run that has ended, as text for a terminal: an output that no
+    section says, sources, how it ended. `_words.usage_line` comes last."""
+    return _after(view, _PLAIN)
+
+
 def _compose(view: Folded, style: _Plain) -> str:
     parts: list[str] = []
     for section in view.sections:
@@ -99,6 +105,15 @@ def _compose(view: Folded, style: _Plain) -> str:
         limit = view.status in ("budget", "timeout")
         blocks = [b for b in section.blocks if not (limit and isinstance(b, Note) and b.failure)]
         parts += [_block(block, style, section) for block in blocks]
+    parts += _after(view, style)
+    usage = _words.usage_line(view)
+    if usage:
+        parts.append(style.line(usage))
+    return "\n\n".join(p for p in parts if p)
+
+
+def _after(view: Folded, style: _Plain) -> list[str]:
+    parts: list[str] = []
     output = _words.leftover_output(view)
     if output:
         parts.append(style.code(output))
@@ -109,10 +124,7 @@ def _compose(view: Folded, style: _Plain) -> str:
         parts.append(style.line(" ".join(p for p in (title, text) if p)))
     if view.status not in ("completed", "running"):
         parts += [_words.kept(view), _words.how(view)]
-    usage = _words.usage_line(view)
-    if usage:
-        parts.append(style.line(usage))
-    return "\n\n".join(p for p in parts if p)
+    return [p for p in parts if p]
 
 
 def _block(block: Block, style: _Plain, section: Section) -> str:

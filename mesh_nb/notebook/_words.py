@@ -138,8 +138,11 @@ def count(number: int, thing: str) -> str:
 
 def heading(view: Folded, section: Section) -> str:
     """Return the name of a section's node, empty when the run has only one."""
-    if sum(not s.discarded for s in view.sections) < 2:
-        return ""
+    return "" if sum(not s.discarded for s in view.sections) < 2 else title(section)
+
+
+def title(section: Section) -> str:
+    """Return the name of a section's node, with its visit."""
     visit = f", visit {section.visit + 1}" if section.visit else ""
     return f"{section.node_id}{visit}{f' · {section.again}' if section.again else ''}"
 

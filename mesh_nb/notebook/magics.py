@@ -18,7 +18,6 @@ from ._graph import graph_for
 from ._preview import preview
 from ._side_by_side import frozen
 from .compare import Comparison, compare
-from .freeze import freeze
 
 _CALL = "get_ipython().run_cell_magic("
 _AWAIT = "await __import__('mesh_nb.notebook.magics', fromlist=['entry']).entry("
@@ -137,8 +136,8 @@ class _Prepared:
             else:
                 started.wait_here()
         finally:
-            if self._terminal and not self._silent:
-                print(_as_text(started))  # noqa: T201
+            if self._terminal and not self._silent and isinstance(started, Comparison):
+                print(frozen(started)["text/plain"])  # noqa: T201
 
     async def run(self) -> Run | Comparison | None:
         """Run to the end on this loop, unless the cell asked for the background."""
@@ -146,12 +145,6 @@ class _Prepared:
         if not self._request.background:
             await started
         return None if self._silent else started
-
-
-def _as_text(started: Run | Comparison) -> str:
-    if isinstance(started, Run):
-        return freeze(started.events)[0]["text/plain"]
-    return frozen(started)["text/plain"]
 
 
 async def entry(name: str, line: str, cell: str) -> Any:
