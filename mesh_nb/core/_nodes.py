@@ -33,7 +33,28 @@ def make_node(
     options, retry = _settings(node_id, options)
     mode = take_event_mode(node_id, options)
     timeout = check_timeout(options.pop("node_timeout", None), f"Node {node_id!r}: node_timeout=")
-    return _node(node_id, thing, node_type, options), retry, timeout, mode
+    node = _node(node_id, thing, node_type, options)
+    if isinstance(node, BaseNode):
+        _check_calls(node_id, node)
+    return node, retry, timeout, mode
+
+
+def _check_calls(node_id: str, node: BaseNode) -> None:
+    """Raise GraphValidationError for a node of one's own that has no id, or whose method does not take what
+    it is called with."""
+    label = f"Node {node_id!r}: {type(node).__name__}"
+    if not hasattr(node, "id"):
+        raise GraphValidationError(f"{label} has no id: its __init__ must call super().__init__(id).")
+    for name in ("execute", "run"):
+        own = getattr(type(node), name)
+        if own is not getattr(BaseNode, name) and inspect.isfunction(own):
+            signature = inspect.signature(own)
+            try:
+                signature.bind(node, None, None)
+            except TypeError as error:
+                raise GraphValidationError(
+                    f"{label}.{name}{signature} is called with (input, context), and {error}."
+                ) from None
 
 
 def _node(node_id: str, thing: Any, node_type: str | None, options: dict[str, Any]) -> Node:
@@ -52,6 +73,8 @@ def _node(node_id: str, thing: Any, node_type: str | None, options: dict[str, An
         return _of_type(node_id, thing, "subgraph", options)
     if callable(thing) or isinstance(thing, Tool):
         return _of_type(node_id, thing, "tool", options)
+    if isinstance(thing, BaseNode):
+        return thing
     if thing is None:
         raise GraphValidationError(
             f"Node {node_id!r} is empty: pass a function or a node, or node_type= one of"

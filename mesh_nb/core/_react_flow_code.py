@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from .errors import InputError, UnknownNameError, told
+from .errors import NO_PYTHON, InputError, UnknownNameError, shown, told
 
 
 def _less(value: Any, other: Any) -> bool:
@@ -59,8 +59,8 @@ def expression(text: str) -> Callable[[Any], bool]:
     """
     try:
         code = compile(text, "<expression of a flow>", "eval")
-    except (SyntaxError, ValueError) as error:
-        raise InputError(f"The expression {text!r} of the flow is not Python: {error}.") from None
+    except NO_PYTHON as error:
+        raise InputError(f"The expression {shown(text)} of the flow is not Python: {told(error)}.") from None
 
     def holds(input: Any) -> bool:
         return bool(eval(code, {"input": input, "output": input}))

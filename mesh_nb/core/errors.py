@@ -37,6 +37,10 @@ from typing import Any
 
 SHOWN = 80
 """Characters of a name that a message repeats."""
+NO_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError, SystemError)
+"""What parsing a text as Python raises: for one that is none, for one that is nested too deeply (two of
+these), and in CPython 3.11, whose parser counts its depth for all threads together, for any text while
+another thread parses: "AST constructor recursion depth mismatch"."""
 
 
 def nearest(name: object, known: Iterable[str]) -> str | None:
@@ -184,7 +188,11 @@ class NodeExecutionError(RunError):
             return super()._render_traceback_()
         import traceback
 
-        return [*traceback.format_exception(self.cause), f"{type(self).__name__}: {self}"]
+        try:
+            lines = traceback.format_exception(self.cause)
+        except NO_PYTHON:  # It parses the lines that it shows.
+            lines = [told(self.cause)]
+        return [*lines, f"{type(self).__name__}: {self}"]
 
 
 class InnerFailure(MeshError):

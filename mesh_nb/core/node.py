@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing
 from types import CoroutineType, MappingProxyType
 from typing import Any, Protocol, cast, runtime_checkable
@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 from .context import ExecutionContext
 from .errors import MeshError, shown
 from .events import EventType, ExecutionEvent
+from .tools import in_steps
 
 # Looking up a member of an enum costs as much as a call.
 _NODE_COMPLETE = EventType.NODE_COMPLETE
@@ -76,7 +77,8 @@ class BaseNode:
     or a `NodeResult(output, state={...})` to change the state too.
 
     To stream, yield in it: text becomes tokens of one message, events are passed on, and the output is the
-    last dict that was yielded, else `{"content": text}`. A subclass may override `run` instead.
+    last dict that was yielded, else `{"content": text}`; a plain `def` may yield too, in threads, and return
+    the output. A subclass may override `run` instead.
 
     `kind` is the name shown in a graph; options of `add_node` are the keyword parameters of `__init__`.
     `replays` says that run() takes calls that an earlier part of a resumed run has made from
@@ -101,11 +103,16 @@ class BaseNode:
     async def run(self, input: Any, context: ExecutionContext) -> AsyncIterator[ExecutionEvent]:
         """Run `execute` and wrap what it returns, or yields, in events."""
         result: Any = self.execute(input, context)
-        if isinstance(result, AsyncGenerator):
-            async with aclosing(spoken(result, self.id)) as events:
+        if isinstance(result, (AsyncGenerator, Generator)):
+            returned, done = list[Any](), cast("Any", None)
+            items = in_steps(result, returned) if isinstance(result, Generator) else result
+            async with aclosing(spoken(items, self.id)) as events:
                 async for event in events:
-                    yield event
-            return
+                    if event.type == _NODE_COMPLETE:
+                        done = event.output
+                    else:
+                        yield event
+            result = returned[0] if returned and returned[0] is not None else done
         if result.__class__ is CoroutineType or inspect.isawaitable(result):
             result = await result
         if result.__class__ is NodeResult:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import functools
 import inspect
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Annotated, Any, overload
 
 from ._named import named_options
@@ -157,6 +158,29 @@ def guarded(fn: Callable[..., Any], /, *args: Any, **values: Any) -> Any:
         if is_interrupt(error):
             raise
         raise _raised(fn, error) from error
+
+
+async def in_steps(items: Generator[Any, Any, Any], returned: list[Any]) -> AsyncGenerator[Any, None]:
+    """Yield from a user's generator, each step in a thread that carries the caller's context; closes it.
+
+    Parameters: returned, where what it returns is put. Raises as `guarded` does.
+    """
+
+    def step() -> Any:
+        try:
+            return next(items)
+        except StopIteration as stop:
+            returned.append(stop.value)
+            return returned
+
+    step.__name__ = getattr(items, "__name__", type(items).__name__)
+    try:
+        while (item := await asyncio.to_thread(guarded, step)) is not returned:
+            yield item
+    finally:
+        # After a cancel its thread may still be inside a step, which cannot be stopped.
+        with contextlib.suppress(ValueError):
+            items.close()
 
 
 async def _finished(result: Awaitable[Any]) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 import inspect
@@ -16,13 +15,12 @@ from ..core.context import ExecutionContext
 from ..core.errors import GraphValidationError, MeshError, ToolError, nearest, told
 from ..core.events import EventType, ExecutionEvent
 from ..core.node import BaseNode, NodeResult, spoken
-from ..core.tools import Tool, guarded, run_function
+from ..core.tools import Tool, in_steps, run_function
 from ._kinds import DICT, Kind, check_kinds
 from ._taped import result_of
 
 INJECTED = ("input", "context", "state", "variables", "chat_history")
 _SECRET = re.compile(r"key$|token$|secret|passw|credential|^auth", re.IGNORECASE)
-_END = object()
 
 _KINDS: dict[str, Kind] = {"bindings": DICT}
 
@@ -38,8 +36,9 @@ class ToolNode(BaseNode):
 
     A parameter is filled from `input`, `context`, `state`, `variables` and `chat_history` by name, inside a
     foreach from `item` and `index`, then from the keys of a dict input, then from bindings, then by its
-    default. The output is the returned dict as it is, any other value as `{"output": value}`, the text of a
-    generator as `{"content": text}`; of a NodeResult its output. What the function assigns to names of
+    default. The output is the returned dict as it is, any other value as `{"output": value}`; of a NodeResult
+    its output. Of a generator it is what it returns, else the last dict that it yields, else its text as
+    `{"content": text}`. What the function assigns to names of
     `state` is an update of the state, as is the state of a NodeResult. A tape (`mesh_nb.record`) keeps what a
     Tool returns; a plain function is called each time.
     """
@@ -212,13 +211,16 @@ class ToolNode(BaseNode):
 
     async def _stream(self, made: Any, result: _Result) -> AsyncGenerator[ExecutionEvent, None]:
         """Yield the events of a generator; what it leaves behind goes into the result."""
-        items = made if hasattr(made, "__aiter__") else _in_thread(made)
+        returned: list[Any] = []
+        items = made if hasattr(made, "__aiter__") else in_steps(made, returned)
         async with contextlib.aclosing(spoken(items, self.name)) as events:
             async for event in events:
                 if event.type == EventType.NODE_COMPLETE:
                     result.value = event.output
                 else:
                     yield event
+        if returned and returned[0] is not None:
+            result.value = returned[0]
 
 
 class _Result:
@@ -228,17 +230,6 @@ class _Result:
 
     def output(self) -> dict[str, Any]:
         return cast("dict[str, Any]", self.value) if isinstance(self.value, dict) else {"output": self.value}
-
-
-async def _in_thread(items: Any) -> AsyncGenerator[Any, None]:
-    """Yield from a sync generator, each step in a thread that carries the caller's context."""
-    try:
-        while (item := await asyncio.to_thread(guarded, next, items, _END)) is not _END:
-            yield item
-    finally:
-        # After a cancel its thread may still be inside a step, which cannot be stopped.
-        with contextlib.suppress(ValueError):
-            items.close()
 
 
 def _text_of(error: Exception) -> str:

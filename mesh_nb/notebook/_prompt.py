@@ -9,7 +9,7 @@ from collections.abc import Mapping, Set
 from typing import Any
 
 from ..core import templates
-from ..core.errors import InputError, VariableResolutionError, nearest
+from ..core.errors import NO_PYTHON, InputError, VariableResolutionError, nearest
 from ..core.events import dumps
 from ..core.run import Run
 from ._table import markdown_table
@@ -57,7 +57,7 @@ def _names_in_code(code: str) -> set[str]:
         return {formatted[1]}
     try:
         nodes = list(ast.walk(ast.parse(code, mode="eval")))
-    except (SyntaxError, ValueError):
+    except NO_PYTHON:
         return set()
     computed = any(
         isinstance(n, _COMPUTED) and not isinstance(getattr(n, "op", None), ast.Sub) for n in nodes

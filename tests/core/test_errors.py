@@ -44,6 +44,15 @@ def test_a_failure_in_the_users_code_keeps_its_traceback() -> None:
     assert error.cause is error.original_error
 
 
+def test_a_failure_is_shown_when_its_lines_cannot_be_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def raced(*_: object) -> None:
+        raise SystemError("AST constructor recursion depth mismatch (before=15, after=-36)")
+
+    monkeypatch.setattr("traceback.format_exception", raced)
+    error = errors.NodeExecutionError("n", ValueError("mine"))
+    assert error._render_traceback_() == ["ValueError: mine", f"NodeExecutionError: {error}"]
+
+
 def test_provider_errors_carry_fields() -> None:
     error = errors.RateLimitError(
         "Slow down.", provider="openai", model="m", status=429, request_id="r1", retry_after=2.0, hint="Wait."

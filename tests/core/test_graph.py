@@ -377,3 +377,38 @@ async def test_every_builder_method_takes_functions_that_are_nodes() -> None:
     assert [e.metadata["kind"] for e in run.events if e.type == "interrupt"] == ["before", "after"]
     other = StateGraph().add_node("a", first).add_node("b", left).add_sequence(["START", first, left])
     assert other.run_sync("q", display=False).output["l"] == 1
+
+
+async def test_a_node_class_may_yield_and_return_without_async() -> None:
+    class Steps(mesh_nb.BaseNode):
+        def execute(self, input: Any, context: Any) -> Any:
+            yield "one "
+            yield "two"
+            if input["input"] == "more":
+                return mesh_nb.NodeResult({"n": 2}, state={"seen": True})
+            return None
+
+    graph = StateGraph("g").add_node("n", Steps).set_entry_point("n")
+    run = await graph.run("q", backend=mesh_nb.MemoryBackend())
+    assert [e.content for e in run.events if e.type == "token"] == ["one ", "two"]
+    assert run.output == {"content": "one two"}
+    run = await graph.run("more", backend=mesh_nb.MemoryBackend())
+    assert next(e.output for e in run.events if e.type == "node_complete") == {"n": 2}
+    assert [e.output for e in run.events if e.type == "state_update"] == [{"seen": True}]
+
+
+def test_a_node_class_that_cannot_be_called_is_refused_when_it_is_added() -> None:
+    class Short(mesh_nb.BaseNode):
+        async def execute(self, input: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+            return 1
+
+    class Nameless(mesh_nb.BaseNode):
+        def __init__(self, id: str) -> None:  # pyright: ignore[reportMissingSuperCall]
+            pass
+
+    for made in (Short, Short("n")):
+        with pytest.raises(GraphValidationError, match=r"Short.execute\(.*is called with \(input, con"):
+            StateGraph("g").add_node("n", made)
+    for made in (Nameless, Nameless("n")):
+        with pytest.raises(GraphValidationError, match="Nameless has no id: its __init__ must call super"):
+            StateGraph("g").add_node("n", made)

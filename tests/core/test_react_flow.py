@@ -164,6 +164,13 @@ async def test_an_expression_is_code() -> None:
     assert ran((await run(made, "hi")).events) == ["c", "b"]
 
 
+@pytest.mark.parametrize("text", ["len(", "-" * 100_000 + "1", "x" + ".a" * 100_000, "a\0b", "1" * 5000])
+def test_an_expression_that_is_none_or_too_deep_is_refused_in_a_sentence(text: str) -> None:
+    with pytest.raises(InputError, match="of the flow is not Python") as error:
+        from_react_flow(branching({"name": "n", "expression": text}), tools={"upper": upper}, allow_code=True)
+    assert len(str(error.value)) < 600
+
+
 async def test_loops_and_items_come_over() -> None:
     def step(input: Any) -> dict[str, Any]:
         return {"input": input["input"] + "."}

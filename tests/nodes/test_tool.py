@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import functools
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -17,6 +17,8 @@ from mesh_nb import (
     ExecutionEvent,
     Executor,
     GraphValidationError,
+    MemoryBackend,
+    NodeResult,
     StateGraph,
     tool,
 )
@@ -187,6 +189,31 @@ async def test_a_generators_last_dict_is_its_output() -> None:
         yield {"n": 2}
 
     assert await output_of(steps) == {"n": 2}
+
+
+@pytest.mark.parametrize(
+    ("returned", "output"),
+    [({"answer": 42}, {"answer": 42}), (42, {"output": 42}), (None, {"content": "thinking"})],
+)
+async def test_what_a_generator_returns_is_its_output(returned: Any, output: Any) -> None:
+    def steps() -> Generator[str, None, Any]:
+        yield "thinking"
+        return returned
+
+    events = await events_of(steps)
+    assert [e.content for e in events if e.type == "token"] == ["thinking"]
+    assert events[-2].output == output
+
+
+async def test_what_a_generator_returns_may_change_the_state() -> None:
+    def steps() -> Generator[str, None, NodeResult]:
+        yield "thinking"
+        return NodeResult({"n": 1}, state={"seen": True})
+
+    graph = StateGraph().add_node("t", steps).set_entry_point("t")
+    run = await graph.run("q", backend=MemoryBackend())
+    assert run.events[-2].output == {"n": 1}
+    assert [e.output for e in run.events if e.type == "state_update"] == [{"seen": True}]
 
 
 async def test_a_generator_that_yields_something_else_is_told() -> None:

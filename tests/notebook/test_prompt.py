@@ -99,6 +99,19 @@ def test_a_function_is_refused():
         fill("{{f}}", {"f": len})
 
 
+@pytest.mark.parametrize("code", ["-" * 100_000 + "x", "x" + ".a" * 100_000 + "()", "a\0b"])
+def test_code_that_python_cannot_read_is_literal(code: str):
+    assert fill(f"{{{{{code}}}}}", {"y": 1}) == f"{{{{{code}}}}}"
+
+
+def test_code_is_read_while_another_thread_reads_code(monkeypatch: pytest.MonkeyPatch):
+    def raced(*_: Any, **__: Any) -> Any:
+        raise SystemError("AST constructor recursion depth mismatch (before=15, after=-36)")
+
+    monkeypatch.setattr("mesh_nb.notebook._prompt.ast.parse", raced)
+    assert fill("{{ 1 + y }}", {"y": 1}) == "{{ 1 + y }}"
+
+
 @pytest.mark.parametrize("library", [pd, pl])
 def test_a_frame_becomes_a_markdown_table(library):
     text = fill("Look:\n{{df}}", {"df": library.DataFrame({"city": ["Paris", "a|b"], "high": [21, 19]})})
