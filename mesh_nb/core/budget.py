@@ -173,18 +173,23 @@ class Budget:
             held.usd = None if found is None else found.usd
             if found is None and not self._priceless:
                 raise _no_price(call)
+        future: asyncio.Future[None] | None = None
         while True:
+            if shared:
+                shared = await spending.ready(held.usd or 0.0)
             alone = self._refusal(held, ())
             if alone is not None:
                 raise alone
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            if shared:
-                spending.wait(future)
+            if future is None or future.done():
+                future = asyncio.get_running_loop().create_future()
+                self._waiting.append(future)
+                if shared:
+                    spending.wait(future)
             if self._refusal(held, self._held) is None and self._admitted(held, shared):
                 self._held.add(held)
                 return held
-            self._waiting.append(future)
-            await future
+            # Nobody tells when a call of another process has ended.
+            await asyncio.wait([future], timeout=spending.POLL if shared else None)
             shared = spending.limits() if held.limited else []
 
     def _admitted(self, held: Hold, shared: list[spending.Limit]) -> bool:

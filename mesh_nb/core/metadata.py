@@ -74,7 +74,8 @@ class ExecutionEndMetadata(TypedDict, total=False):
 class ModelCallStartMetadata(TypedDict, total=False):
     """Metadata of model_call_start; `request` is redacted, and a blob named by `request_ref` in a log.
 
-    replayed, cached: the answer comes from a tape, or from the cache; nobody was asked.
+    replayed, cached: the answer comes from a tape, or from the cache; nobody was asked. held_usd: what it may
+    cost, while limits of the notebook or the project hold.
     """
 
     call_id: str
@@ -86,6 +87,7 @@ class ModelCallStartMetadata(TypedDict, total=False):
     request_ref: str
     replayed: bool
     cached: bool
+    held_usd: float
 
 
 class TokenMetadata(TypedDict, total=False):

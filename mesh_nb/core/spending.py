@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
-from ._ledger import Ledger
+from ._ledger import NEAR, Ledger
 from .errors import BudgetExceededError, ConfigurationError, InputError, UnknownNameError, shown
 from .events import LimitMetadata
 from .origin import IMPORTED, origin
@@ -38,6 +38,10 @@ _SINCE = {
 }
 
 
+POLL = 0.2
+"""Seconds after which a call that waits for those of other processes looks again."""
+
+
 @dataclasses.dataclass(slots=True, eq=False)
 class Limit:
     """A limit in US dollars.
@@ -57,7 +61,8 @@ class Limit:
         """When its period began, in seconds since 1970, by the clock of this machine."""
         if self.per == "session":
             return IMPORTED
-        now = datetime.now().astimezone().replace(minute=0, second=0, microsecond=0)
+        # Without a zone: midnight may have another offset than now.
+        now = datetime.now().replace(minute=0, second=0, microsecond=0)
         if self.per != "hour":
             now = now.replace(hour=0)
         if self.per == "week":
@@ -76,9 +81,15 @@ class Limit:
         """What is left of it."""
         return max(self.usd - self.spent_usd, 0.0)
 
+    @property
+    def whose(self) -> str:
+        """Whose runs count: "notebook", or "project", also where it is not known which notebook this is."""
+        return self.scope if self.notebook is not None else "project"
+
     def __str__(self) -> str:
         when = _SINCE[self.per]
-        return f"This {self.scope} has spent ${self.spent_usd:,.4f} of ${self.usd:,.2f} {when}."
+        told = f"This {self.whose} has spent {_dollars(self.spent_usd)} of {_dollars(self.usd)} {when}."
+        return told if _ledger.problem is None else f"{told} Others are not counted: {_ledger.problem}."
 
 
 class SpendingLimitError(BudgetExceededError):
@@ -110,8 +121,10 @@ def set(usd: float, per: str = "session", scope: str = "notebook") -> Limit:
     scope : "notebook", or "project": all its notebooks and scripts. Outside a notebook both mean the project.
 
     A call that would cross it is not sent; its run ends with the status "budget". Calls without a known price
-    are refused, unless the run says unpriced="allow". What other kernels spend is seen after a second.
-    `budget = {usd = 5.0, per = "day"}` under `[tool.mesh_nb]` of pyproject.toml limits the project.
+    are refused, unless the run says unpriced="allow". What other kernels spend counts, with what their calls
+    under way may cost; two calls that two kernels send in the same moment may cross it together. The limit
+    itself holds in this process.
+    `budget = {usd = 5.0, per = "day"}` under `[tool.mesh_nb]` of pyproject.toml limits the project in all.
     Raises InputError for a limit that is no number above 0, UnknownNameError for another word.
     """
     limit = _checked(usd, per, scope)
@@ -163,12 +176,21 @@ def told() -> list[LimitMetadata]:
     )
 
 
-async def ready() -> list[Limit]:
-    """Do what `now` does, reading in a thread."""
+async def ready(usd: float = 0.0) -> list[Limit]:
+    """Do what `now` does, reading in a thread, once more when a call of so many US dollars may come near a
+    limit that other kernels spend from too."""
     found = limits()
     if found:
-        await asyncio.to_thread(_ledger.refresh, min(limit.begins for limit in found))
+        since = min(limit.begins for limit in found)
+        await asyncio.to_thread(_ledger.refresh, since)
+        if any(2 * (limit.spent_usd + _under_way(limit) + usd) > limit.usd for limit in found):
+            await asyncio.to_thread(_ledger.refresh, since, NEAR)
     return found
+
+
+def _under_way(limit: Limit) -> float:
+    """Return what calls that have not ended may cost, in US dollars: of this process and of others."""
+    return sum(_held.values()) + _ledger.held(limit.notebook)
 
 
 def hold(found: list[Limit], held: Any, usd: float) -> SpendingLimitError | bool:
@@ -178,13 +200,12 @@ def hold(found: list[Limit], held: Any, usd: float) -> SpendingLimitError | bool
     Parameters: found, the limits; held, a key for the call; usd, what it may cost.
     """
     with _lock:
-        others = sum(_held.values())
         free = True
         for limit in found:
             spent = limit.spent_usd
             if spent >= limit.usd or spent + usd > limit.usd:
                 return _exceeded(limit, spent, usd)
-            free = free and spent + others + usd <= limit.usd
+            free = free and spent + _under_way(limit) + usd <= limit.usd
         if free:
             _held[held] = usd
         return free
@@ -244,12 +265,21 @@ def _exceeded(limit: Limit, spent: float, usd: float) -> SpendingLimitError:
     more = f", and the next call may cost about ${usd:.4f} (an estimate)" if usd else ""
     how = f"%mesh budget AMOUNT --per {limit.per}" + (" --project" if limit.scope == "project" else "")
     return SpendingLimitError(
-        f"The {limit.scope}'s budget of ${limit.usd:,.2f} per {limit.per} is reached: ${spent:,.4f} were"
+        f"The {limit.whose}'s budget of {_dollars(limit.usd)} per {limit.per} is reached: ${spent:,.4f} were"
         f" spent {_SINCE[limit.per]}{more}. `{how}` raises it.",
         spent=spent,
         limit=limit.usd,
         scope=limit.scope,
     )
+
+
+def _dollars(usd: float) -> str:
+    """Return an amount to the cent, and finer where that would make it another one."""
+    if usd == 0:
+        return "$0"
+    if usd == round(usd, 2):
+        return f"${usd:,.2f}"
+    return f"${usd:,.4f}" if usd >= 1e-4 else "$" + f"{usd:.12f}".rstrip("0")
 
 
 def _checked(usd: Any, per: Any, scope: Any) -> Limit:

@@ -67,6 +67,8 @@ async def _paid(
                                 raise
                             async for asked in _ask(context, budget, error, named):
                                 yield asked
+                    if held.limited and held.usd:  # other kernels read it in the log
+                        event.metadata = {**event.metadata, "held_usd": held.usd}
                 elif event.type == EventType.RESPONSE_METADATA:
                     await budget.settle(held, event.metadata, begun)
                     if held.limited:

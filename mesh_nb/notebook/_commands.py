@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,9 @@ def run(line: str, help_text: str) -> Any:
         guess = f" Did you mean %mesh {close}?" if close else ""
         raise UsageError(f"%mesh has no command {name!r}.{guess} Known: {', '.join(COMMANDS)}.")
     command, takes = COMMANDS[name]
+    if {"-h", "--help"} & set(rest):
+        print(inspect.cleandoc(command.__doc__ or ""))  # noqa: T201
+        return None
     if len(rest) > takes:
         raise UsageError(f"%mesh {name}: unexpected {rest[takes]!r}.")
     return command(*rest)
@@ -110,10 +114,11 @@ def _cost(*words: str) -> Any:
 
 def _budget(*words: str) -> None:
     """What this notebook may spend: %mesh budget [USD [--per day] [--project] | --clear]."""
+    words = tuple(part for word in words for part in (word.split("=", 1) if word[:2] == "--" else [word]))
     scope = "project" if "--project" in words else "notebook"
     rest = [word for word in words if word not in ("--project", "--clear")]
     per = "session"
-    if "--per" in rest:
+    if timed := "--per" in rest:
         place = rest.index("--per")
         per = rest[place + 1] if len(rest) > place + 1 else ""
         del rest[place : place + 2]
@@ -121,15 +126,23 @@ def _budget(*words: str) -> None:
         close = nearest(word, ("--per", "--project", "--clear"))
         guess = f" Did you mean {close}?" if close else ""
         raise UsageError(f"%mesh budget: unexpected {word!r}.{guess}")
+    if (timed and not rest) or ("--clear" in words and (rest or timed)):
+        given = "--clear" if "--clear" in words else f"--per {per}"
+        needs = "stands alone" if "--clear" in words else "needs an amount, as in %mesh budget 2.50 --per day"
+        raise UsageError(f"%mesh budget: {given} {needs}.")
     if "--clear" in words:
         spending.clear("project" if scope == "project" else None)
-    elif rest:
+    usd = 0.0
+    if rest:
         try:
             usd = float(rest[0].removeprefix("$"))
         except ValueError:
             raise UsageError(f"%mesh budget {rest[0]}: say US dollars, as in %mesh budget 2.50.") from None
         spending.set(usd, per, scope)
     lines = [f"{limit} {_from(limit)}".rstrip() for limit in spending.now()]
+    if rest and scope == "project":
+        table = f'budget = {{usd = {usd:g}, per = "{per}"}}'
+        lines.append(f"It holds in this kernel; {table} under [tool.mesh_nb] in pyproject.toml, in all.")
     print("\n".join(lines) or "No budget is set: %mesh budget 2.50 --per day sets one.")  # noqa: T201
 
 

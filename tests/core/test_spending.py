@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from run_doubles import Speaker, graph_of, response, until
 from support import Replay
+from support import until as holds
 
 import mesh_nb as mesh
 from mesh_nb import MemoryBackend, NodeExecutionError, StateGraph, prices, spending
+from mesh_nb.backends._process import started
 from mesh_nb.backends.file import FileBackend
 from mesh_nb.core import _ledger
 from mesh_nb.core.errors import BudgetExceededError, ConfigurationError, InputError, UnknownNameError
@@ -68,7 +72,7 @@ async def test_runs_share_the_limit_and_the_call_that_crosses_it_is_not_sent(rep
     assert told == [{"scope": "notebook", "per": "session", "usd": 100.0, "spent_usd": pytest.approx(80)}]
     error = await refused(one(replay, max_tokens=30))
     assert isinstance(error, BudgetExceededError)
-    assert "notebook's budget of $100.00 per session" in str(error)
+    assert "project's budget of $100.00 per session" in str(error)  # this is no notebook
     assert "%mesh budget AMOUNT" in str(error)
     assert error.spent == pytest.approx(80)
     assert len(replay.requests) == 2
@@ -134,7 +138,7 @@ async def test_a_person_may_allow_as_much_again(replay: Replay) -> None:
         "hi", display=False, max_model_calls=5, on_budget="ask", on_no_answer="wait"
     )
     await until(run, lambda: bool(run.pending))
-    assert "notebook's budget" in run.pending[0].message
+    assert "budget of $100.00" in run.pending[0].message
     run.approve()
     await run
     assert [limit.usd for limit in spending.limits()] == [200.0]
@@ -214,7 +218,7 @@ def test_unknown_periods_and_scopes_name_the_known_ones() -> None:
 def test_usage_and_reports_tell_the_limit() -> None:
     logged("before", 3.0, time.time())
     spending.set(10, per="day")
-    assert "This notebook has spent $3.0000 of $10.00 today." in repr(mesh.usage())
+    assert "This project has spent $3.00 of $10.00 today." in repr(mesh.usage())
 
 
 def test_tab_shows_what_is_meant_for_users() -> None:
@@ -228,3 +232,90 @@ def test_a_clock_that_is_set_back_takes_no_call_out_of_its_session(monkeypatch: 
     monkeypatch.setattr(_ledger.time, "time", lambda: now)
     spending.count("one", 4.0)
     assert limit.spent_usd == 4.0
+
+
+def test_a_notebook_counts_its_own_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    logged("mine", 3.0, time.time(), notebook="mine.ipynb")
+    logged("other", 4.0, time.time(), notebook="other.ipynb")
+    monkeypatch.setattr(spending, "origin", lambda: {"notebook": "mine.ipynb"})
+    assert str(spending.set(10, per="day")) == "This notebook has spent $3.00 of $10.00 today."
+    everybody = spending.set(10, per="day", scope="project")
+    assert str(everybody) == "This project has spent $7.00 of $10.00 today."
+
+
+def elsewhere(run_id: str, **header: Any) -> Any:
+    """Begin the log of a run of another process, that which started this one, in the midst of a call."""
+    log = FileBackend().open(run_id, {})
+    path = FileBackend().folder / "runs" / f"{run_id}.jsonl"
+    log.close()
+    known = json.loads(path.read_bytes())
+    known |= {"pid": os.getppid(), "process_start": started(os.getppid()), **header}
+    path.write_text(json.dumps(known) + "\n")
+    put(path, "model_call_start", call_id="c", held_usd=70.0)
+    return path
+
+
+def put(path: Path, kind: str, **metadata: Any) -> None:
+    seq = path.read_bytes().count(b"\n") - 1
+    event = {"seq": seq, "type": kind, "node_id": "llm", "metadata": metadata, "timestamp": time.time()}
+    with path.open("a") as file:
+        file.write(json.dumps(event, separators=(",", ":")) + "\n")
+
+
+async def test_a_call_that_another_kernel_has_under_way_is_waited_for(
+    replay: Replay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spending, "POLL", 0.01)
+    path = elsewhere("other")
+    limit = spending.set(100, scope="project")
+    run = one(replay, max_tokens=30).run("hi", display=False)
+    looked: list[Any] = []
+    ready = spending.ready
+
+    async def counted(*given: Any) -> Any:
+        looked.append(given)
+        return await ready(*given)
+
+    monkeypatch.setattr(spending, "ready", counted)
+    await holds(lambda: len(looked) > 3 or run.done)
+    assert not replay.requests
+    assert limit.spent_usd == 0
+    put(path, "response_metadata", call_id="c", cost_usd=20.0)
+    await run
+    assert limit.spent_usd == pytest.approx(60)
+    [begun] = [e.metadata for e in run.events if e.type == "model_call_start"]
+    assert begun["held_usd"] == pytest.approx(35)  # for other kernels
+
+
+async def test_a_call_of_a_kernel_that_died_is_not_waited_for(replay: Replay) -> None:
+    elsewhere("other", process_start="another one")
+    spending.set(100, scope="project")
+    await one(replay, max_tokens=30).run("hi", display=False)
+    assert len(replay.requests) == 1
+
+
+def test_a_log_that_cannot_be_read_is_told_with_the_limit(project: Path) -> None:
+    logged("before", 3.0, time.time())
+    (project / ".mesh" / "runs").rename(project / ".mesh" / "kept")
+    (project / ".mesh" / "runs").symlink_to("runs")
+    assert "runs cannot be read: " in str(spending.set(10, per="day"))
+
+
+def test_a_day_begins_at_midnight_when_the_clock_was_set_back_since(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime(2026, 10, 25, 15, 30)
+
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        monkeypatch.setattr(spending, "datetime", Clock)
+        assert (
+            spending.Limit(1, "day", "project").begins == datetime(2026, 10, 24, 22, tzinfo=UTC).timestamp()
+        )
+        week = datetime(2026, 10, 18, 22, tzinfo=UTC).timestamp()
+        assert spending.Limit(1, "week", "project").begins == week
+    finally:
+        monkeypatch.delenv("TZ")
+        time.tzset()

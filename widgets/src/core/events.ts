@@ -101,7 +101,7 @@ export interface ExecutionEndMetadata {
   cost_usd?: number;
 }
 
-/** Metadata of model_call_start; `request` is redacted, and a blob named by `request_ref` in a log. replayed, cached: the answer comes from a tape, or from the cache; nobody was asked. */
+/** Metadata of model_call_start; `request` is redacted, and a blob named by `request_ref` in a log. replayed, cached: the answer comes from a tape, or from the cache; nobody was asked. held_usd: what it may cost, while limits of the notebook or the project hold. */
 export interface ModelCallStartMetadata {
   call_id?: string;
   call_key?: string;
@@ -112,6 +112,7 @@ export interface ModelCallStartMetadata {
   request_ref?: string;
   replayed?: boolean;
   cached?: boolean;
+  held_usd?: number;
 }
 
 /** Metadata of token. */
