@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from .frames.runs import runs_df
     from .frames.tools import tools_df
     from .nodes.condition import Condition
+    from .notebook.batch import Batch, batch
     from .notebook.chat import Chat, chat
     from .notebook.compare import Comparison, compare
     from .providers._limits import limits
@@ -81,6 +82,7 @@ _PUBLIC = {
     "Answer": "core.interrupts",
     "AuthenticationError": "core.errors",
     "BaseNode": "core.node",
+    "Batch": "notebook.batch",
     "Budget": "core.budget",
     "BudgetExceededError": "core.errors",
     "Cache": "core.cache",
@@ -129,6 +131,7 @@ _PUBLIC = {
     "UnknownNameError": "core.errors",
     "UnpricedError": "core.errors",
     "VariableResolutionError": "core.errors",
+    "batch": "notebook.batch",
     "calls_df": "frames.calls",
     "chart": "frames._chart",
     "chat": "notebook.chat",
@@ -155,6 +158,7 @@ __all__ = [
     "Answer",
     "AuthenticationError",
     "BaseNode",
+    "Batch",
     "Budget",
     "BudgetExceededError",
     "Cache",
@@ -204,6 +208,7 @@ __all__ = [
     "UnpricedError",
     "VariableResolutionError",
     "__version__",
+    "batch",
     "calls_df",
     "chart",
     "chat",

@@ -29,6 +29,8 @@ SHOWN = {
     "compare-blind": BESIDE.format(["demo/code", "demo/hello"], True),
     "chat": "chat = mesh_nb.chat('demo/hello')\nchat.send('What can you do?\\nIn two lines.').wait()\n"
     "chat.send('And with a file?', files=[('notes.csv', b'a,b\\n1,2\\n')]).wait()\nchat",
+    "batch": "asked = {'prompt': 'Short: {{text}}', 'cache': False}\ntexts = ['It floats.', 'Not'] * 10\n"
+    "rows = await mesh_nb.batch('demo/hello', [{'text': t} for t in texts], **asked)\nrows",
     "cell": "%%mesh -m demo\nShow me what a cell can hold.",
     "graph": """graph = mesh_nb.StateGraph("review")
 for name in ("load", "optimist", "sceptic", "judge", "publish"):

@@ -21,8 +21,12 @@ _OWNERS = {
 
 def named_options(fn: Callable[P, R]) -> Callable[P, R]:
     """Let a function or method raise UnknownNameError, with the nearest name, for an option that it does not
-    have, in the place of a TypeError that names none. Its signature and its documentation stay."""
+    have, in the place of a TypeError that names none. Its signature and its documentation stay.
+
+    Not for one that hands other options on: whoever gets those knows which there are.
+    """
     parameters = inspect.signature(fn).parameters.values()
+    assert all(p.kind is not p.VAR_KEYWORD for p in parameters), fn
     known = frozenset(
         p.name
         for p in parameters

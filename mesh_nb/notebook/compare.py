@@ -9,19 +9,17 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, cast
 
 from ..core._awaiting import in_cell
-from ..core._named import named_options
 from ..core.compiled import CompiledGraph, Runnable
 from ..core.errors import InputError, MeshInterrupted, UnknownNameError, shown
 from ..core.executor import Executor
-from ..core.graph import StateGraph
 from ..core.run import Run
 from ..core.runner import host_name
+from ._of_model import of_model
 
 TIE = "tie"
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-@named_options
 def compare(
     prompt: Any,
     models: Iterable[Any] | Mapping[str, Any],
@@ -254,6 +252,4 @@ def _graph(name: str, found: Any, options: dict[str, Any]) -> CompiledGraph:
         raise InputError(
             f"Column {name!r} is {shown(found)}: give a model name, a graph or a dict of options."
         )
-    settings = {**options, **cast("Mapping[str, Any]", own)}
-    graph = StateGraph("compare").add_node("llm", None, node_type="llm", **settings)
-    return graph.set_entry_point("llm").compile()
+    return of_model(compare, {**options, **cast("Mapping[str, Any]", own)})

@@ -1,0 +1,101 @@
+"""One model or graph over many inputs: `batch("gpt-5-mini", df["question"])`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any, cast
+
+from ..core.budget import Budget
+from ..core.compiled import CompiledGraph, Runnable
+from ..core.errors import InputError, shown
+from ..core.executor import Executor
+from ..core.interrupts import Policy, check_policy
+from ..core.runner import check_options, start
+from ._batch import Batch, BatchRow, begin
+from ._batch_inputs import read
+from ._of_model import of_model
+
+__all__ = ["Batch", "batch"]
+
+CONCURRENCY = 8
+
+
+def batch(
+    model: Any,
+    inputs: Any,
+    *,
+    prompt: str | None = None,
+    concurrency: int = CONCURRENCY,
+    variables: dict[str, Any] | None = None,
+    backend: Any = None,
+    display: bool | None = None,
+    background: bool = False,
+    on_no_answer: Policy = "stop",
+    timeout: float | None = None,
+    max_failures: int | None = None,
+    budget_usd: float | None = None,
+    cache: Any = True,
+    **options: Any,
+) -> Batch:
+    """Run a model or a graph once for each input, several at a time, and return the Batch, started and shown.
+
+    answers = await mesh.batch("gpt-5-mini", df, prompt="Is this a complaint? {{text}}", output_type=Verdict)
+    df.join(answers.to_pandas())
+
+    Parameters
+    ----------
+    model : a model name, a graph, or a dict of llm options.
+    inputs : a list, a Series, or a mapping from labels to inputs, each as for `graph.run`; or a DataFrame of
+        pandas or polars, whose rows are dicts.
+    prompt : what is asked, with `{{column}}` for a value of the row, and `{{input}}` where inputs have no
+        columns; a missing value is empty text.
+    concurrency : how many runs go on at the same time.
+    variables, backend, display, background, on_no_answer : as for `graph.run`.
+    timeout : seconds for each run.
+    max_failures : after how many failed runs no further ones begin; None begins all.
+    budget_usd : US dollars that all runs may spend together.
+    cache : True takes answers of the same calls from `.mesh/cache`, so that the cell, run again, asks only
+        for what is missing, has failed or was changed; "7d" those that are no older; False asks for all.
+    options : options of the llm node (system_prompt, output_type, temperature, ...), none for a graph.
+
+    `await` waits for all of them. One that fails does not stop the others; a refused key, a missing
+    setting and a budget that is spent do, and the batch's `error` says so.
+    Raises, before anything is asked, InputError for no inputs, one that is missing, or a prompt for which
+    there is no column, and what `graph.run` raises.
+    """
+    graph = _graph(model, options)
+    labels, items, index = read(inputs, prompt, isinstance(model, Runnable))
+    check_options(variables, backend)
+    _check_count("concurrency", concurrency)
+    if max_failures is not None:
+        _check_count("max_failures", max_failures)
+    given: dict[str, Any] = {"on_no_answer": check_policy(on_no_answer), "timeout": timeout, "cache": cache}
+    Executor(graph).start(items[0], **given)  # checks only: it begins when it is iterated
+    budget = Budget.of(budget_usd, None, None, "refuse", "stop")
+    given |= {"variables": variables, "backend": backend, "display": False, "budget": budget}
+    each = functools.partial(start, graph, **given)
+    rows = [BatchRow(label, item) for label, item in zip(labels, items, strict=True)]
+    made = Batch(rows, each, concurrency, max_failures, index)
+    if display is not False:
+        made.show()
+    begin(made, background)
+    return made
+
+
+def _check_count(name: str, number: Any) -> None:
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise InputError(f"{name}={shown(number)} is not a whole number above 0.")
+
+
+def _graph(model: Any, options: dict[str, Any]) -> CompiledGraph:
+    if isinstance(model, Runnable):
+        if options:
+            raise InputError(
+                f"batch() of a graph takes no {next(iter(options))}=: such options belong to its nodes."
+            )
+        return model.compile()
+    own = {"model": model} if isinstance(model, str) else model
+    if not isinstance(own, Mapping):
+        raise InputError(f"batch() takes a model name, a graph or a dict of options, not {shown(model)}.")
+    return of_model(batch, {**cast("Mapping[str, Any]", own), **options})
