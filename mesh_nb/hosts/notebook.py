@@ -26,6 +26,12 @@ OFFERS = 8
 FOUND = 10.0
 """Seconds after which the mark of a page's buttons is taken off their output in any case."""
 
+GOES_ON = (
+    "The cell has ended, and its run goes on. A cell that awaits its run waits for the answer and shows it:"
+    " `await graph.run(...)`."
+)
+"""What a cell says whose run nobody awaits, where output is static."""
+
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -109,19 +115,37 @@ def _show_static(run: Any, cell: Cell) -> None:
         cell.publish(*_frozen(run))
         return
 
-    shown = False
+    shown, display_id, lock = False, "", threading.Lock()
 
     def at_end(event: Any) -> None:
         nonlocal shown
         if event is run or event.type in ENDINGS:
             unsubscribe()
+            with lock:
+                if not shown:
+                    shown = True
+                    cell.publish(*_frozen(run), display_id=display_id or None, update=bool(display_id))
+
+    def at_cell_end(_: Any) -> None:
+        nonlocal display_id
+        events.unregister("post_run_cell", at_cell_end)
+        with lock:
             if not shown:
-                shown = True
-                cell.publish(*_frozen(run))
+                # Nobody waits for a run that no `await` holds: without a word the cell would be empty.
+                display_id = f"mesh_nb-{uuid.uuid4().hex}"
+                cell.publish(_goes_on(), display_id=display_id)
 
     # The last event comes before anybody who waits goes on; it may have come already, though.
     unsubscribe = run.subscribe(at_end)
     run.add_done_callback(at_end)
+    events = current_shell().events
+    events.register("post_run_cell", at_cell_end)
+
+
+def _goes_on() -> dict[str, str]:
+    parts = enumerate(GOES_ON.split("`"))
+    markup = "".join(f"<code>{part}</code>" if number % 2 else part for number, part in parts)
+    return {"text/html": f"<p>{markup}</p>", "text/plain": GOES_ON}
 
 
 class _Shown:

@@ -118,6 +118,26 @@ def test_nbclient_with_live_output_saves_the_frozen_one(monkeypatch: pytest.Monk
     assert WIDGET_VIEW not in output.data
 
 
+def test_a_run_that_nobody_awaits_says_what_to_write():
+    nb = notebook(
+        "import asyncio, mesh_nb as mesh\n"
+        "g = mesh.StateGraph().add_node('a', None, node_type='llm', model='synthetic-5')\n"
+        "async def later(input):\n    while not go: await asyncio.sleep(0.01)\n    return 'Hello'\n"
+        "g.add_node('later', later).add_sequence(['START', 'later', 'a'])\n"
+        "go = []\ng.run('Hello')",
+        "r = mesh.last_run()\nr",
+        "go.append(1)\nawait r",
+        "f = g.run('again'); _ = await f",
+    )
+    nbclient.NotebookClient(nb, timeout=GIVE_UP).execute()
+    shown = [[o.data["text/plain"] for o in cell.outputs] for cell in nb.cells]
+    for (said,) in shown[:2]:
+        assert said.startswith("The cell has ended, and its run goes on.")
+        assert "`await graph.run(...)`" in said
+    for (said,) in shown[2:]:
+        assert "tok4" in said
+
+
 def test_papermill():
     nb = papermill.execute_notebook(str(saved(notebook(*CELLS))), "out.ipynb", progress_bar=False)
     assert_static(nb)
