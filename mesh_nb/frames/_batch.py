@@ -24,8 +24,9 @@ _SCALARS = (str, int, float, bool, type(None))
 def batch_df(batch: Any) -> pd.DataFrame:
     """Return a DataFrame with one row for each input of a Batch, under the labels of the inputs.
 
-    After the text come the fields of the rows; one with the name of another column is called "output_" and
-    its name. The other columns: see COLUMNS (name, dtype, unit, doc), also in `df.attrs["columns"]`.
+    After the text come the fields of the rows; a column that the table of the inputs has as well, or that is
+    there twice, is called "output_" and its name. The other columns: see COLUMNS (name, dtype, unit, doc),
+    also in `df.attrs["columns"]`.
     """
     records: list[dict[str, Any]] = [
         {
@@ -41,12 +42,21 @@ def batch_df(batch: Any) -> pd.DataFrame:
     ]
     frame = build(records, COLUMNS)
     found: list[dict[str, Any]] = [row.fields for row in batch.rows]
-    taken = {column.name for column in COLUMNS}
+    taken: set[str] = set(batch.inputs.columns)
+
+    def free(name: str) -> str:
+        while name in taken:
+            name = f"output_{name}"
+        taken.add(name)
+        return name
+
+    ours = {column.name: free(column.name) for column in COLUMNS}
+    frame = frame.rename(columns=ours)
+    frame.attrs["columns"] = {ours[name]: what for name, what in frame.attrs["columns"].items()}
     for at, name in enumerate(dict.fromkeys(name for fields in found for name in fields), 1):
-        values = [fields.get(name) for fields in found]
-        frame.insert(at, f"output_{name}" if name in taken else name, _series(values), allow_duplicates=True)
-    index = batch.index
-    frame.index = pd.Index([row.label for row in batch.rows]) if index is None else index
+        frame.insert(at, free(name), _series([fields.get(name) for fields in found]))
+    index = batch.inputs.index
+    frame.index = pd.Index(batch.inputs.labels) if index is None else index
     return frame
 
 

@@ -27,6 +27,7 @@ from ..core.run import Run
 from ..core.runner import host_name, private_loop
 from ..core.runs import new_run_id
 from ._batch_forecast import Forecast, dollars, reckon, span
+from ._batch_inputs import Inputs
 
 WAITING, RUNNING = "not started", "running"
 _OURS = frozenset({"content", "tool_calls", "files"})
@@ -93,21 +94,21 @@ class Batch:
     """The runs of `mesh_nb.batch`, one for each input.
 
     `await batch` waits for all of them and returns it; `len(batch)`, `batch[3]` and iteration give its rows.
-    rows : a BatchRow for each input, in order. index : of the Series or DataFrame that the inputs came from,
-    else None. error : why no further runs began, None when all did. concurrency, max_failures : as given.
+    rows : a BatchRow for each input, in order. inputs : what they came from. error : why no further runs
+    began, None when all did. concurrency, max_failures : as given.
     """
 
     def __init__(
         self,
-        rows: list[BatchRow],
+        over: Inputs,
         run: Callable[[Any], Run],
         concurrency: int,
         max_failures: int | None = None,
-        index: Any = None,
     ) -> None:
-        self.id, self.rows = f"batch-{new_run_id()}", rows
+        self.id, self.inputs = f"batch-{new_run_id()}", over
+        self.rows = [BatchRow(label, item) for label, item in zip(over.labels, over.items, strict=True)]
         self.error: str | None = None
-        self.concurrency, self.max_failures, self.index = concurrency, max_failures, index
+        self.concurrency, self.max_failures = concurrency, max_failures
         self._run, self._begun = run, time.monotonic()
         self._going: set[Run] = set()
         self._stopped = False
@@ -181,7 +182,8 @@ class Batch:
         """Return a DataFrame with one row for each input, under the labels of the inputs: `df.join` takes it.
 
         Columns: text; the fields of a structured answer, or of an output that is a dict; status, error,
-        tokens, cost_usd, duration_ms and run_id. `df.attrs["columns"]` has their units.
+        tokens, cost_usd, duration_ms and run_id. One that the table of the inputs has as well is called
+        "output_" and its name. `df.attrs["columns"]` has their units.
         """
         from ..frames._batch import batch_df
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
@@ -15,8 +16,22 @@ NAMED = 5
 _PLACE = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}")
 
 
-def read(inputs: Any, prompt: str | None, is_graph: bool) -> tuple[list[Any], list[Any], Any]:
-    """Return the labels of the inputs, the inputs of the runs, and the index that the labels are of.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a batch is over.
+
+    labels, items : of the inputs, and the inputs of the runs. index : of pandas that the labels are of, else
+    None. columns : of the table that they came from, none for other inputs.
+    """
+
+    labels: list[Any]
+    items: list[Any]
+    index: Any
+    columns: list[str]
+
+
+def read(inputs: Any, prompt: str | None, is_graph: bool) -> Inputs:
+    """Return what a batch is over.
 
     Parameters: prompt, filled with each row, None for none; is_graph, whether the runs take rows as they are.
     Raises InputError for what is not many inputs, for none at all, for one that is missing and for rows that
@@ -32,22 +47,22 @@ def read(inputs: Any, prompt: str | None, is_graph: bool) -> tuple[list[Any], li
         known = columns or ["input"]
         _check_names(prompt, known)
         rows = [{name: item.get(name) for name in known} if columns else {"input": item} for item in items]
-        return labels, [_filled(prompt, row) for row in rows], index
+        return Inputs(labels, [_filled(prompt, row) for row in rows], index, columns or [])
     if columns is not None and not is_graph:
         if len(columns) > 1:
             raise InputError(
                 f"A model takes one text for each row, and the rows have {len(columns)} columns: say what is"
                 f' asked, as in prompt="... {{{{{columns[0]}}}}}", or pass one column.'
             )
-        items, columns = [item.get(columns[0]) for item in items], None
-    if columns is None:
+        items = [item.get(columns[0]) for item in items]
+    if columns is None or not is_graph:
         missing = [label for label, item in zip(labels, items, strict=True) if is_missing(item)]
         if missing:
             names = ", ".join(map(shown, missing[:NAMED])) + (", ..." if len(missing) > NAMED else "")
             raise InputError(
                 f"{len(missing):,} of {len(items):,} inputs are missing, at {names}: drop or fill them."
             )
-    return labels, items, index
+    return Inputs(labels, items, index, columns or [])
 
 
 def is_missing(value: Any) -> bool:

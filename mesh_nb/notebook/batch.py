@@ -12,7 +12,7 @@ from ..core.errors import InputError, shown
 from ..core.executor import Executor
 from ..core.interrupts import Policy, check_policy
 from ..core.runner import check_options, start
-from ._batch import Batch, BatchRow, begin
+from ._batch import Batch, begin
 from ._batch_inputs import read
 from ._of_model import of_model
 
@@ -65,18 +65,17 @@ def batch(
     there is no column, and what `graph.run` raises.
     """
     graph = _graph(model, options)
-    labels, items, index = read(inputs, prompt, isinstance(model, Runnable))
+    over = read(inputs, prompt, isinstance(model, Runnable))
     check_options(variables, backend)
     _check_count("concurrency", concurrency)
     if max_failures is not None:
         _check_count("max_failures", max_failures)
     given: dict[str, Any] = {"on_no_answer": check_policy(on_no_answer), "timeout": timeout, "cache": cache}
-    Executor(graph).start(items[0], **given)  # checks only: it begins when it is iterated
+    Executor(graph).start(over.items[0], **given)  # checks only: it begins when it is iterated
     budget = Budget.of(budget_usd, None, None, "refuse", "stop")
     given |= {"variables": variables, "backend": backend, "display": False, "budget": budget}
     each = functools.partial(start, graph, **given)
-    rows = [BatchRow(label, item) for label, item in zip(labels, items, strict=True)]
-    made = Batch(rows, each, concurrency, max_failures, index)
+    made = Batch(over, each, concurrency, max_failures)
     if display is not False:
         made.show()
     begin(made, background)

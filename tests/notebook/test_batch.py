@@ -101,6 +101,17 @@ async def test_rows_of_a_table_are_dicts_for_a_graph():
     assert joined["status"].tolist() == ["completed", "completed"]
 
 
+async def test_columns_that_the_table_has_too_are_told_apart():
+    table = pd.DataFrame({"text": ["one", "two"], "cost_usd": [1, 2]})
+    frame = (await batch(graph_for(lambda text: {"content": text.upper(), "text": 1}), table)).to_pandas()
+    joined = table.join(frame)
+    assert joined["text"].tolist() == ["one", "two"]
+    assert joined["output_text"].tolist() == ["ONE", "TWO"]
+    assert joined["output_output_text"].tolist() == [1, 1]
+    assert joined["cost_usd"].tolist() == [1, 2]
+    assert frame.attrs["columns"]["output_cost_usd"]["unit"] == "USD"
+
+
 async def test_fields_of_structured_answers_are_columns():
     class Verdict(pydantic.BaseModel):
         mood: str
@@ -178,6 +189,20 @@ async def test_what_was_answered_is_not_asked_again(tmp_path: Any, monkeypatch: 
     assert asked == ["a", "b", "c", "a", "d"]
     assert again.counts == {"completed": 4}
     assert [row.cached for row in again] == [False, True, True, False]
+
+
+async def test_a_tape_that_is_on_when_it_begins_has_all_of_it(tmp_path: Any):
+    with ChatServer() as server:
+        server.models["m"] = [text("ok")]
+        with mesh.record(tmp_path / "t.mesh-tape"):
+            found = batch(served(server), ["a", "b", "c"], concurrency=1)
+        await found
+        assert len(server.requests) == 3
+        with mesh.record(tmp_path / "t.mesh-tape", "none", speed=0):
+            again = await batch(served(server), ["c", "b", "a"], concurrency=2)
+        assert len(server.requests) == 3
+    assert again.texts == ["ok", "ok", "ok"]
+    assert all(row.cached for row in again)
 
 
 async def test_cancel_keeps_what_came_and_begins_no_more():
