@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,20 +10,38 @@ from ..core.backend import StoredRun
 from ..core.errors import InputError, RunNotFoundError
 from ..core.events import ENDINGS, EventType, ExecutionEvent
 
+_Names = tuple[tuple[str, ...], tuple[str, ...] | None]
 # Looking up a member of an enum costs as much as a call.
 _CUSTOM_DATA = EventType.CUSTOM_DATA
 
 
 class MemoryLog:
-    """The events of one run in a list."""
+    """The events of one run in a list, and a copy of what it begins with.
 
-    __slots__ = ("events", "header", "open")
+    The header is kept as a tuple of its values and those of its `begin`, for a dict takes several times as
+    much; the names are shared by all runs that have the same.
+    """
+
+    __slots__ = ("_names", "_values", "events", "open")
     problem: str | None = None
 
     def __init__(self, header: dict[str, Any]) -> None:
-        self.header = header
+        begin = header.get("begin")
+        inner: dict[str, Any] | None = begin if isinstance(begin, dict) else None
+        outer = header if inner is None else {k: v for k, v in header.items() if k != "begin"}
+        self._names = _shared(tuple(outer), None if inner is None else tuple(inner))
+        self._values = tuple([_apart(v) for v in (*outer.values(), *(inner or {}).values())])
         self.events: list[ExecutionEvent] = []
         self.open = True
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """What the log begins with, in dicts of its own."""
+        (outer, inner), values = self._names, iter(self._values)
+        header = dict(zip(outer, values, strict=False))
+        if inner is not None:
+            header["begin"] = dict(zip(inner, values, strict=False))
+        return header
 
     def append(self, event: ExecutionEvent) -> None:
         """Keep an event, unless it is transient."""
@@ -49,9 +68,7 @@ class MemoryBackend:
         """Begin the log of a new run. Raises InputError when the run already has one."""
         if run_id in self._logs:
             raise InputError(f"Run {run_id!r} already has a log; a run is logged once.")
-        kept = _apart(header)
-        kept["run_id"] = run_id
-        log = self._logs[run_id] = MemoryLog(kept)
+        log = self._logs[run_id] = MemoryLog(header)
         return log
 
     def reopen(self, run_id: str, header: dict[str, Any], version: Any = None) -> MemoryLog:
@@ -77,11 +94,19 @@ class MemoryBackend:
         log = self._logs[run_id]
         ended = any(e.type in ENDINGS for e in log.events[-1:])
         events = list(log.events)
-        return StoredRun(run_id, dict(log.header), events, log.open and not ended, version=len(events))
+        return StoredRun(
+            run_id, {**log.header, "run_id": run_id}, events, log.open and not ended, version=len(events)
+        )
 
     def run_ids(self) -> Iterator[str]:
         """Yield the ids of all runs, newest first."""
         yield from reversed(list(self._logs))
+
+
+@functools.lru_cache(maxsize=100)
+def _shared(outer: tuple[str, ...], inner: tuple[str, ...] | None) -> _Names:
+    """Return the same tuple each time for the same names."""
+    return outer, inner
 
 
 def _apart(value: Any, depth: int = 20) -> Any:

@@ -26,15 +26,18 @@ class Plan:
     loops_of: dict[int, tuple[int, ...]] = dataclasses.field(default_factory=dict[int, tuple[int, ...]])
     only: tuple[int, ...] = dataclasses.field(init=False)
     zeros: list[int] = dataclasses.field(init=False)
+    joins: bool = dataclasses.field(init=False)
     body: tuple[int, ...] = dataclasses.field(init=False, default=())
     _below: dict[int, frozenset[int]] = dataclasses.field(default_factory=dict[int, frozenset[int]])
 
     def __post_init__(self) -> None:
         """Find, for each node, the one node that it leads to, in `only` when that has no other parent, else
-        START; and the nodes of the only loop, when it is a chain of `only`. `zeros` has one for each node."""
+        START; and the nodes of the only loop, when it is a chain of `only`. `zeros` has one for each node,
+        `joins` says whether any has several parents."""
         alone = [t[0] if len(t) == 1 else START for t in self.targets]
         self.only = tuple(t if self.parents[t] == 1 else START for t in alone)
         self.zeros = cast("list[int]", (0,) * len(self.ids))
+        self.joins = max(self.parents) > 1
         if len(self.loops) == 1:
             source, target = self.loops[0]
             body = [target]

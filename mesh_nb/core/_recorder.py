@@ -261,13 +261,13 @@ def _named(context: ExecutionContext) -> dict[str, Any]:
 def _begin(context: ExecutionContext) -> Begin:
     """Return what a run begins with, for its header; variables that look like secrets by name only."""
     begin: Begin = {"input": context.input}
-    if context.variables:
-        withheld = [name for name in context.variables if _SECRET.search(str(name))]
-        begin["variables"] = {k: v for k, v in context.variables.items() if k not in withheld}
+    if variables := context._variables:
+        withheld = [name for name in variables if _SECRET.search(str(name))]
+        begin["variables"] = {k: v for k, v in variables.items() if k not in withheld}
         if withheld:
             begin["withheld"] = withheld
-    if context.state:
-        begin["state"] = dict(context.state)
-    if context.chat_history:
-        begin["chat_history"] = list(context.chat_history)
+    if state := context._state:
+        begin["state"] = dict(state)
+    if history := context._chat_history:
+        begin["chat_history"] = list(history)
     return begin

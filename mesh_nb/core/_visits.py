@@ -51,7 +51,9 @@ class Visits:
     context : the run's own copy of the caller's context. desk : the run's open questions.
     """
 
+    _failure: tuple[Visit, BaseException] | None = None
     _failed: tuple[Visit, BaseException] | None = None
+    _journals: dict[tuple[int, int], Journal] = _NO_JOURNALS
     _suspended = False
     _round: ExecutionContext | None = None
     _reuse: Reuse | None = None
@@ -80,8 +82,6 @@ class Visits:
         self.desk: Desk = self.context.desk
         self._recorder = Recorder(run_id)
         self._scheduler = Scheduler(graph.plan)
-        self._failure: tuple[Visit, BaseException] | None = None
-        self._journals = _NO_JOURNALS
         self._direct = graph.direct
 
     def _fail(self, visit: Visit, error: BaseException) -> list[ExecutionEvent]:
@@ -237,7 +237,9 @@ class Visits:
         Returns a Way, None for everywhere; a coroutine of that when there is more to ask than loop edges
         that know at once.
         """
-        state, scheduler = self.context.state, self._scheduler
+        scheduler = self._scheduler
+        if (state := self.context._state) is None:
+            state = self.context.state
         for number, (loop, edge) in enumerate(choice.loops):
             back = edge.goes_back(state, output, scheduler.taken(loop))
             if back is True:

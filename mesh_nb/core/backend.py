@@ -24,7 +24,8 @@ class StoredRun:
 
 
 class RunLog(Protocol):
-    """Where one run writes its events. Calls come from one thread at a time."""
+    """Where one run writes its events. Calls come from one thread at a time; a run keeps its log, and not the
+    store that it is of."""
 
     def append(self, event: ExecutionEvent) -> None:
         """Keep an event. A boundary event is with the operating system when this returns; deltas

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ DEPTH = 50
 """Levels of lists and dicts that a preview shows; a value may contain itself."""
 
 _NONE: Mapping[str, Any] = {}
+_making = threading.Lock()
+"""Two threads that read a field at the same time get the same list or dict."""
 
 
 @dataclasses.dataclass(slots=True, init=False)
@@ -95,13 +98,14 @@ class ExecutionContext:
     ) -> None:
         self.graph_id = graph_id
         self.session_id = session_id
-        self.chat_history = [] if chat_history is None else chat_history
-        self.variables = {} if variables is None else variables
-        self.state = {} if state is None else state
+        # Most runs read none of these four: see `_made_when_read`.
+        self._chat_history = chat_history
+        self._variables = variables
+        self._state = state
+        self._iteration = iteration
         self.trace_id = os.urandom(16).hex() if trace_id is None else trace_id
         self.outputs = {} if outputs is None else outputs
         self.input = input
-        self.iteration = {} if iteration is None else iteration
         self.run_id = run_id
         self.desk = desk
         self.journal = journal
@@ -114,18 +118,24 @@ class ExecutionContext:
         self.cache = cache
         self.max_concurrency = max_concurrency
 
+    if TYPE_CHECKING:
+        _chat_history: list[Message] | None
+        _variables: dict[str, Any] | None
+        _state: dict[str, Any] | None
+        _iteration: dict[str, Any] | None
+
     def for_run(self, run_id: str, input: Any) -> ExecutionContext:
         """Return the private copy that one run works on."""
         return ExecutionContext(
             self.graph_id,
             self.session_id,
-            list(self.chat_history),
-            dict(self.variables),
-            dict(self.state),
+            list(self.chat_history) or None,
+            dict(self.variables) or None,
+            dict(self.state) or None,
             self.trace_id,
             {},
             input,
-            {},
+            None,
             run_id,
             self.desk,
             budget=self.budget,
@@ -204,6 +214,29 @@ class ExecutionContext:
     def get_node_output(self, node_id: str, default: Any = None) -> Any:
         """Return the last output of a node, or `default` when it has not run."""
         return self.outputs.get(node_id, default)
+
+
+def _made_when_read(name: str, make: Callable[[], Any]) -> None:
+    """Let a field of ExecutionContext be made when it is first read: until then its slot, now under another
+    name, holds None."""
+    slot: Any = vars(ExecutionContext)[name]
+    get, put = slot.__get__, slot.__set__
+
+    def read(context: ExecutionContext) -> Any:
+        if (value := get(context)) is None:
+            with _making:
+                if (value := get(context)) is None:
+                    put(context, value := make())
+        return value
+
+    setattr(ExecutionContext, f"_{name}", slot)
+    setattr(ExecutionContext, name, property(read, put, slot.__delete__))
+
+
+_made_when_read("chat_history", list)
+_made_when_read("variables", dict)
+_made_when_read("state", dict)
+_made_when_read("iteration", dict)
 
 
 class _View(ExecutionContext):

@@ -78,7 +78,7 @@ class Execution(Visits):
             self._caller, self._state = context, dict(context.state)
         if caller is not None:
             self._caller = caller
-        self._backend = backend
+        self._backend: Any = backend
 
     def events(self) -> AsyncGenerator[ExecutionEvent, None]:
         """Run, and yield every event after it was recorded. Raises NodeExecutionError when a node fails,
@@ -123,10 +123,10 @@ class Execution(Visits):
     # Nothing here may refer to the generator: that cycle would keep a stream open after a break.
     async def recorded(self) -> AsyncGenerator[ExecutionEvent, None]:
         """Run without regard to the timeout, and yield every event after it was recorded."""
-        recorder, scheduler, graph, context = self._recorder, self._scheduler, self.graph, self.context
-        recorder.open(self._backend, context, self._past, self._definitions)
-        direct, choices, ids, outputs = self._direct, graph.choices, graph.plan.ids, context.outputs
-        rounds = -1 if graph.plan.loops else None
+        recorder, scheduler, context = self._recorder, self._scheduler, self.context
+        self._open_log()
+        direct, choices, ids = self._direct, self.graph.choices, self.graph.plan.ids
+        outputs, rounds = context.outputs, -1 if self.graph.plan.loops else None
         try:
             yield recorder.record(self._start_event(), "START")
             for recorded in self._handing(await self._make_ready()):
@@ -146,7 +146,8 @@ class Execution(Visits):
                     node_id = ids[index]
                     yield recorder.make(_NODE_START, node_id, number, now())
                     if (call := direct.get(index)) is None:
-                        async with aclosing(self._stream(Visit(index, node_id, value, number))) as stream:
+                        visit = Visit(index, node_id, value, number)
+                        async with aclosing(self._stream(visit)) as stream:
                             async for recorded in stream:
                                 yield recorded
                         break
@@ -164,14 +165,14 @@ class Execution(Visits):
                     except (Exception, asyncio.CancelledError) as error:
                         if is_cancel(error):
                             raise
-                        failed = Visit(index, node_id, value, number)
-                        for recorded in self._handing(self._fail(failed, error)):
+                        visit = Visit(index, node_id, value, number)
+                        for recorded in self._handing(self._fail(visit, error)):
                             yield recorded
                         break
-                    done = recorder.make(_NODE_COMPLETE, node_id, number, now(), output, way)
+                    recorded = recorder.make(_NODE_COMPLETE, node_id, number, now(), output, way)
                     outputs[node_id] = output
                     index, value, number = scheduler.follow(index, output, way), output, scheduler.visit
-                    yield done
+                    yield recorded
             for recorded in self._handing(self._end()):
                 yield recorded
             self._raise_failure()
@@ -180,6 +181,10 @@ class Execution(Visits):
             raise
         finally:
             recorder.close()
+
+    def _open_log(self) -> None:
+        self._recorder.open(self._backend, self.context, self._past, self._definitions)
+        self._backend = None  # The log is enough from here on: a store that nobody else has can go.
 
     def _definitions(self) -> dict[str, str]:
         return self.graph.definitions

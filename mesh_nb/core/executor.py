@@ -144,7 +144,8 @@ class Executor:
         execution.context.budget, execution.context.fail_fast = budget, _switch(fail_fast)
         execution.context.cache = kept or None
         execution.limit_concurrency(limit)
-        execution.timeout = seconds
+        if seconds is not None:
+            execution.timeout = seconds
         return execution
 
     @named_options

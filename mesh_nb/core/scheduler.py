@@ -58,7 +58,8 @@ class Scheduler:
         self.skipped: list[int] = _NO_LIST
         self.visit = 0
         self._status = bytearray(len(plan.ids))
-        self._need = list(plan.parents)
+        # Only joins are counted down: any other node is settled when its one parent is.
+        self._need: list[int] = list(plan.parents) if plan.joins else _NO_LIST
         # Without loops no node is visited again.
         self._runs = [0] * len(plan.ids) if plan.loops else plan.zeros
         self._ready: list[tuple[int, Any, int]] = _NO_LIST
@@ -148,7 +149,6 @@ class Scheduler:
             self._returning.setdefault(target, {})[node] = output
         elif targets is None and (only := self.plan.only[node]):
             self._status[node] = DONE
-            self._need[only] = 0
             self._status[only] = READY
             self._ready = self._ready or []
             self._ready.append((only, output, self._runs[only]))
@@ -190,13 +190,10 @@ class Scheduler:
             status[node] = DONE
         else:
             self._taken[0] += 1
-            need = self._need
             for inside in plan.body:
                 status[inside] = PENDING
-                need[inside] = 1
                 if self._routes:
                     self._routes.pop(inside, None)
-        self._need[after] = 0
         status[after] = ACTIVE
         self._alone, self._given = after, output
         self.visit = visit = self._runs[after]
@@ -236,21 +233,21 @@ class Scheduler:
             source = stack.pop()
             for target in plan.targets[source]:
                 hit = status[source] == DONE and (chosen is None or target in chosen)
-                if hit and plan.parents[target] > 1:
-                    self._send(source, target, output)
-                need[target] -= 1
-                if need[target]:
-                    self._wait(target)
-                    continue
-                if self._waiting:
-                    self._waiting.discard(target)
-                if hit and plan.parents[target] == 1:
+                value = output
+                if plan.parents[target] > 1:
+                    if hit:
+                        self._send(source, target, output)
+                    need[target] -= 1
+                    if need[target]:
+                        self._wait(target)
+                        continue
+                    if self._waiting:
+                        self._waiting.discard(target)
+                    got = self._values.get(target) or {}
+                    hit, value = bool(got), {plan.ids[p]: got[p] for p in sorted(got)}
+                if hit:
                     status[target] = READY
-                    ready.append((target, output, runs[target]))
-                elif got := self._values.get(target):
-                    status[target] = READY
-                    joined = {plan.ids[p]: got[p] for p in sorted(got)}
-                    ready.append((target, joined, runs[target]))
+                    ready.append((target, value, runs[target]))
                 else:
                     status[target] = SKIPPED
                     self.skipped = self.skipped or []
@@ -311,13 +308,14 @@ class Scheduler:
             if not settled:
                 continue
             for child in plan.targets[node]:
-                need[child] += 1
-                if need[child] != plan.parents[child]:
-                    self._wait(child)
-                elif self._waiting:
-                    self._waiting.discard(child)
-                if child in values:
-                    values[child].pop(node, None)
+                if plan.parents[child] > 1:
+                    need[child] += 1
+                    if need[child] != plan.parents[child]:
+                        self._wait(child)
+                    elif self._waiting:
+                        self._waiting.discard(child)
+                    if child in values:
+                        values[child].pop(node, None)
                 if status[child] != PENDING and child not in seen:
                     seen.add(child)
                     stack.append(child)
@@ -377,8 +375,9 @@ class Scheduler:
         for node, status in enumerate(self._status):
             if status in (DONE, SKIPPED):
                 for target in plan.targets[node]:
-                    self._need[target] -= 1
-        pending = (n for n, s in enumerate(self._status) if s == PENDING)
+                    if plan.parents[target] > 1:
+                        self._need[target] -= 1
+        pending = (n for n, s in enumerate(self._status) if s == PENDING and plan.parents[n] > 1)
         self._waiting = {n for n in pending if 0 < self._need[n] < plan.parents[n]}
         self._ready = [(index[i], value, self._runs[index[i]]) for i, value in state["ready"]]
         self._routes = {index[i]: tuple(index[t] for t in route) for i, route in state["routes"].items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mesh_nb.backends.memory import MemoryBackend
@@ -47,3 +49,17 @@ def test_what_a_run_began_with_is_not_the_callers_own() -> None:
         "input": {"items": [1]},
         "chat_history": [{"role": "user", "content": "a"}],
     }
+
+
+@pytest.mark.parametrize(
+    "header",
+    [{}, {"begin": {}}, {"graph_id": "g", "begin": {"input": None}}, {"begin": {"input": [1]}, "cell": "c"}],
+)
+def test_a_header_comes_back_as_it_was_given_to_each_reader_his_own(header: dict[str, Any]) -> None:
+    backend = MemoryBackend()
+    backend.open("a", header)
+    backend.open("b", {"graph_id": "other", "begin": {"input": "other"}})
+    first = backend.load("a").header
+    assert first == {**header, "run_id": "a"}
+    first.setdefault("begin", {})["input"] = "changed"
+    assert backend.load("a").header == {**header, "run_id": "a"}

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import dataclasses
 import operator
+import pickle
+import sys
+import threading
+import time
 from typing import Any, cast
 
 import pytest
@@ -246,3 +251,40 @@ async def test_a_state_that_is_no_dict_is_told() -> None:
     graph = StateGraph().add_node("a", Wrong).set_entry_point("a")
     with pytest.raises(NodeExecutionError, match=r"An update of the state is a dict .*, not \[1\]"):
         await graph.run("q", backend=MemoryBackend(), display=False)
+
+
+def test_what_a_context_was_not_given_is_empty_and_its_own() -> None:
+    context, given = ExecutionContext(trace_id="t"), dict[str, Any]()
+    assert context == ExecutionContext("", "", [], {}, {}, "t", {}, None, {})
+    for name, empty in {"chat_history": [], "variables": {}, "state": {}, "iteration": {}}.items():
+        fresh = ExecutionContext()
+        assert getattr(fresh, name) == empty
+        assert getattr(fresh, name) is getattr(fresh, name)
+        assert getattr(fresh, name) is not getattr(context, name)
+    assert ExecutionContext(state=given).state is given
+    context.state["a"] = 1
+    for other in (copy.deepcopy(context), pickle.loads(pickle.dumps(context)), dataclasses.replace(context)):
+        assert other == context
+    assert copy.copy(ExecutionContext(trace_id="t")) == ExecutionContext(trace_id="t")
+    with pytest.raises(AttributeError, match="'ExecutionContext' object has no attribute 'stat'"):
+        _ = context.stat  # type: ignore[attr-defined]
+
+
+def test_threads_that_read_a_state_at_once_share_it() -> None:
+    def slowly(frame: Any, event: str, argument: Any) -> Any:
+        time.sleep(0.001)  # The others take their turn.
+        return slowly if frame.f_code.co_name == "read" else None
+
+    def write(name: str) -> None:
+        together.wait()
+        sys.settrace(slowly)
+        context.state[name] = name
+
+    for _ in range(5):
+        context, together = ExecutionContext(), threading.Barrier(4)
+        threads = [threading.Thread(target=write, args=(name,)) for name in "abcd"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(context.state) == list("abcd")

@@ -8,6 +8,7 @@ import dataclasses
 import gc
 import itertools
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -441,6 +442,34 @@ async def test_an_execution_is_iterated_once() -> None:
     with pytest.raises(InputError):
         async for _ in execution:
             pass
+
+
+async def test_a_store_that_nobody_else_has_goes_when_the_log_is_open() -> None:
+    backend = MemoryBackend()
+    store, events = weakref.ref(backend), Executor(single(lambda: 1), backend).execute("q")
+    del backend
+    assert (await anext(events)).type == "execution_start"
+    gc.collect()
+    assert store() is None
+    assert [e.type async for e in events][-2:] == ["node_complete", "execution_complete"]
+
+
+async def test_a_log_that_could_not_be_opened_may_be_tried_again() -> None:
+    class Full(MemoryBackend):
+        full = True
+
+        def open(self, run_id: str, header: dict[str, Any]) -> Any:
+            if self.full:
+                raise OSError("disk full")
+            return super().open(run_id, header)
+
+    backend = Full()
+    execution = Executor(single(lambda: 1), backend).start("q")
+    with pytest.raises(OSError, match="disk full"):
+        _ = [e async for e in execution]
+    backend.full = False
+    events = [e async for e in execution]
+    assert backend.load(execution.run_id).events == events
 
 
 @pytest.mark.parametrize(
