@@ -95,7 +95,7 @@ class Batch:
 
     `await batch` waits for all of them and returns it; `len(batch)`, `batch[3]` and iteration give its rows.
     rows : a BatchRow for each input, in order. inputs : what they came from. error : why no further runs
-    began, None when all did. concurrency, max_failures : as given.
+    began, None when all did. concurrency, max_failures, background : as given.
     """
 
     def __init__(
@@ -104,8 +104,9 @@ class Batch:
         run: Callable[[Any], Run],
         concurrency: int,
         max_failures: int | None = None,
+        background: bool = False,
     ) -> None:
-        self.id, self.inputs = f"batch-{new_run_id()}", over
+        self.id, self.inputs, self.background = f"batch-{new_run_id()}", over, background
         self.rows = [BatchRow(label, item) for label, item in zip(over.labels, over.items, strict=True)]
         self.error: str | None = None
         self.concurrency, self.max_failures = concurrency, max_failures
@@ -322,10 +323,10 @@ class Batch:
         return "\n".join(line if len(line) <= 4 * PREVIEW else f"{line[: 4 * PREVIEW]}…" for line in lines)
 
 
-def begin(batch: Batch, background: bool) -> None:
+def begin(batch: Batch) -> None:
     """Let the runs of a batch begin on the loop of this thread, or on the private one."""
     with tape.held():
-        if asyncio._get_running_loop() is None or background:
+        if asyncio._get_running_loop() is None or batch.background:
             private_loop().call_soon_threadsafe(batch._begin, context=contextvars.copy_context())
         else:
             batch._begin()

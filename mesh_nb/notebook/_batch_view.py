@@ -119,8 +119,11 @@ class _Live:
         self._timer: asyncio.TimerHandle | None = None
         self._bar = widgets.IntProgress(max=len(batch.rows), layout=widgets.Layout(width="240px"))
         self._line = widgets.HTML(html.escape(progress(batch)))
-        stop = widgets.Button(description="Stop", icon="stop", layout=widgets.Layout(width="auto"))
-        stop.on_click(lambda _: batch.cancel())
+        if plugins.find("host", "notebook").answers(batch.background):
+            stop: Any = widgets.Button(description="Stop", icon="stop", layout=widgets.Layout(width="auto"))
+            stop.on_click(lambda _: batch.cancel())
+        else:
+            stop = widgets.Label("Interrupt the kernel to stop.")
         row = widgets.Layout(align_items="center", grid_gap="0 12px", flex_flow="row wrap")
         self._box = widgets.HBox([self._bar, self._line, stop], layout=row)
         model = {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}

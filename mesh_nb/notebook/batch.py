@@ -75,10 +75,10 @@ def batch(
     budget = Budget.of(budget_usd, None, None, "refuse", "stop")
     given |= {"variables": variables, "backend": backend, "display": False, "budget": budget}
     each = functools.partial(start, graph, **given)
-    made = Batch(over, each, concurrency, max_failures)
+    made = Batch(over, each, concurrency, max_failures, background)
     if display is not False:
         made.show()
-    begin(made, background)
+    begin(made)
     return made
 
 
