@@ -9,6 +9,7 @@ from ..core.attachments import FileData
 from ..core.events import dumps, loads
 
 INLINE_BYTES = 16 * 1024
+DEPTH = 200
 _BYTES = "$bytes"
 
 
@@ -40,13 +41,15 @@ def unpack(header: dict[str, Any], get: Callable[[object], bytes | None]) -> dic
         return rest
 
 
-def _without_bytes(value: Any, put: Callable[[bytes], str]) -> Any:
+def _without_bytes(value: Any, put: Callable[[bytes], str], depth: int = 0) -> Any:
+    if depth > DEPTH:  # It may contain itself; JSON ends there too.
+        return value
     if isinstance(value, (bytes, bytearray)):
         return {_BYTES: put(bytes(value))}
     if isinstance(value, dict):
-        return {k: _without_bytes(v, put) for k, v in cast("dict[Any, Any]", value).items()}
+        return {k: _without_bytes(v, put, depth + 1) for k, v in cast("dict[Any, Any]", value).items()}
     if isinstance(value, (list, tuple)):
-        return [_without_bytes(v, put) for v in cast("list[Any]", value)]
+        return [_without_bytes(v, put, depth + 1) for v in cast("list[Any]", value)]
     return value
 
 

@@ -46,7 +46,7 @@ class Again:
     @named_options
     def resume(
         self,
-        run_id: str,
+        run_id: str | Run,
         *,
         answers: dict[str, Any] | None = None,
         variables: dict[str, Any] | None = None,
@@ -73,7 +73,7 @@ class Again:
 
         Parameters
         ----------
-        run_id : the run, of this graph.
+        run_id : the run, of this graph, by its id or as it is.
         answers : to open questions, an `Answer` by interrupt id; `run.approve()` and its like need none.
         variables : values of those whose names look like secrets, which no log keeps, and new ones.
         backend : the log, None for this project's.
@@ -92,7 +92,7 @@ class Again:
     @named_options
     def fork(
         self,
-        run_id: str,
+        run_id: str | Run,
         *,
         at: str | int,
         patch: dict[str, Any] | None = None,
@@ -132,7 +132,7 @@ class Again:
     @named_options
     def rerun(
         self,
-        run_id: str,
+        run_id: str | Run,
         *,
         variables: dict[str, Any] | None = None,
         backend: Any = None,

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Self, cast
 
 from . import plugins
 from ._gate import Pause
+from ._hosting import within
 from ._named import named_options
 from .edges import Branch, Edge, Retry
 from .errors import InputError, MeshError, UnknownNameError, shown, told
@@ -53,10 +54,14 @@ class GraphJson:
         Parameters: indent, spaces; None for one line.
         Data is written as it is. Functions, agents, clients and other objects are named, to be given to
         `from_json`. Keys and headers are never written. A graph need not be complete.
+
+        Raises GraphValidationError for a graph that is inside itself.
         """
         if indent is not None and (not isinstance(cast("Any", indent), int) or isinstance(indent, bool)):
             raise InputError(f"indent= is a number of spaces or None, not {shown(indent)}.")
-        return json.dumps(self._record(), indent=indent, ensure_ascii=False)
+        with within(self):
+            record = self._record()
+        return json.dumps(record, indent=indent, ensure_ascii=False)
 
     def _record(self) -> dict[str, Any]:
         write = _Writer()
@@ -204,7 +209,8 @@ class _Writer:
         if isinstance(value, Mapping):
             return self._mapping(cast("Mapping[Any, Any]", value), where)
         if isinstance(value, GraphJson):
-            return {"$graph": value._record()}
+            with within(value):
+                return {"$graph": value._record()}
         if dataclasses.is_dataclass(value) and not isinstance(value, (type, Tool)):
             fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
             if type(value) in _parts():

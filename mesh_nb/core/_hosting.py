@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 from .compiled import CompiledGraph
@@ -13,6 +15,25 @@ from .node import BaseNode, Node
 
 Inner = dict[str, dict[str, CompiledGraph]]
 """The graphs that nodes run, by node id and name."""
+
+
+_around: ContextVar[tuple[Any, ...]] = ContextVar("mesh_nb graphs that are read", default=())
+
+
+@contextlib.contextmanager
+def within(graph: Any) -> Generator[None]:
+    """Read a graph, and those inside it. Raises GraphValidationError for one that is inside itself."""
+    around = _around.get()
+    if any(graph is outer for outer in around):
+        raise GraphValidationError(
+            f"Graph {graph.graph_id!r} is inside itself. Repeat it by a loop edge or a foreach node, or"
+            " run it from a function: await graph.run(...)."
+        )
+    token = _around.set((*around, graph))
+    try:
+        yield
+    finally:
+        _around.reset(token)
 
 
 @dataclasses.dataclass(slots=True)

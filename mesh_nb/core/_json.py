@@ -6,6 +6,11 @@ import base64
 import dataclasses
 import hashlib
 import json
+from collections import deque
+from collections.abc import KeysView, Mapping, ValuesView
+from datetime import date, time, timedelta
+from decimal import Decimal
+from pathlib import PurePath
 from typing import Any, cast
 
 import orjson
@@ -15,8 +20,10 @@ from .errors import told
 
 def as_json(value: Any) -> Any:
     """Return a JSON-able stand-in for a foreign object: the `default` of the codec."""
-    if isinstance(value, (set, frozenset, tuple)):
+    if isinstance(value, (set, frozenset, tuple, deque, KeysView, ValuesView)):
         return list(cast("set[Any]", value))
+    if isinstance(value, Mapping):
+        return dict(cast("Mapping[Any, Any]", value))
     if isinstance(value, (bytes, bytearray, memoryview)):
         brief = getattr(value, "brief", None)  # an attachment: no event repeats its bytes
         if isinstance(brief, str):
@@ -24,7 +31,13 @@ def as_json(value: Any) -> Any:
         return base64.b64encode(value).decode("ascii")
     if isinstance(value, BaseException):
         return told(value)
-    for method in ("model_dump", "to_dict", "item", "tolist"):
+    if isinstance(value, (Decimal, PurePath, timedelta)):
+        return str(value)
+    if type(value).__name__ in ("NAType", "NaTType"):  # of pandas, which is not imported for this
+        return None
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    for method in ("model_dump", "to_dicts", "to_pylist", "to_dict", "to_list", "tolist", "item"):
         call = getattr(value, method, None)
         if callable(call) and not isinstance(value, type):
             try:

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
-from .errors import UnknownNameError
+from .errors import InputError, UnknownNameError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,9 +38,29 @@ def named_options(fn: Callable[P, R]) -> Callable[P, R]:
         if not options.keys() <= known:
             wrong = next(name for name in options if name not in known)
             raise UnknownNameError(f"option of {_label(fn)}", wrong, known)
-        return cast("Any", fn)(*args, **options)
+        try:
+            return cast("Any", fn)(*args, **options)
+        except TypeError as error:
+            # Without a frame below this one it was not called at all.
+            if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+                raise
+            wrong = _wrongly(fn, str(error))
+        raise InputError(wrong)
 
     return cast("Callable[P, R]", call)
+
+
+def _wrongly(fn: Any, problem: str) -> str:
+    """Return what is wrong with a call, from what Python says of it."""
+    parameters = [p for p in inspect.signature(fn).parameters.values() if p.name not in ("self", "cls")]
+    placed = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    needed = [p.name for p in parameters if p.default is p.empty]
+    takes = f"takes ({', '.join(p.name for p in placed)})" if placed else "takes nothing by position"
+    others = "; the rest are options, given by name" if len(parameters) > len(placed) else ""
+    missing = problem.partition(" missing ")[2].partition(": ")[2]
+    if missing and needed:
+        return f"{_label(fn)} needs {missing}: it {takes}{others}."
+    return f"{_label(fn)} {takes}{others}, and was given more."
 
 
 def _label(fn: Any) -> str:

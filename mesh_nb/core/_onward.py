@@ -20,8 +20,9 @@ from .runs import here, new_run_id
 _LIMITS = ("budget_usd", "max_tokens", "max_model_calls", "unpriced", "on_budget")
 
 
-def resume(graph: Any, run_id: str, answers: dict[str, Any] | None, options: Options) -> Run:
+def resume(graph: Any, run_id: str | Run, answers: dict[str, Any] | None, options: Options) -> Run:
     """Go on with a run of a compiled graph; parameters and errors as for `graph.resume`."""
+    run_id = run_id.id if isinstance(run_id, Run) else run_id
     given = _Given(run_id, options)
     if given.own is not None and not given.own.done:
         raise InputError(f"Run {given.own.id} is still running; answer or cancel it instead of resuming it.")
@@ -42,7 +43,7 @@ def resume(graph: Any, run_id: str, answers: dict[str, Any] | None, options: Opt
 
 def fork(
     graph: Any,
-    run_id: str,
+    run_id: str | Run,
     at: str | int,
     patch: dict[str, Any] | None,
     options: Options,
@@ -53,6 +54,7 @@ def fork(
 
     anew : takes nothing from it, as for `graph.rerun`.
     """
+    run_id = run_id.id if isinstance(run_id, Run) else run_id
     given = _Given(run_id, options)
     if patch is not None and not isinstance(patch, dict):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(f"patch= is a dict of node ids and outputs, not {shown(patch)}.")
@@ -85,7 +87,7 @@ class _Given:
         self._options: dict[str, Any] = dict(options)
         self._loop = None if options.get("background") else asyncio._get_running_loop()
         self.variables, backend = options.get("variables"), options.get("backend")
-        runner.check_options(self.variables, backend)
+        runner.check_options(self.variables, backend, options.get("display"), options.get("background"))
         self.own = here(run_id)
         kept = self.own._store if self.own is not None else None
         self.store: Any = backend or kept or runner.default_backend()

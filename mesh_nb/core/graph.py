@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast, overload
 from ._cells import Ledger, Origin, origin
 from ._gate import Pause
 from ._graph_json import GraphJson, Recipe
-from ._hosting import Hosting
+from ._hosting import Hosting, within
 from ._named import named_options
 from ._nodes import make_node
 from ._pausing import Pausing
@@ -274,6 +274,10 @@ class StateGraph(Rows, Pausing, GraphJson, Runnable):
         """
         if self._compiled is not None:
             return self._compiled
+        with within(self):
+            return self._compile()
+
+    def _compile(self) -> CompiledGraph:
         edges, branches = self._routed()
         compiled = check(
             self.nodes,

@@ -60,7 +60,7 @@ def start(
     """
     if session_id is not None and not isinstance(session_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(f"session_id= is text, not {shown(session_id)}.")
-    check_options(variables, backend)
+    check_options(variables, backend, display, background)
     loop = None if background else asyncio._get_running_loop()
     context = _context(graph, session_id, variables)
     run_id = new_run_id()
@@ -88,8 +88,12 @@ def start(
     return _started(run, execution, loop, display)
 
 
-def check_options(variables: Any, backend: Any) -> None:
-    """Raise InputError for variables and a backend that cannot be meant."""
+def check_options(variables: Any, backend: Any, display: Any, background: Any) -> None:
+    """Raise InputError for variables, a backend and switches that cannot be meant."""
+    if display is not None and not isinstance(display, bool):
+        raise InputError(f"display= is True, False or None, not {shown(display)}.")
+    if not isinstance(background, bool):
+        raise InputError(f"background= is True or False, not {shown(background)}.")
     if variables is not None and not isinstance(variables, dict):
         raise InputError(f"variables= is a dict of names and values, not {shown(variables)}.")
     if backend is not None and not hasattr(backend, "open"):

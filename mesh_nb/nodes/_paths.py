@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -58,6 +59,24 @@ def select(steps: tuple[Any, ...], value: Any) -> Any:
         else:
             found = [_child(found[0], step, None)]
     return found if several else found[0]
+
+
+def listed(value: Any) -> list[Any] | None:
+    """Return a list of what a value holds in order, None for what is no such thing: a list, a tuple, a range,
+    an array, a Series; of a DataFrame its rows, as dicts."""
+    if isinstance(value, (list, tuple, range, deque)):
+        return list(cast("list[Any]", value))
+    if isinstance(value, type):
+        return None
+    if hasattr(value, "columns"):
+        if hasattr(value, "to_dicts"):
+            return value.to_dicts()
+        return value.to_dict(orient="records") if hasattr(value, "to_dict") else None
+    for method in ("to_list", "tolist"):
+        if hasattr(value, method):
+            items = getattr(value, method)()
+            return cast("list[Any]", items) if isinstance(items, list) else None
+    return None
 
 
 def _children(value: Any) -> list[Any]:

@@ -22,7 +22,7 @@ from ..core.events import EventType, ExecutionEvent
 from ..core.graph import StateGraph
 from ..core.nested import run
 from ..core.node import BaseNode
-from ._paths import parse, select
+from ._paths import listed, parse, select
 
 
 class ForEachNode(BaseNode):
@@ -32,7 +32,8 @@ class ForEachNode(BaseNode):
     ----------
     body : what runs for each item: a function, a node, a graph, or the id of another node of this graph. None
         takes the one node that this node's edge leads to; the edges of that node then leave from this one.
-    array_path : where in the input the list is: `$.items`, `$.pages[*].url`; a lone list needs none.
+    array_path : where in the input the list is: `$.items`, `$.pages[*].url`; a lone list needs none. An
+        array or a Series is one too, and a DataFrame, whose rows come as dicts.
     concurrency : how many items are worked on at the same time.
     max_iterations : how many items there may be; None for any number.
     on_error : "raise" fails the run at the first item that fails; "collect" goes on, and puts
@@ -105,17 +106,24 @@ class ForEachNode(BaseNode):
     def _items(self, input: Any) -> list[Any]:
         value = input if self._steps is None else select(self._steps, input)
         if self._steps is None and isinstance(value, dict):
-            lists = [v for v in cast("dict[Any, Any]", value).values() if isinstance(v, (list, tuple))]
+            fields = cast("dict[Any, Any]", value)
+            lists = [items for items in map(listed, fields.values()) if items is not None]
             if len(lists) != 1:
                 raise MeshError(
                     f"The input has {len(lists)} lists; say which to go through: array_path='$.items'."
                 )
             value = lists[0]
-        if not isinstance(value, (list, tuple)):
-            raise MeshError(f"There is no list to go through: the input has {type(value).__name__} there.")
-        items = list(cast("list[Any]", value))
+        items = listed(value)
+        if items is None:
+            raise MeshError(
+                f"There is no list to go through: the input has {type(value).__name__} there. Give it a list,"
+                " an array, or a DataFrame for its rows."
+            )
         if self.max_iterations is not None and len(items) > self.max_iterations:
-            raise MeshError(f"There are {len(items)} items, and max_iterations={self.max_iterations}.")
+            raise MeshError(
+                f"There are {len(items)} items, and max_iterations={self.max_iterations}: raise it, or pass"
+                " None."
+            )
         return items
 
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 import datetime
 import json
 import math
+from collections import deque
+from decimal import Decimal
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,3 +105,25 @@ def test_a_newer_logs_types_and_keys_are_kept() -> None:
     assert (event.type, event.metadata, event.seq) == ("node_teleported", {"new": 1}, 3)
     with pytest.raises(ValueError, match="no type"):
         decode(b"{}")
+
+
+def test_values_of_data_people_are_written_as_they_read_them() -> None:
+    frame = pd.DataFrame({"price": [Decimal("1.10"), None], "day": pd.to_datetime(["2026-01-02", None])})
+    rows = [{"price": "1.10", "day": "2026-01-02T00:00:00"}, {"price": None, "day": None}]
+    written = {
+        "frame": (frame, rows),
+        "polars": (pl.DataFrame({"a": [1, 2]}), [{"a": 1}, {"a": 2}]),
+        "series": (pl.Series([1]), [1]),
+        "price": (Decimal("1.10"), "1.10"),
+        "path": (Path("data") / "a.csv", str(Path("data") / "a.csv")),
+        "stamp": (pd.Timestamp("2026-01-02 03:04"), "2026-01-02T03:04:00"),
+        "span": (datetime.timedelta(seconds=3), "0:00:03"),
+        "missing": (pd.NA, None),
+        "never": (pd.NaT, None),
+        "names": (np.array(["a"]), ["a"]),
+        "queue": (deque([1]), [1]),
+        "keys": ({"a": 1}.keys(), ["a"]),
+        "proxy": (MappingProxyType({"a": 1}), {"a": 1}),
+    }
+    found = loads(dumps({name: value for name, (value, _) in written.items()}))
+    assert found == {name: expected for name, (_, expected) in written.items()}

@@ -412,3 +412,31 @@ def test_a_node_class_that_cannot_be_called_is_refused_when_it_is_added() -> Non
     for made in (Nameless, Nameless("n")):
         with pytest.raises(GraphValidationError, match="Nameless has no id: its __init__ must call super"):
             StateGraph("g").add_node("n", made)
+
+
+def test_a_graph_inside_itself_is_refused_in_a_sentence() -> None:
+    graph, other = nodes("a").set_entry_point("a"), StateGraph("other")
+    graph.graph_id = "own"
+    other.add_node("deeper", graph).set_entry_point("deeper")
+    graph.add_node("inner", other).add_edge("a", "inner")
+    says = "Inside node 'inner': Inside node 'deeper': Graph 'own' is inside itself. Repeat it by a loop edge"
+    assert errors_of(graph)[0].startswith(says)
+    with pytest.raises(GraphValidationError, match="Graph 'own' is inside itself"):
+        graph.to_json()
+    assert "is inside itself" in graph._repr_mimebundle_()["text/plain"]
+
+
+async def test_a_graph_may_be_inside_another_twice() -> None:
+    inner = nodes("a").set_entry_point("a")
+    graph = StateGraph().add_node("one", inner).add_node("two", inner).set_entry_point("one")
+    assert await ran(graph.add_edge("one", "two")) == ["one.a", "one", "two.a", "two"]
+    assert graph.to_json().count("$graph") == 2
+
+
+async def test_a_function_may_run_the_graph_that_it_is_in() -> None:
+    async def countdown(n: int) -> dict[str, Any]:
+        return {"n": n} if n == 0 else (await graph.run({"n": n - 1}, backend=mesh_nb.MemoryBackend())).output
+
+    graph = StateGraph("own").add_node("down", countdown).set_entry_point("down")
+    run = await graph.run({"n": 3}, backend=mesh_nb.MemoryBackend())
+    assert run.output["n"] == 0

@@ -173,3 +173,19 @@ def test_one_damaged_log_hides_no_other_run(tmp_path: Path) -> None:
 def test_every_value_becomes_json(value: Any) -> None:
     json.loads(dumps(value))
     json.loads(encode(ExecutionEvent(EventType.NODE_COMPLETE, output=value)))
+
+
+@pytest.mark.parametrize("backend", ["memory", "file", "sqlite"])
+async def test_an_input_that_holds_itself_or_is_nested_deeply_runs(backend: str, tmp_path: Path) -> None:
+    around: dict[str, Any] = {"a": 1}
+    around["around"] = around
+    deep: list[Any] = []
+    for _ in range(2000):
+        deep = [deep]
+    stores = {"memory": mesh.MemoryBackend, "file": lambda: mesh.FileBackend(tmp_path)}
+    stores["sqlite"] = lambda: mesh.SQLiteBackend(tmp_path / "runs.sqlite")
+    for given in (around, deep):
+        store = stores[backend]()
+        run = await single(lambda input: {"content": "ok"}).run(given, backend=store)
+        assert (run.text, run.problems) == ("ok", [])
+        assert mesh.Run.load(run.id, store).text == "ok"

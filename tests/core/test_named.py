@@ -11,7 +11,7 @@ import pytest
 
 import mesh_nb
 from mesh_nb import Budget, Executor, Run, StateGraph
-from mesh_nb.core.errors import UnknownNameError
+from mesh_nb.core.errors import InputError, UnknownNameError
 
 
 def double(input: Any) -> dict[str, Any]:
@@ -97,3 +97,36 @@ def test_signatures_and_documentation_stay() -> None:
 def test_a_tool_made_at_once_has_its_options_too() -> None:
     made = mesh_nb.tool(lambda city: city, name="look", timeout=5)
     assert (made.name, made.timeout) == ("look", 5)
+
+
+PLACED: list[tuple[Callable[[], Any], str]] = [
+    (
+        lambda: graph().run(),
+        "graph.run() needs 'input': it takes (input); the rest are options, given by name.",
+    ),
+    (
+        lambda: graph().run("q", "s"),
+        "graph.run() takes (input); the rest are options, given by name, and was",
+    ),
+    (lambda: graph().fork("r"), "graph.fork() needs 'at': it takes (run_id); the rest are options"),
+    (lambda: graph().add_edge("a"), "graph.add_edge() needs 'target': it takes (source, target)"),
+    (lambda: Executor(), "Executor() needs 'graph': it takes (graph, state_backend)."),
+    (lambda: mesh_nb.runs(1, None, 3), "runs() takes (limit, backend), and was given more."),
+]
+
+
+@pytest.mark.parametrize(("call", "says"), PLACED, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_call_with_too_much_or_too_little_is_told(call: Callable[[], Any], says: str) -> None:
+    with pytest.raises(InputError) as error:
+        call()
+    assert says in str(error.value)
+    assert error.value.__context__ is None
+
+
+def test_a_type_error_inside_stays_what_it_is() -> None:
+    class Odd:
+        def __bool__(self) -> bool:
+            raise TypeError("odd")
+
+    with pytest.raises(TypeError, match="odd"):
+        Executor(graph(), Odd())  # pyright: ignore[reportArgumentType]

@@ -167,6 +167,8 @@ async def test_what_a_person_allowed_stays_allowed(server: ToolChat) -> None:
         ({"budget_usd": float("nan")}, InputError, "budget_usd="),
         ({"unpriced": "perhaps"}, UnknownNameError, "unpriced="),
         ({"cache": "soon"}, InputError, "is no age"),
+        ({"display": "no"}, InputError, "display= is True, False or None, not 'no'"),
+        ({"background": 1}, InputError, "background= is True or False, not 1"),
     ],
 )
 async def test_options_that_cannot_be_meant_start_nothing(
@@ -209,3 +211,13 @@ async def test_a_graph_that_lacks_the_node_that_asks_does_not_go_on() -> None:
     for answers in (None, {run.pending[0].id: mesh_nb.Answer("approved")}):
         with pytest.raises(GraphValidationError, match="asks something in node 'ask', which this graph does"):
             other.resume(run.id, answers=answers, backend=run._store)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_a_run_may_be_given_as_it_is(verb: str) -> None:
+    graph = asking()
+    run = await graph.run("q", on_no_answer="stop", backend=MemoryBackend())
+    more: dict[str, Any] = {"at": "ask"} if verb == "fork" else {}
+    again = getattr(graph, verb)(run, on_no_answer="stop", **more)
+    assert (await again).status == "interrupted"
+    assert (again.id == run.id) == (verb == "resume")

@@ -99,6 +99,8 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "indent": (lambda: graph().to_json(1.5), "indent= is a number of spaces or None, not 1.5"),
     "cycle": (cycle, r"Cycle 'a\\nb' -> c"),
     "session": (lambda: graph().run_sync("x", session_id=5), "session_id= is text, not 5"),
+    "display": (lambda: graph().run_sync("x", display="no"), "display= is True, False or None, not 'no'"),
+    "background": (lambda: graph().run("x", background="no"), "background= is True or False, not 'no'"),
     "variables": (lambda: graph().run_sync("x", variables=5), "variables= is a dict"),
     "backend": (lambda: graph().run_sync("x", backend="memory"), "backend= is a MemoryBackend"),
     "load": (lambda: mesh.Run.load(None), "No run None"),  # pyright: ignore[reportArgumentType]

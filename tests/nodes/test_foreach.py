@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Any
 
+import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 from answer_server import AnswerServer
 
@@ -251,3 +255,28 @@ async def test_questions_of_items_side_by_side_are_answered_in_any_order_and_no_
     assert [r["content"] for r in run.output["results"]] == ["a", "b", "c", "d"]
     assert sorted(ran) == ["a", "b", "c", "d"]
     assert [e.type for e in run.events].count("interrupt") == 4
+
+
+FRAMES = [
+    pd.DataFrame({"a": [1, 2]}),
+    pl.DataFrame({"a": [1, 2]}),
+    {"rows": pd.DataFrame({"a": [1, 2]}), "title": "t"},
+]
+
+
+@pytest.mark.parametrize("given", FRAMES, ids=["pandas", "polars", "field"])
+async def test_the_rows_of_a_frame_are_its_items(given: Any) -> None:
+    assert await results(each(lambda a: {"twice": a * 2}), given) == [{"twice": 2}, {"twice": 4}]
+
+
+@pytest.mark.parametrize(
+    "given", [np.arange(1, 3), pd.Series([1, 2]), pl.Series([1, 2]), range(1, 3), (1, 2), deque([1, 2])]
+)
+async def test_whatever_holds_items_in_order_is_a_list(given: Any) -> None:
+    assert await results(each(lambda item: {"twice": item * 2}), given) == [{"twice": 2}, {"twice": 4}]
+
+
+@pytest.mark.parametrize("given", ["text", 3, {1, 2}, np.array(3), {"a": {1, 2}}])
+async def test_what_holds_no_items_in_order_is_no_list(given: Any) -> None:
+    with pytest.raises(NodeExecutionError, match=r"0 lists|There is no list to go through"):
+        await results(each(lambda item: item), given)
