@@ -174,7 +174,8 @@ def saved_usd(metadata: Mapping[str, Any], at: float | None = None) -> float | N
 def why_unpriced(metadata: Mapping[str, Any]) -> str:
     """Return what is missing for the price of a call that has none, in a few words."""
     if _counts(metadata) is None:
-        return "no token counts"
+        ended = metadata.get("finish_reason", "") is not None and "model_id" in metadata
+        return "no token counts" if ended or metadata.get("usage") else "it failed or was cut off"
     if not metadata.get("provider"):
         return "no provider"
     return "no price known"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .run import Run
 
 _last: Run | None = None
+_only_here: dict[str, Run] = {}
 _here: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
 
 
@@ -35,8 +36,11 @@ def _second(seconds: int) -> str:
 
 
 def remember(run: Run) -> None:
-    """Make this the last run of the process."""
+    """Make this the last run of the process. One that is nowhere else, for its log could not be written, is
+    kept: it is said to be."""
     global _last
+    if _last is not None and _last is not run and _last.problems:
+        _only_here[_last.id] = _last
     _last = _here[run.id] = run
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -13,13 +13,13 @@ import pandas as pd
 
 from ..core import plugins, spending
 from ..core._named import named_options
-from ..core.errors import InputError, UnknownNameError, shown
+from ..core.errors import InputError, UnknownNameError, nearest, shown
 from ..core.origin import IMPORTED
 from ..core.runs import all_here
 from ._chart import Chart, of_calls
 from ._lines import header_of
 from ._load import file_backend
-from ._show import Frame, clean, html_table, markdown, money, plain
+from ._show import TITLES, Frame, clean, html_table, markdown, money, plain
 from ._styler import styled
 
 GROUPS = (
@@ -52,7 +52,8 @@ class CostReport:
         missing = costs[costs.cost_usd.isna()]
         keys = ["provider", "model", "unpriced"]
         self.unpriced = missing.groupby(keys, observed=True, dropna=False).size().reset_index(name="calls")
-        self.sections: list[tuple[str, Frame]] = [("", self.df)]
+        named = self.df.assign(cell=_cell_names(costs, self.df.cell)) if "cell" in self.by else self.df
+        self.sections: list[tuple[str, Frame]] = [("", named)]
         self.notes = _notes(self, self.costs)
 
     @property
@@ -60,9 +61,13 @@ class CostReport:
         """The total in one line."""
         runs, calls = self.costs.run_id.nunique(), len(self.costs)
         tokens = total(self.costs.total_tokens)
+        missing = int(self.costs.cost_usd.isna().sum())
+        named = f", {missing:,} unpriced," if 0 < missing < calls else ""
+        what = f"{calls:,} model call{'' if calls == 1 else 's'}{named}"
+        known = money(None) if missing and not self.cost_usd else money(self.cost_usd)
         parts = [
-            money(self.cost_usd) if calls else "$0, nothing was called",
-            f"{calls:,} model call{'' if calls == 1 else 's'} in {runs:,} run{'' if runs == 1 else 's'}",
+            known if calls else "$0, nothing was called",
+            f"{what} in {runs:,} run{'' if runs == 1 else 's'}",
         ]
         if tokens is not None:
             parts.append(f"{tokens:,.0f} tokens")
@@ -126,7 +131,9 @@ def cost_report(
     known price is named and never counted as 0. Raises UnknownNameError for an unknown name in by=,
     RunNotFoundError for an unknown run id, InputError for what is not a run, a path or a time.
     """
-    names = [by] if isinstance(by, str) else list(by)
+    if not isinstance(by, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f'by={shown(by)} names nothing to group by: write by="model".')
+    names = [by] if isinstance(by, str) else list(dict.fromkeys(by))
     for name in names:
         if name not in GROUPS:
             raise UnknownNameError("name in by=", cast("Any", name), GROUPS)
@@ -135,9 +142,17 @@ def cost_report(
     if notebook is not None and not isinstance(notebook, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(f"notebook= is the name of a notebook, not {shown(notebook)}.")
     costs: Frame = plugins.find("frame", "costs")(source, since=since, price=price)
+    others: list[str] = []
     if notebook is not None:
+        others, problems = sorted(set(costs.notebook.dropna().astype(str))), costs.attrs
         costs = costs[costs.notebook == notebook].reset_index(drop=True)
-    return CostReport(costs, names, f"Cost by {', '.join(names)}")
+        costs.attrs = problems
+    report = CostReport(costs, names, f"Cost by {', '.join(TITLES.get(name, name) for name in names)}")
+    if notebook is not None and notebook not in others:
+        close = nearest(notebook, others)
+        guess = f" Did you mean {close!r}?" if close else ""
+        report.notes.append(f"No model was called from a notebook {shown(notebook)}.{guess}")
+    return report
 
 
 def usage() -> CostReport:

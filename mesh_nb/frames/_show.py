@@ -25,7 +25,18 @@ TITLES = {
     "run_id": "run",
     "session_id": "session",
     "graph_id": "graph",
+    "cost_source": "cost source",
+    "answered_by": "answered by",
 }
+NONE = {
+    "notebook": "outside a notebook",
+    "cell": "outside a cell",
+    "execution": "outside a cell",
+    "session_id": "no session",
+    "graph_id": "no graph",
+    "cost_source": "unpriced",
+}
+"""What stands where a group has no name; others are unknown."""
 BAR = "rgba(65, 130, 220, 0.25)"
 """A bar behind a figure, in a colour that both themes can read."""
 ROWS = 50
@@ -55,7 +66,7 @@ def cell(name: str, value: Any) -> str:
     if name == "cost_usd":
         return money(value)
     if pd.isna(value):
-        return ""
+        return "" if is_number(name) else NONE.get(name, "unknown")
     if name == "saved_usd":
         return money(value)
     if isinstance(value, (int, float)):
@@ -71,6 +82,12 @@ def _rows(df: Frame) -> tuple[list[str], list[list[str]], str]:
     ]
     shown = df.head(ROWS)
     rows = [[cell(n, v) for n, v in zip(names, row, strict=True)] for row in _values(shown[names])]
+    if "unpriced_calls" in names:
+        # Answers of a tape cost nothing; the group is not free for that.
+        cost, missing = names.index("cost_usd"), names.index("unpriced_calls")
+        for row in rows:
+            if row[cost] == "$0" and row[missing]:
+                row[cost] = money(None)
     left = len(df) - len(shown)
     return names, rows, f"And {left:,} more." if left else ""
 
@@ -92,16 +109,22 @@ def plain(title: str, df: Frame) -> str:
     """Return a section as text for a terminal."""
     names, rows, more = _rows(df)
     heads = [TITLES.get(n, n) for n in names]
-    widths = [max(len(head), *(len(row[i]) for row in rows), 0) for i, head in enumerate(heads)]
+    widths = [max(_width(head), *(_width(row[i]) for row in rows), 0) for i, head in enumerate(heads)]
 
     def line(cells: Sequence[str]) -> str:
-        parts = [
-            c.rjust(w) if is_number(n) else c.ljust(w) for c, w, n in zip(cells, widths, names, strict=True)
-        ]
+        parts: list[str] = []
+        for text, width, name in zip(cells, widths, names, strict=True):
+            space = " " * (width - _width(text))
+            parts.append(space + text if is_number(name) else text + space)
         return "  ".join(parts).rstrip()
 
     lines = [line(heads), "  ".join("-" * w for w in widths), *map(line, rows)]
     return "\n".join([*([title] if title else []), *lines, *([more] if more else [])])
+
+
+def _width(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else not unicodedata.combining(c) for c in text)
 
 
 def markdown(headline: str, sections: Sequence[Section], notes: Sequence[str]) -> str:

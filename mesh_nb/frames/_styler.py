@@ -25,6 +25,8 @@ def styled(caption: str, df: Frame) -> Any:
         ) from None
     shown = df.copy(deep=False)
     shown.attrs = {}
+    # As in the report itself: answers of a tape cost nothing, and the group is not free for that.
+    shown["cost_usd"] = shown.cost_usd.mask((shown.cost_usd == 0) & (shown.unpriced_calls > 0))
     # The rules of a Styler name its table by an id: made from the content, it is the same in every execution.
     known = hashlib.sha256(f"{caption}\n{shown.to_csv(index=False)}".encode("utf-8", "replace"))
     styler: Any = Styler(shown, uuid=known.hexdigest()[:12], caption=html.escape(caption))

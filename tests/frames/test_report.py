@@ -91,7 +91,7 @@ def test_text_markdown_and_html_say_the_same_and_escape() -> None:
     for shown in (text, html, markdown):
         assert "$0.1500" in shown
         assert "unpriced" in shown
-        assert "2 model calls in 1 run" in shown
+        assert "2 model calls, 1 unpriced, in 1 run" in shown
     assert "<script>" not in html
     assert "<script>" not in markdown
     assert "\\|" in markdown
@@ -249,7 +249,7 @@ def test_a_styler_has_the_figures_and_bars_and_escapes() -> None:
         "$0.1500",
         "unpriced",
         "linear-gradient",
-        "2 model calls in 1 run",
+        "2 model calls, 1 unpriced, in 1 run",
         "input tokens",
     ):
         assert shown in text
