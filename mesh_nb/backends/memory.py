@@ -26,11 +26,11 @@ class MemoryLog:
     problem: str | None = None
 
     def __init__(self, header: dict[str, Any]) -> None:
-        begin = header.get("begin")
-        inner: dict[str, Any] | None = begin if isinstance(begin, dict) else None
-        outer = header if inner is None else {k: v for k, v in header.items() if k != "begin"}
+        outer = dict(header)
+        inner: dict[str, Any] | None = outer.pop("begin") if isinstance(header.get("begin"), dict) else None
         self._names = _shared(tuple(outer), None if inner is None else tuple(inner))
-        self._values = tuple([_apart(v) for v in (*outer.values(), *(inner or {}).values())])
+        values = [*outer.values(), *(inner or {}).values()]
+        self._values = tuple([v if v.__class__ is str else _apart(v) for v in values])
         self.events: list[ExecutionEvent] = []
         self.open = True
 
