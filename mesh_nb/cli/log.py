@@ -146,7 +146,8 @@ def prune_runs(backend: Any, given: Any) -> int:
     if border > time.time():
         raise InputError(f"--older-than {given.older_than!r} lies in the future: all runs are older.")
     ids = list(backend.run_ids())
-    old = [run for run in _watched(ids, "Looking for old runs") if _is_old(backend, run, border)]
+    with trouble("The runs cannot be read", lambda: "No run was deleted."):
+        old = [run for run in _watched(ids, "Looking for old runs") if _is_old(backend, run, border)]
     if given.dry_run:
         _say("\n".join([*old, f"{_many(len(old), 'run')} would be deleted."]))
         return 0

@@ -20,6 +20,7 @@ from ._chart import Chart, of_calls
 from ._lines import header_of
 from ._load import file_backend
 from ._show import TITLES, Frame, clean, html_table, markdown, money, plain
+from ._show import cell as cell_text
 from ._styler import styled
 
 GROUPS = (
@@ -52,7 +53,7 @@ class CostReport:
         missing = costs[costs.cost_usd.isna()]
         keys = ["provider", "model", "unpriced"]
         self.unpriced = missing.groupby(keys, observed=True, dropna=False).size().reset_index(name="calls")
-        named = self.df.assign(cell=_cell_names(costs, self.df.cell)) if "cell" in self.by else self.df
+        named = self.df.assign(cell=_cell_names(costs, self.df)) if "cell" in self.by else self.df
         self.sections: list[tuple[str, Frame]] = [("", named)]
         self.notes = _notes(self, self.costs)
 
@@ -200,31 +201,46 @@ def _is_ours(run_id: str) -> bool:
     return False
 
 
-def overview(costs: Frame, title: str) -> CostReport:
-    """Return the report of `%mesh cost`: by cell and by model, with the most expensive cells named."""
-    report, costs = CostReport(costs, ["cell"], title), bare(costs)
-    cells = report.df.assign(cell=_cell_names(costs, report.df.cell))
-    report.df = cells
+def overview(costs: Frame, title: str, *, by_notebook: bool = False) -> CostReport:
+    """Return the report of `%mesh cost`: by cell and by model, with the most expensive cells named.
+
+    Parameters: by_notebook, for a whole project: by notebook first, and cells with their notebooks.
+    """
+    report, costs = CostReport(costs, ["notebook", "cell"] if by_notebook else ["cell"], title), bare(costs)
+    [(_, cells)] = report.sections
+    sums = {name: added_up(costs, [name]) for name in ("notebook", "model") if name == "model" or by_notebook}
+    found = {"By cell": cells, **{f"By {name}": df for name, df in sums.items()}}
     report.sections = [
-        ("By cell", cells.drop(columns=["saved_usd"])),
-        ("By model", added_up(costs, ["model"]).drop(columns=["saved_usd"])),
+        (name, found[name].drop(columns=["saved_usd"]))
+        for name in ("By notebook", "By cell", "By model")
+        if name in found
     ]
     dear = cells[cells.cost_usd.fillna(0) > 0].head(TOP)
     if len(cells) > TOP and len(dear):
-        named = ", ".join(f"{row.cell} {money(row.cost_usd)}" for row in dear.itertuples())
+        rows = dear.to_dict("records")
+        named = ", ".join(f"{_place(row)} {money(row['cost_usd'])}" for row in rows)
         report.notes.insert(0, f"Most expensive cells: {named}.")
     report.notes += map(str, spending.now())
     return report
 
 
-def _cell_names(costs: Frame, cells: Frame) -> list[str]:
+def _place(row: dict[str, Any]) -> str:
+    where = row.get("notebook")
+    name = cell_text("cell", row["cell"])
+    return name if where is None or pd.isna(where) else f"{where} {name}"
+
+
+def _cell_names(costs: Frame, groups: Frame) -> list[Any]:
     """Name a cell by its last execution: a reader does not know the ids of cells."""
-    last = costs.dropna(subset=["cell"]).groupby("cell", observed=True).execution.last()
-    names: list[str] = []
-    for cell in cells:
-        name = last.get(cell) if isinstance(cell, str) else None
+    keys = [name for name in ("notebook", "cell") if name in groups]
+    known = costs[[*keys, "execution"]].dropna(subset=["cell", "execution"])
+    known = known.drop_duplicates(keys, keep="last").astype("object")
+    last = {tuple(row[:-1]): row[-1] for row in known.itertuples(index=False, name=None)}
+    names: list[Any] = []
+    for key in groups[keys].astype("object").itertuples(index=False, name=None):
+        cell, name = key[-1], last.get(tuple(key))
         same = name is None or pd.isna(name) or name == cell
-        names.append(("outside a cell" if pd.isna(cell) else str(cell)) if same else f"{name} ({cell[:8]})")
+        names.append(cell if same else f"{name} ({cell[:8]})")
     return names
 
 

@@ -13,7 +13,7 @@ from IPython.core.error import UsageError
 from ..core import plugins, spending
 from ..core._scrub import hidden
 from ..core.compiled import Runnable
-from ..core.errors import nearest
+from ..core.errors import RunNotFoundError, nearest
 from ..core.run import Run
 from ..core.runs import last_run, live_runs, runs
 from . import _settings
@@ -63,8 +63,8 @@ def _last() -> Any:
 
 def _runs(limit: str = "20") -> Any:
     """The newest runs of this project: %mesh runs [how many]."""
-    if not limit.isdecimal():
-        raise UsageError(f"%mesh runs {limit}: say how many, as a number.")
+    if not limit.isdecimal() or not int(limit):
+        raise UsageError(f"%mesh runs {limit}: say how many, as a number above 0.")
     return runs(int(limit))
 
 
@@ -85,13 +85,14 @@ def _pending() -> None:
 
 
 def _cost(*words: str) -> Any:
-    """What this notebook cost, by cell and model: %mesh cost [project | RUN] [7d]."""
+    """What this notebook cost, by cell and model: %mesh cost [project | NOTEBOOK.ipynb | RUN] [7d]."""
     from ..frames._report import overview, usage
     from ..frames._since import moment
 
     scope, since = "", None
     for word in words:
         is_time = word[:1].isdigit() and (len(word) < 11 or word[4:5] == "-")  # ids of runs are longer
+        is_time = is_time and not word.endswith(".ipynb")
         if (since if is_time else scope) or word.startswith("-"):
             raise UsageError(f"%mesh cost: unexpected {word!r}. It takes a run or project, and a time: 7d.")
         if is_time:
@@ -99,17 +100,32 @@ def _cost(*words: str) -> Any:
             since = word
         else:
             scope = word
-    name = notebook_name(current_shell())
+    name = scope if scope.endswith(".ipynb") else notebook_name(current_shell())
     if not scope and not name:
         return usage()
-    source = None if scope in ("", "project") else scope
-    costs: Any = plugins.find("frame", "costs")(source, since=since)
+    of_notebook = not scope or scope == name
+    costs: Any = _costs(None if of_notebook or scope == "project" else scope, since)
     title = "This project" if scope == "project" else scope or "This notebook"
-    if not scope:
-        problems = costs.attrs
+    if since:
+        title += f", since {since}" if "-" in since else f", last {since}"
+    if of_notebook:
+        known, problems = sorted(set(costs.notebook.dropna().astype(str))), costs.attrs
         costs = costs[costs.notebook == name].reset_index(drop=True)
         costs.attrs = problems
-    return overview(costs, f"{title}, last {since}" if since else title)
+        if scope and name not in known:
+            close = nearest(name, known)
+            guess = f" Did you mean {close!r}?" if close else ""
+            raise UsageError(f"%mesh cost: no model was called from a notebook {name!r}.{guess}")
+    return overview(costs, title, by_notebook=scope == "project")
+
+
+def _costs(source: str | None, since: str | None) -> Any:
+    try:
+        return plugins.find("frame", "costs")(source, since=since)
+    except RunNotFoundError as error:
+        if source is None or not nearest(source, ("project",)):
+            raise
+        raise UsageError(f"%mesh cost: {error} Or did you mean %mesh cost project?") from None
 
 
 def _budget(*words: str) -> None:

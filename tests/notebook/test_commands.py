@@ -64,6 +64,9 @@ def test_the_listing_names_every_command(shell: Any, capsys: pytest.CaptureFixtu
         ("cost project other", "unexpected 'other'"),
         ("cost --project", "unexpected '--project'"),
         ("runs many", "as a number"),
+        ("runs 0", "above 0"),
+        ("cost projcet", "did you mean %mesh cost project"),
+        ("cost a.ipynb", "no model was called from a notebook 'a.ipynb'"),
         ("strip", "name a file"),
         ("strip nothing.ipynb", "no such file"),
         ("strip 'a b", "no closing quotation"),
@@ -94,6 +97,33 @@ def test_cost_of_a_project_a_run_and_a_time(shell: Any) -> None:
     with pytest.raises(InputError, match="7d"):
         mesh(shell, "cost project 7x")
     assert mesh(shell, "cost 2020-01-01T10:00 project").cost_usd == pytest.approx(0.02)
+
+
+def test_cost_of_a_notebook_by_its_name(shell: Any) -> None:
+    logged("one", notebook="a.ipynb")
+    logged("two", notebook="notes/b.ipynb")
+    report = mesh(shell, "cost notes/b.ipynb")
+    assert list(report.costs.run_id) == ["two"]
+    assert repr(report).startswith("notes/b.ipynb: $0.0100")
+    assert repr(mesh(shell, "cost a.ipynb 7d")).startswith("a.ipynb, last 7d: ")
+    assert repr(mesh(shell, "cost 2020-01-01 a.ipynb")).startswith("a.ipynb, since 2020-01-01: $0.0100")
+    with pytest.raises(UsageError, match=r"Did you mean 'a\.ipynb'"):
+        mesh(shell, "cost aa.ipynb")
+
+
+def test_cost_of_a_project_keeps_cells_of_different_notebooks_apart(shell: Any) -> None:
+    for number, notebook in enumerate(("a.ipynb", "b.ipynb", "b.ipynb", None)):
+        header = {"notebook": notebook, "cell": "In [3]", "execution": "In [3]"} if notebook else {}
+        logged(f"r{number}", **header)
+    report = mesh(shell, "cost project")
+    assert [name for name, _ in report.sections] == ["By notebook", "By cell", "By model"]
+    text = repr(report)
+    assert [line.split()[:4] for line in text.splitlines() if "In [3]" in line][:2] == [
+        ["b.ipynb", "In", "[3]", "2"],
+        ["a.ipynb", "In", "[3]", "1"],
+    ]
+    assert "outside a notebook" in text
+    assert list(report.df.cell[:2]) == ["In [3]", "In [3]"]
 
 
 def test_cost_without_a_notebook_is_that_of_the_process(shell: Any) -> None:
