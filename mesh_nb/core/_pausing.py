@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from ._gate import Pause
 from ._named import named_options
 from ._rows import NodeRef
+from .edges import check_call
 from .errors import GraphValidationError, shown
 from .interrupts import check_timeout
 
@@ -69,6 +70,9 @@ class Pausing:
         for name, function in (("condition", condition), ("metadata_extractor", extract)):
             if function is not None and not callable(function):
                 raise GraphValidationError(f"{label}: {name} is {shown(function)}, not a function.")
+            if function is not None:
+                given = "input" if when == "before" else "output"
+                check_call(label, name, function, (given,), ("state", given))
         if node_id in ("START", "END"):
             raise GraphValidationError(f"{label}: START and END are no nodes; name the one beside it.")
         pause = Pause(when, condition, extract, check_timeout(timeout, f"{label}: timeout"))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self, cast
 
 from ._named import named_options
+from .edges import check_call
 from .errors import GraphValidationError, shown
 
 NodeRef = str | Callable[..., Any]
@@ -66,6 +67,8 @@ class Rows:
             raise GraphValidationError(
                 f"Fan-in to {shown(found)}: aggregator is {shown(aggregator)}, not a plain function."
             )
+        if aggregator is not None:
+            check_call(f"Fan-in to {shown(found)}", "aggregator", aggregator, ("outputs",))
         if len(ids) < 2:
             raise GraphValidationError(
                 f"Fan-in to {shown(found)} needs at least two sources; use add_edge for one."

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
-from .errors import UnknownNameError
+from .errors import GraphValidationError, UnknownNameError
 
 
 @dataclasses.dataclass(slots=True)
@@ -122,3 +122,23 @@ def positional(fn: Callable[..., Any]) -> int:
         return 1
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return sum(p.kind in kinds and p.default is p.empty for p in parameters)
+
+
+def check_call(label: str, name: str, fn: Callable[..., Any], *ways: tuple[str, ...]) -> None:
+    """Raise GraphValidationError for a function that can be called in none of these ways, each the names of
+    what it is given; one whose signature cannot be read passes."""
+    try:
+        signature = inspect.signature(fn)
+    except (TypeError, ValueError):
+        return
+    for way in ways:
+        try:
+            signature.bind(*way)
+        except TypeError:
+            continue
+        return
+    called = " or ".join(f"({', '.join(way)})" for way in ways)
+    own = getattr(fn, "__name__", type(fn).__name__)
+    raise GraphValidationError(
+        f"{label}: {name} is called with {called}, which {own}{signature} does not take."
+    )

@@ -33,10 +33,12 @@ import asyncio
 import difflib
 import threading
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 SHOWN = 80
 """Characters of a name that a message repeats."""
+GROUP = 5
+"""Exceptions of a group that a message repeats."""
 NO_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError, SystemError)
 """What parsing a text as Python raises: for one that is none, for one that is nested too deeply (two of
 these), and in CPython 3.11, whose parser counts its depth for all threads together, for any text while
@@ -73,6 +75,11 @@ def told(error: BaseException) -> str:
         text = str(error)
     except Exception as failure:  # noqa: BLE001  a foreign object's own failure must not hide the message
         text = f"its text cannot be shown, {type(failure).__name__}"
+    if isinstance(error, BaseExceptionGroup):  # Its own text only counts what is in it.
+        inside = cast("BaseExceptionGroup[Any]", error).exceptions
+        text += (
+            ": " + "; ".join(told(each) for each in inside[:GROUP]) + ("; …" if len(inside) > GROUP else "")
+        )
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

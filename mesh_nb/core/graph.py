@@ -16,7 +16,7 @@ from ._pausing import Pausing
 from ._rows import NodeRef, Rows
 from ._validate import check
 from .compiled import CompiledGraph, Runnable
-from .edges import Branch, Edge, Retry
+from .edges import Branch, Edge, Retry, check_call
 from .errors import GraphValidationError, InputError, shown
 from .node import Node
 
@@ -180,6 +180,7 @@ class StateGraph(Rows, Pausing, GraphJson, Runnable):
         label = f"Conditional edges from {shown(source)}"
         if not callable(fn):
             raise GraphValidationError(f"{label}: {shown(fn)} is not a function.")
+        check_call(label, "fn", fn, ("output",))
         if isinstance(mapping, Mapping):
             targets = dict(mapping)
         else:
@@ -231,6 +232,7 @@ class StateGraph(Rows, Pausing, GraphJson, Runnable):
             raise GraphValidationError(
                 f"add_reducer({shown(key)}, {shown(reducer)}) takes a name of the state and a plain function."
             )
+        check_call(f"add_reducer({key!r})", "reducer", reducer, ("value", "update"))
         self._put(here, self._reducers, key, reducer)
         return self
 
@@ -354,6 +356,10 @@ def _check_edge(edge: Edge, before: Any, after: Any, condition: Any) -> None:
         )
     if loop and (source == "START" or target == "END"):
         raise GraphValidationError(f"{label} cannot be a loop edge.")
+    if (holds := cast("Any", edge.loop_condition)) is not None:
+        if not callable(holds):
+            raise GraphValidationError(f"{label}: loop_condition is {shown(holds)}, not a function.")
+        check_call(label, "loop_condition", holds, ("output",), ("state", "output"))
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
         raise GraphValidationError(f"{label}: max_iterations is {shown(limit)}, not 1 or more.")
     if edge.loop_condition is not None and not callable(edge.loop_condition):

@@ -88,7 +88,7 @@ def start(
     return _started(run, execution, loop, display)
 
 
-def check_options(variables: Any, backend: Any, display: Any, background: Any) -> None:
+def check_options(variables: Any, backend: Any, display: Any = None, background: Any = False) -> None:
     """Raise InputError for variables, a backend and switches that cannot be meant."""
     if display is not None and not isinstance(display, bool):
         raise InputError(f"display= is True, False or None, not {shown(display)}.")

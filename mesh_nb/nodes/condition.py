@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 
 from ..core._ending import error_text
 from ..core.context import ExecutionContext
-from ..core.edges import positional
+from ..core.edges import check_call, positional
 from ..core.errors import GraphValidationError, shown
 from ..core.events import EventType, ExecutionEvent
 from ..core.node import BaseNode, Routing
@@ -88,6 +88,8 @@ class ConditionNode(BaseNode):
                     f"Condition node {id!r}: {shown(condition.name)} needs a function of the input and the id"
                     " of a node."
                 )
+            label = f"Condition node {id!r}, {shown(condition.name)}"
+            check_call(label, "predicate", condition.predicate, ("input",), ("input", "context"))
         self.scenarios = _scenarios(id, scenarios)
         names = [c.name for c in self.conditions] + [s["name"] for s in self.scenarios]
         twice = next((n for n in names if names.count(n) > 1), None)

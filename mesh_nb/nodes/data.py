@@ -172,10 +172,30 @@ class _Source:
             cursor.close()
 
 
+class _Frames(_Source):
+    """DataFrames, as tables of a database in memory that is made for each query."""
+
+    def __init__(self, tables: dict[Any, Any]) -> None:
+        super().__init__(lambda: _loaded(tables), own=True, thread=True, local=True)
+        self._names = ", ".join(map(str, tables))
+
+    def _fetch(self, connection: Any, query: str, params: Any, limit: int) -> _Rows:
+        try:
+            return super()._fetch(connection, query, params, limit)
+        except sqlite3.Error as error:
+            problem = str(error).rstrip(".")
+            hint = f" The tables are: {self._names}." if "no such table" in problem else ""
+            if "authoriz" in problem:
+                hint = " A query of DataFrames reads them, and does nothing else."
+            elif "binding" in problem:
+                hint = " Values for placeholders such as :name are given by params={'name': ...}."
+            raise MeshError(f"The query cannot be run: {problem}.{hint}") from error
+
+
 def _source(node_id: str, source: Any) -> _Source:
     tables = cast("dict[Any, Any]", source) if isinstance(source, dict) else {"data": source}
     if tables and all(_is_frame(frame) for frame in tables.values()):
-        return _Source(lambda: _loaded(tables), own=True, thread=True, local=True)
+        return _Frames(tables)
     if hasattr(source, "cursor"):
         return _Source(lambda: source, own=False, thread=False)
     opens = getattr(source, "raw_connection", None)  # a SQLAlchemy engine's
@@ -192,6 +212,7 @@ def _source(node_id: str, source: Any) -> _Source:
     )
 
 
+_READING = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE)
 _KINDS: dict[str, tuple[type, Callable[[Any], str], Callable[[str], Any]]] = {
     "datetime": (datetime.datetime, datetime.datetime.isoformat, datetime.datetime.fromisoformat),
     "date": (datetime.date, datetime.date.isoformat, datetime.date.fromisoformat),
@@ -233,8 +254,14 @@ def _loaded(tables: dict[Any, Any]) -> sqlite3.Connection:
         marks = ", ".join("?" * len(columns))
         insert = f"insert into {_quoted(name)} values ({marks})"
         connection.executemany(insert, (tuple(map(_plain, row)) for row in rows))
-    connection.execute("pragma query_only = on")
+    connection.commit()
+    connection.set_authorizer(_may_read)
     return connection
+
+
+def _may_read(action: int, *_: Any) -> int:
+    """Let queries read: another statement could attach, and so write, a file."""
+    return sqlite3.SQLITE_OK if action in _READING else sqlite3.SQLITE_DENY
 
 
 def _quoted(name: Any) -> str:

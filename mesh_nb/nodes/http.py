@@ -94,6 +94,8 @@ class HTTPNode(BaseNode):
         super().__init__(id)
         if not isinstance(url, str) or not (url.startswith(("http://", "https://")) or _lone(url)):
             raise GraphValidationError(f"HTTP node {id!r}: url={shown(url)} is no http or https address.")
+        if "{{" not in url and (problem := _problem(url)):
+            raise GraphValidationError(f"HTTP node {id!r}: url= {problem}.")
         if not isinstance(cast("Any", method), str) or method.upper() not in METHODS:
             raise GraphValidationError(
                 f"HTTP node {id!r}: method={shown(method)} is not one of {', '.join(METHODS)}."
@@ -199,7 +201,7 @@ class HTTPNode(BaseNode):
                 finally:
                     await response.aclose()
                 request = response.next_request
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
             host = urlsplit(url).hostname or "the server"
             raise MeshError(f"The request to {host} failed: {type(error).__name__}: {error}") from error
         raise MeshError(f"{request.url.host} redirects more than {REDIRECTS} times.")
@@ -225,9 +227,21 @@ class HTTPNode(BaseNode):
             url = templates.substitute(
                 self.url, lambda name: quote(as_text(templates.value_of(name, context)), safe="")
             )
-        if urlsplit(url).scheme.lower() not in ("http", "https"):
-            raise MeshError(f"{shown(url)} is no http or https address.")
+        if problem := _problem(url):
+            raise MeshError(f"Its url {problem}.")
         return url
+
+
+def _problem(url: str) -> str:
+    """Return what is wrong with an address, "" when nothing is; it may hold a password, and is not shown."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        return f"cannot be read: {error}"
+    if parts.scheme.lower() not in ("http", "https"):
+        return f"has the scheme {shown(parts.scheme)}, and is no http or https address"
+    return "" if host else "names no host"
 
 
 def _lone(url: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from ..core.context import ExecutionContext
+from ..core.edges import check_call
 from ..core.errors import GraphValidationError, shown
 from ..core.node import BaseNode, Routing
 
@@ -47,6 +48,10 @@ class LoopNode(BaseNode):
                 f"Loop node {id!r}: loop_condition is {shown(loop_condition)}, not a function."
             )
         self.loop_back_to, self.max_loop_count = loop_back_to, max_loop_count
+        if loop_condition is not None:
+            check_call(
+                f"Loop node {id!r}", "loop_condition", loop_condition, ("output",), ("state", "output")
+            )
         self.loop_condition = loop_condition
 
     def routing(self) -> Routing:

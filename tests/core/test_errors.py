@@ -53,6 +53,14 @@ def test_a_failure_is_shown_when_its_lines_cannot_be_parsed(monkeypatch: pytest.
     assert error._render_traceback_() == ["ValueError: mine", f"NodeExecutionError: {error}"]
 
 
+def test_a_group_tells_what_is_in_it() -> None:
+    group = ExceptionGroup("g", [ValueError("a"), ExceptionGroup("h", [TypeError("b")])])
+    inside = "ValueError: a; ExceptionGroup: h (1 sub-exception): TypeError: b"
+    assert errors.told(group) == f"ExceptionGroup: g (2 sub-exceptions): {inside}"
+    many = ExceptionGroup("g", [ValueError(str(n)) for n in range(9)])
+    assert errors.told(many).endswith("ValueError: 4; …")
+
+
 def test_provider_errors_carry_fields() -> None:
     error = errors.RateLimitError(
         "Slow down.", provider="openai", model="m", status=429, request_id="r1", retry_after=2.0, hint="Wait."

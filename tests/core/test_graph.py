@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import mesh_nb
-from mesh_nb import CycleDetectedError, Executor, GraphValidationError, InvalidNodeTypeError, StateGraph
+from mesh_nb import (
+    Condition,
+    CycleDetectedError,
+    Executor,
+    GraphValidationError,
+    InvalidNodeTypeError,
+    StateGraph,
+)
 from mesh_nb.core import plugins, templates
 from mesh_nb.core.errors import UnknownNameError
 
@@ -440,3 +448,60 @@ async def test_a_function_may_run_the_graph_that_it_is_in() -> None:
     graph = StateGraph("own").add_node("down", countdown).set_entry_point("down")
     run = await graph.run({"n": 3}, backend=mesh_nb.MemoryBackend())
     assert run.output["n"] == 0
+
+
+def two(a: Any, b: Any) -> Any:
+    return a
+
+
+def none() -> Any:
+    return True
+
+
+ANY: Any = "x"
+UNFIT = Condition("n", none, "a")
+CALLS: list[tuple[Callable[[StateGraph], Any], str]] = [
+    (
+        lambda g: g.add_conditional_edges("a", two, ["b"]),
+        "edges from 'a': fn is called with (output)",
+    ),
+    (lambda g: g.add_conditional_edges("a", none, ["b"]), "which none() -> 'Any' does not take"),
+    (
+        lambda g: g.add_edge("a", "b", is_loop_edge=True, loop_condition=none),
+        "(output) or (state, output)",
+    ),
+    (
+        lambda g: g.add_edge("a", "b", is_loop_edge=True, loop_condition=ANY),
+        "'x', not a function",
+    ),
+    (lambda g: g.add_reducer("n", none), "reducer is called with (value, update)"),
+    (lambda g: g.add_fan_in_edge(["a", "b"], "c", two), "aggregator is called with (outputs)"),
+    (lambda g: g.set_interrupt_before("a", none), "condition is called with (input) or (state, input)"),
+    (
+        lambda g: g.set_interrupt_after("a", None, none),
+        "metadata_extractor is called with (output)",
+    ),
+    (
+        lambda g: g.add_node("d", [Condition("n", none, "a")], node_type="condition"),
+        "(input) or (input, context)",
+    ),
+    (
+        lambda g: g.add_node("d", node_type="loop", loop_back_to="a", loop_condition=none),
+        "loop_condition is called",
+    ),
+]
+
+
+@pytest.mark.parametrize(("build", "says"), CALLS, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_function_that_cannot_be_called_so_is_refused_when_it_is_given(
+    build: Callable[[StateGraph], Any], says: str
+) -> None:
+    with pytest.raises(GraphValidationError) as error:
+        build(nodes("a", "b", "c"))
+    assert says in str(error.value)
+
+
+def test_functions_without_a_signature_and_with_defaults_are_taken() -> None:
+    graph = nodes("a", "b", "c").add_reducer("n", max).add_conditional_edges("a", str, ["b"])
+    graph.add_edge("b", "a", is_loop_edge=True, loop_condition=lambda output, limit=3: False)
+    graph.add_fan_in_edge(["a", "b"], "c", lambda *outputs: outputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,46 @@ async def test_several_frames_dates_and_types() -> None:
     assert "| 2026-01-02T00:00:00 | Rome | a\\|b |" in found["content"]
 
 
-async def test_a_frame_cannot_be_written_to() -> None:
-    with pytest.raises(NodeExecutionError, match="readonly"):
-        await output(graph(pd.DataFrame(CITIES), query="delete from data"))
+@pytest.mark.parametrize(
+    "query",
+    [
+        "delete from data",
+        "attach database 'new.db' as other",
+        "vacuum into 'new.db'",
+        "pragma query_only = off",
+        "create table other(x)",
+        "select load_extension('new')",
+    ],
+)
+async def test_a_query_of_frames_reads_and_does_nothing_else(
+    query: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NodeExecutionError, match=r"authoriz.*\. A query of DataFrames reads"):
+        await output(graph(pd.DataFrame(CITIES), query=query))
+    assert os.listdir(tmp_path) == []
+
+
+async def test_a_query_of_frames_may_be_any_that_reads() -> None:
+    counted = (
+        "with recursive n(x) as (select 1 union all select x + 1 from n where x < 3) select sum(x) s from n"
+    )
+    assert (await output(graph(pd.DataFrame(CITIES), query=counted)))["rows"] == [{"s": 6}]
+    ranked = "select city, row_number() over (order by city) n from data where city like 'R%' limit 1"
+    assert (await output(graph(pd.DataFrame(CITIES), query=ranked)))["rows"] == [{"city": "Rome", "n": 1}]
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("select * from cities", r"no such table: cities. The tables are: data\."),
+        ("select :city", r"Values for placeholders such as :name are given by params="),
+        ("selec 1", r"The query cannot be run: near \"selec\": syntax error\."),
+    ],
+)
+async def test_a_wrong_query_of_frames_is_told_in_a_sentence(query: str, says: str) -> None:
+    with pytest.raises(NodeExecutionError, match=says):
+        await output(graph(pd.DataFrame(CITIES), query=query))
 
 
 async def test_connections_functions_and_limits(tmp_path: Path) -> None:

@@ -124,6 +124,24 @@ async def test_a_failure_status_may_be_an_answer(server: str) -> None:
     assert (output["status_code"], output["content"]) == (404, "no such page")
 
 
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("http://", "names no host"),
+        ("http:///path", "names no host"),
+        ("http://[::1", "cannot be read: Invalid IPv6 URL"),
+        ("http://h:99999/", "cannot be read: Port out of range"),
+        ("http://u:PASS@[/", "cannot be read"),
+    ],
+)
+async def test_addresses_of_nothing_are_refused_before_a_run(url: str, says: str) -> None:
+    with pytest.raises(GraphValidationError, match=says) as refused:
+        graph(url=url)
+    with pytest.raises(NodeExecutionError, match=says) as failed:
+        await events_of(graph(url="{{$input}}"), url)
+    assert "PASS" not in f"{refused.value}{failed.value}"
+
+
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x/y", "javascript:alert(1)", "no address"])
 async def test_other_schemes_are_refused(url: str) -> None:
     with pytest.raises(GraphValidationError, match="no http or https address"):
