@@ -18,7 +18,7 @@ from ..core.events import loads
 from ..core.run import Run
 from ..core.runs import runs
 from ..frames._lines import GONE
-from ..frames._packed import compact, drop, packs, unused, whole_log
+from ..frames._packed import Pack, compact, drop, packs, unused, whole_log
 from ..frames._progress import watched
 from ..frames._since import began, moment
 from ._told import reason, trouble
@@ -160,7 +160,10 @@ def prune_runs(backend: Any, given: Any) -> int:
         return 0
     # What is packed goes first: a log that stays is then read again, a copy of a deleted one never.
     with trouble("What is packed cannot be written anew", lambda: "No run was deleted."):
-        drop(backend.folder, set(ids) - set(old))
+        try:
+            drop(backend.folder, set(ids) - set(old))
+        except OSError:  # a full disk has no room for it, and what stays can be packed again
+            _drop_packs(backend.folder / "packed", set(old))
         _drop_unfinished(backend.folder / "packed")
     _delete(backend, old)
     if not old:
@@ -200,6 +203,17 @@ def _delete(backend: Any, old: list[str]) -> None:
                 for path in reversed(backend.parts(run)):
                     path.unlink(missing_ok=True)
             done += 1
+
+
+def _drop_packs(folder: Path, old: set[str]) -> None:
+    """Remove the files that hold one of the runs."""
+    for path in folder.glob("*.parquet"):
+        try:
+            mixed = not old.isdisjoint(Pack(path).sizes)
+        except ValueError:  # it is somebody else's
+            continue
+        if mixed:
+            path.unlink(missing_ok=True)
 
 
 def _drop_unfinished(folder: Path) -> None:

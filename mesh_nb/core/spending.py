@@ -299,11 +299,13 @@ def _of_project() -> Limit | None:
     key = (str(path), path.stat().st_mtime_ns)
     if key not in _read:
         try:
-            settings: Any = tomllib.loads(path.read_text("utf-8")).get("tool", {}).get("mesh_nb", {})
+            settings: Any = tomllib.loads(path.read_text("utf-8"))
+            for name in ("tool", "mesh_nb"):
+                settings = settings.get(name, {}) if isinstance(settings, dict) else {}
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"{path} cannot be read: {error}.") from None
         _read.clear()
-        _read[key] = {"limit": _given(path, settings.get("budget"))}
+        _read[key] = {"limit": _given(path, settings.get("budget") if isinstance(settings, dict) else None)}
     return _read[key]["limit"]
 
 

@@ -18,7 +18,7 @@ from ._show import clean, money, plain
 Frame = Any
 
 TITLES = {
-    "cost": "Cost over time, US dollars",
+    "cost": "Cost over time (UTC), US dollars",
     "models": "Cost by model, US dollars",
     "latency": "Duration of calls, seconds",
     "speed": "Output tokens per second",
@@ -26,6 +26,14 @@ TITLES = {
 QUANTILES = {"p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
 NAMED = 6
 """Models with a colour of their own in a chart over time; the others are one."""
+STEPS = (
+    (1.5, "h", "h", "%m-%d %H:00"),
+    (200, "D", "D", "%Y-%m-%d"),
+    (1_400, "W", "W-MON", "%G-W%V"),
+    (6_000, "M", "MS", "%Y-%m"),
+    (1e6, "Y", "YS", "%Y"),
+)
+"""What a column of a chart over time stands for, by the days that it shows: some hundreds at most."""
 SHOWN = 15
 """Rows of a chart by model."""
 
@@ -148,12 +156,15 @@ def of_calls(kind: str, calls: Frame) -> Chart:
 
 def _over_time(calls: Frame) -> Frame:
     times = pd.to_datetime(calls.started_at.astype("datetime64[us, UTC]"))
-    span = times.max() - times.min() if len(times) else pd.Timedelta(0)
-    step, text = ("h", "%m-%d %H:00") if span <= pd.Timedelta(hours=36) else ("D", "%Y-%m-%d")
+    times = times.dt.tz_localize(None)
+    span = (times.max() - times.min()) / pd.Timedelta(days=1) if times.notna().any() else 0.0
+    period, step, text = next(found for days, *found in STEPS if span <= days)
     dear = calls.groupby("model").cost_usd.sum().sort_values(ascending=False)
     named = [str(model) for model in dear.index[:NAMED]]
     model = calls.model.where(calls.model.isin(named), "others")
-    made = pd.DataFrame({"at": times.dt.floor(step), "model": model, "cost_usd": calls.cost_usd})
+    made = pd.DataFrame(
+        {"at": times.dt.to_period(period).dt.start_time, "model": model, "cost_usd": calls.cost_usd}
+    )
     sums = made.groupby(["at", "model"], as_index=False).cost_usd.sum()
     if len(sums):
         # A day without a call is a gap, not left out.

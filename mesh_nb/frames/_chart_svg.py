@@ -22,19 +22,21 @@ def columns(title: str, found: Sequence[tuple[str, str, float]], say: Money) -> 
     if not found:
         return _whole(title, (), 60)
     places = list(dict.fromkeys(when for when, _, _ in found))
-    parts = sorted({part for _, part, _ in found}, key=lambda p: [part for _, part, _ in found].index(p))
-    totals = {when: sum(v for w, _, v in found if w == when) for when in places}
-    marks = _ticks(max(totals.values()))
+    parts = list(dict.fromkeys(part for _, part, _ in found))
+    of_place: dict[str, list[tuple[str, float]]] = {}
+    for when, part, value in found:
+        of_place.setdefault(when, []).append((part, value))
+    marks = _ticks(max(sum(value for _, value in here) for here in of_place.values()))
     left, top, bottom = 64.0, 34.0, HEIGHT - 44.0
     scale, step = (bottom - top) / (marks[-1] or 1.0), (WIDTH - left - 8) / max(len(places), 1)
     made: list[str] = []
     for mark in marks:
         y = bottom - mark * scale
-        made += [_line(left, y, WIDTH - 8, y), _text(left - 6, y + 4, f"${mark:g}", "end")]
+        made += [_line(left, y, WIDTH - 8, y), _text(left - 6, y + 4, f"${_plain(mark)}", "end")]
     every = math.ceil(len(places) / max(1, int((WIDTH - left) / 84)))
     for number, when in enumerate(places):
         x, base = left + number * step, bottom
-        for _, part, value in (item for item in found if item[0] == when):
+        for part, value in of_place[when]:
             height = value * scale
             base -= height
             tip = f"{when}, {part}: {say(value)}"
@@ -73,7 +75,7 @@ def spans(title: str, found: Sequence[tuple[str, Sequence[float], int]]) -> str:
     made: list[str] = []
     for mark in marks:
         x = left + mark * scale
-        made += [_line(x, 30, x, bottom), _text(x, bottom + 15, f"{mark:g}", "middle")]
+        made += [_line(x, 30, x, bottom), _text(x, bottom + 15, _plain(mark), "middle")]
     for number, (name, values, count) in enumerate(found):
         low, first, middle, third, high = (left + value * scale for value in values)
         y = 34 + number * ROW
@@ -88,6 +90,14 @@ def spans(title: str, found: Sequence[tuple[str, Sequence[float], int]]) -> str:
             _text(WIDTH - 8, y + 16, f"{count:,} call{'' if count == 1 else 's'}", "end"),
         ]
     return _whole(title, made, bottom + 24)
+
+
+def _plain(mark: float) -> str:
+    """Return a round number without an exponent, as long as it fits."""
+    if mark and not 1e-7 <= mark < 1e9:
+        return f"{mark:g}"
+    text = f"{mark:,.8f}".rstrip("0")
+    return text.removesuffix(".")
 
 
 def _ticks(top: float) -> list[float]:

@@ -19,6 +19,7 @@ import mesh_nb
 from mesh_nb.backends.file import FileBackend
 from mesh_nb.cli import log
 from mesh_nb.cli.main import main
+from mesh_nb.frames import _packed
 
 
 @pytest.fixture(autouse=True)
@@ -90,10 +91,10 @@ def test_what_the_disk_does_not_allow_is_one_sentence_and_changes_nothing(
     assert "The runs cannot be packed: " in err
     assert "[Errno" not in err
 
-    def full(*_: Any, **__: Any) -> None:
+    def no_room(*_: Any, **__: Any) -> None:
         raise OSError(28, "Error writing bytes to file. Detail: [errno 28] No space left on device")
 
-    monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", no_room)
     code, out, err = cli(capsys, "export", tmp_path / "x.parquet")
     assert (code, out) == (1, "")
     target = tmp_path / "x.parquet"
@@ -123,17 +124,37 @@ def test_a_run_that_cannot_be_deleted_stops_with_what_was_done(
     assert sum(path.exists() for path in paths) == 2
 
 
-def test_packs_that_cannot_be_written_anew_keep_their_logs(
+def full(*_: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_can_be_pruned(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = logged(old_id())
+    logged("new")
+    cli(capsys, "compact")
+    monkeypatch.setattr(_packed, "_write", full)
+    code, out, err = cli(capsys, "prune", "--older-than", "30d")
+    assert (code, err) == (0, "")
+    assert "Deleted 1 run " in out
+    assert not path.exists()
+    assert not list((path.parent.parent / "packed").iterdir())
+    assert list(mesh_nb.runs_df().run_id) == ["new"]
+
+
+def test_packs_that_cannot_be_changed_keep_their_logs(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = logged(old_id())
     logged("new")
     cli(capsys, "compact")
 
-    def refused(*_: Any) -> None:
+    def refused(*_: Any, **__: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(log, "drop", refused)
+    monkeypatch.setattr(_packed, "_write", refused)
+    monkeypatch.setattr(log, "_drop_packs", refused)
     code, _, err = cli(capsys, "prune", "--older-than", "30d")
     assert code == 1
     assert "What is packed cannot be written anew: Permission denied. No run was deleted." in err

@@ -319,3 +319,11 @@ def test_a_day_begins_at_midnight_when_the_clock_was_set_back_since(monkeypatch:
     finally:
         monkeypatch.delenv("TZ")
         time.tzset()
+
+
+@pytest.mark.parametrize(
+    "text", ["[tool]\nmesh_nb = 5\n", "tool = 'x'\n", "[tool.mesh_nb]\nmodel = 'demo'\n"]
+)
+def test_a_pyproject_without_a_budget_has_no_limit(project: Path, text: str) -> None:
+    (project / "pyproject.toml").write_text(text)
+    assert spending.limits() == []

@@ -82,6 +82,34 @@ def test_calls_of_one_day_are_shown_by_the_hour(project: Path) -> None:
     assert list(mesh_nb.chart("cost", path).data.when) == ["01-15 01:00", "01-15 02:00", "01-15 03:00"]
 
 
+@pytest.mark.parametrize(
+    ("days", "first", "last", "most"),
+    [
+        (150, "2027-01-15", "2027-06-14", 151),
+        (300, "2027-W02", "2027-W45", 45),
+        (3_000, "2027-01", "2035-04", 101),
+        (20_000, "2027", "2081", 56),
+    ],
+)
+def test_long_times_are_shown_by_week_month_or_year(
+    project: Path, days: int, first: str, last: str, most: int
+) -> None:
+    path = log(project, (0, "m", 1.0, {}), (days * 86400, "m", 2.0, {}))
+    chart = mesh_nb.chart("cost", path)
+    assert (chart.data.when.iloc[0], chart.data.when.iloc[-1]) == (first, last)
+    assert len(chart.data) <= most
+    assert chart.data.cost_usd.sum() == 3.0
+    drawn(chart.to_svg())
+
+
+def test_axes_have_no_exponents(project: Path) -> None:
+    for usd in (0.00002, 40_000.0):
+        path = log(project, (0, "m", usd, {}))
+        svg = mesh_nb.chart("cost", path).to_svg()
+        assert not re.search(r">\$[0-9.]+e[-+]", svg)
+        path.unlink()
+
+
 def test_many_models_are_the_dearest_and_the_others(project: Path) -> None:
     path = log(project, *[(0, f"m{n:02}", float(n + 1), {}) for n in range(20)])
     over_time = mesh_nb.chart("cost", path).data
