@@ -50,6 +50,7 @@ HOMES: dict[str, dict[str, str]] = {
     "vel": {"agents/vel.py": IN_FUNCTIONS},
     "pydantic_ai": {"agents/pydantic_ai.py": IN_FUNCTIONS},
     "langgraph": {"agents/langgraph.py": IN_FUNCTIONS},
+    "pygments": {"notebook/_code.py": IN_FUNCTIONS},
     "IPython": {"notebook/": ANYWHERE, "hosts/": ANYWHERE},
     "ipykernel": {"notebook/": ANYWHERE, "hosts/": ANYWHERE},
     "ipywidgets": {"notebook/": ANYWHERE},

@@ -3,7 +3,10 @@ takes. Pure."""
 
 from __future__ import annotations
 
+import html
 import re
+
+from . import _code
 
 _INK = "var(--jp-content-font-color1,inherit)"
 _SOFT = "var(--jp-content-font-color2,inherit)"
@@ -44,8 +47,8 @@ _PLACES = {
     "soft title": "margin:0",
     "code": f"margin:0 0 1em;background:{_TINT};border-radius:6px",
     "language": f"padding:3px 12px 0;font-size:.8em;line-height:23px;color:{_SOFT}",
-    "source": "margin:0;padding:3px 12px 10px;overflow:auto;max-height:40em;background:none;line-height:1.5;"
-    "white-space:pre",
+    "source": "margin:0;padding:3px 12px 10px;overflow:auto;max-height:46em;background:none;font-size:.875em;"
+    "line-height:1.5;white-space:pre",
 }
 
 _HEADING = "font-weight:600;line-height:1.3;margin:0 0 .75em;font-size:"
@@ -78,7 +81,7 @@ _RIGHT_TO_LEFT = re.compile(r"[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 _BLOCKS = re.compile(r"<(p|h\d|ul|ol|blockquote|table)(?=[ >])")
 _SUMMARY = re.compile(r"(<summary[^>]*>)<strong>")
 _BLOCK = re.compile(r'<pre><code(?: class="language-([^"\s]*)[^"]*")?>(.*?)</code></pre>', re.DOTALL)
-_KEPT = f"{_MONO};font-size:.875em;background:none;padding:0;white-space:inherit"
+_KEPT = f"{_MONO};font-size:inherit;background:none;padding:0;white-space:inherit"
 _FOCUS = ' tabindex="0"'
 """Of what scrolls: keys can scroll it too."""
 
@@ -97,9 +100,15 @@ def columns(number: int) -> str:
 def dressed(markup: str) -> str:
     """Return our own HTML with the looks of its tags; code blocks say their language."""
     pieces: list[str] = []
-    at = 0
+    at, room = 0, _code.LONG
     for block in _BLOCK.finditer(markup):
-        pieces += [_plain(markup[at : block.start()]), _code(block[1] or "text", block[2])]
+        language, source = block[1] or "text", block[2]
+        # What has tags is more than code: the numbers of citations.
+        shown = None if "<" in source or not source else _code.coloured(html.unescape(source), language, room)
+        first = shown is not None and room == _code.LONG
+        room -= 0 if shown is None else len(source)
+        style = _code.style() if first else ""
+        pieces += [_plain(markup[at : block.start()]), style, _block(language, source, shown)]
         at = block.end()
     return _folds("".join([*pieces, _plain(markup[at:])]))
 
@@ -142,6 +151,7 @@ def _folds(markup: str) -> str:
     return "".join([*pieces, markup[at:]])
 
 
-def _code(language: str, source: str) -> str:
-    shown = f'<pre{of("source")}><code style="{_KEPT}">{source}</code></pre>'
-    return f"<div{of('code')}><div{of('language')}>{language}</div>{shown}</div>"
+def _block(language: str, source: str, coloured: str | None) -> str:
+    shown = f'<pre{of("source")}><code style="{_KEPT}">{coloured or source}</code></pre>'
+    name = ' class="mesh-code"' if coloured else ""
+    return f"<div{name}{of('code')}><div{of('language')}>{language}</div>{shown}</div>"

@@ -11,6 +11,8 @@ import pytest
 from gated_chat import ChatServer, Step, citation, gate, image, reasoning, text
 from lab import LabServer, Notebook, Visit
 
+from mesh_nb.notebook import _code
+
 SVG = (
     b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(\'svg\')">'
     b'<script>alert("svg")</script><image href="https://leak.example/svg.png"/></svg>'
@@ -54,7 +56,10 @@ def run(lab: LabServer, guest: Visit, chat: ChatServer, name: str, steps: list[S
 def assert_harmless(notebook: Notebook) -> None:
     """Nothing in the output can run, load or submit; what is a link goes to an http address."""
     out = notebook.output(1)
-    assert out.locator("script, iframe, form, object, embed, style:not(:root style)").count() == 0
+    assert out.locator("script, iframe, form, object, embed").count() == 0
+    assert {f"<style>{style}</style>\n" for style in out.locator("style").all_text_contents()} <= {
+        _code.style()
+    }
     assert out.locator("img").count() == 0
     for link in out.locator("a").all():
         assert (link.get_attribute("href") or "").startswith(("https://safe.example", "https://leak.example"))

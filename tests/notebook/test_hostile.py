@@ -12,6 +12,7 @@ from event_lists import events
 from hostile import ALL, CORPUS, LARGE, told
 
 from mesh_nb.core.events import ExecutionEvent
+from mesh_nb.notebook import _code
 from mesh_nb.notebook.freeze import freeze
 
 TAGS = {
@@ -35,6 +36,7 @@ TAGS = {
     *("img", "li", "ol", "p", "pre", "s", "small", "span", "strong", "summary", "table", "tbody", "td", "th"),
     *("thead", "tr", "ul"),
 }
+STYLE = _code.style()
 ATTRIBUTES = {"href", "rel", "title", "src", "alt", "start", "align", "class", "style", "tabindex"}
 LINK = re.compile(r"(?:https?://|mailto:)[^\s\x00-\x1f]+\Z", re.IGNORECASE)
 IMAGE = re.compile(r"data:image/(?:png|jpe?g|gif|webp|avif|bmp);base64,[A-Za-z0-9+/=]*\Z", re.IGNORECASE)
@@ -46,6 +48,7 @@ class Live(HTMLParser):
 
     def __init__(self, markup: str) -> None:
         super().__init__()
+        markup = markup.replace(STYLE, "", 1)
         self.found: list[str] = []
         self.feed(markup)
         self.close()

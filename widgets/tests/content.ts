@@ -9,6 +9,7 @@ export function seen(nodes: Iterable<Node>, inside = ""): string {
     if (node.nodeType === 3) out += inside === "pre" ? node.nodeValue : node.nodeValue!.replace(/\s+/g, " ").replace(/[☐☑] /g, (b) => (b[0] === "☐" ? "[ ] " : "[x] "));
     if (!(node instanceof Element)) continue;
     const name = node.localName;
+    if (name === "style") continue;
     const text = flat(node.textContent);
     const under = () => seen(node.childNodes, inside === "pre" ? "pre" : name);
     if (name === "pre") out += `<pre>${seen(node.childNodes, "pre").trimEnd()}</pre>`;
