@@ -30,8 +30,11 @@ FORMATS = (".jsonl", ".parquet", ".csv")
 def list_runs(backend: Any, given: Any) -> int:
     """List the newest runs, one to a line."""
     found = runs(given.limit, backend)
-    _say("\n".join(f"{run.id}  {line(run)}" for run in found) or f"No runs yet in {backend.folder}.")
-    return 0
+    for problem in found.problems:
+        sys.stderr.write(f"mesh-nb: {_plain(problem)}\n")
+    if found or not found.problems:
+        _say("\n".join(f"{run.id}  {line(run)}" for run in found) or f"No runs yet in {backend.folder}.")
+    return 1 if found.problems else 0
 
 
 def show_runs(backend: Any, given: Any) -> int:
@@ -160,6 +163,8 @@ def prune_runs(backend: Any, given: Any) -> int:
         return 0
     # What is packed goes first: a log that stays is then read again, a copy of a deleted one never.
     with trouble("What is packed cannot be written anew", lambda: "No run was deleted."):
+        if (packed := backend.folder / "packed").exists():
+            os.listdir(packed)  # what cannot be listed cannot be emptied
         try:
             drop(backend.folder, set(ids) - set(old))
         except OSError:  # a full disk has no room for it, and what stays can be packed again

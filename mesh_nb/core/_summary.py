@@ -38,10 +38,14 @@ class RunSummary:
 
 
 class RunList(list[RunSummary]):
-    """Runs, newest first, one to a line."""
+    """Runs, newest first, one to a line; `problems` names those that could not be read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.problems: list[str] = []
 
     def __repr__(self) -> str:
-        return "\n".join(map(repr, self)) or "No runs yet."
+        return "\n".join([*map(repr, self), *self.problems]) or "No runs yet."
 
 
 def line(run: Any) -> str:

@@ -336,7 +336,7 @@ class RunNotFoundError(MeshError, LookupError):
     """
 
     def __init__(self, run_id: str, known: Iterable[str] = (), reason: str = "") -> None:
-        self.run_id = run_id
+        self.run_id, self.reason = run_id, reason
         if reason:
             super().__init__(f"The log of run {shown(run_id)} cannot be read: {reason}.")
             return

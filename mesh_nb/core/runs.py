@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import time
@@ -89,9 +88,14 @@ def runs(limit: int = 20, backend: Backend | None = None) -> RunList:
     read = getattr(store, "summary", store.load)
     own = {} if backend else {run.id: run for run in all_here() if not run.done or _is_here_only(run)}
     found = RunList()
-    for run_id in sorted({*store.run_ids(), *own}, reverse=True)[: max(limit, 0)]:
-        with contextlib.suppress(RunNotFoundError):  # deleted since it was listed
+    for run_id in sorted({*store.run_ids(), *own}, reverse=True):
+        if len(found) >= limit:
+            break
+        try:
             found.append(RunSummary(own.get(run_id) or Run._stored(read(run_id))))
+        except RunNotFoundError as error:
+            if error.reason:  # else it was deleted since it was listed
+                found.problems.append(str(error))
     return found
 
 

@@ -124,7 +124,8 @@ def packs(folder: Path, problems: list[str]) -> dict[str, Pack]:
 
 def unused(path: Path, error: Exception) -> str:
     """Return the sentence for a packed file that is not read."""
-    return f"packed/{path.name} is not used: {error}."
+    told = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+    return f"packed/{path.name} is not used: {told}."
 
 
 def _sizes(folder: Path) -> dict[str, int]:
@@ -137,7 +138,7 @@ def _sizes(folder: Path) -> dict[str, int]:
                 run = _PART.sub("", run) if ".r" in run else run
                 try:
                     sizes[run] = sizes.get(run, 0) + entry.stat().st_size
-                except FileNotFoundError:  # somebody is deleting it
+                except OSError:  # somebody is deleting it, or nobody may look at it
                     continue
     return sizes
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import io
 import json
 import os
 import subprocess
@@ -101,6 +103,48 @@ def test_what_the_disk_does_not_allow_is_one_sentence_and_changes_nothing(
     assert err == f"mesh-nb: {target} cannot be written: No space left on device. Nothing was exported.\n"
     assert path.exists()
     assert not list(tmp_path.glob("*.parquet*"))
+
+
+@pytest.fixture
+def barred(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Files that nobody may open or look at, by name, whoever runs the tests."""
+    names: list[str] = []
+    opened = builtins.open
+
+    def refused(file: Any, *given: Any, **more: Any) -> Any:
+        if isinstance(file, (str, Path)) and Path(file).name in names:
+            raise PermissionError(13, "Permission denied", str(file))
+        return opened(file, *given, **more)
+
+    monkeypatch.setattr(builtins, "open", refused)
+    monkeypatch.setattr(io, "open", refused)
+    return names
+
+
+def test_a_run_that_cannot_be_read_is_named_and_the_others_are_listed(
+    capsys: pytest.CaptureFixture[str], barred: list[str]
+) -> None:
+    logged("a")
+    barred.append(logged("b").name)
+    code, out, err = cli(capsys, "list", "-n", "1")
+    assert code == 1
+    assert out.startswith("a  completed")
+    assert err == "mesh-nb: The log of run 'b' cannot be read: Permission denied.\n"
+    found = mesh_nb.runs(1)
+    assert [run.id for run in found] == ["a"]
+    assert "The log of run 'b' cannot be read" in repr(found)
+    code, out, err = cli(capsys, "show", "b")
+    assert (code, out) == (1, "")
+    assert err == "mesh-nb: The log of run 'b' cannot be read: Permission denied.\n"
+
+
+def test_packs_that_cannot_be_listed_keep_their_logs(capsys: pytest.CaptureFixture[str]) -> None:
+    path = logged(old_id())
+    (path.parent.parent / "packed").write_text("a file where the folder belongs")
+    code, _, err = cli(capsys, "prune", "--older-than", "30d")
+    assert code == 1
+    assert "What is packed cannot be written anew: " in err
+    assert path.exists()
 
 
 def test_a_run_that_cannot_be_deleted_stops_with_what_was_done(
