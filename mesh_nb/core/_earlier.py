@@ -20,8 +20,14 @@ LOOK_BACK = 200
 def earlier(graph: Any, store: Any, reuse: Any) -> StoredRun | None:
     """Return the run to reuse: the one that is named, or the newest of a graph of this name, or None.
 
-    Raises RunNotFoundError for a run that the log does not have, InputError for what names none.
+    Raises RunNotFoundError for a run that the log does not have, InputError for what names none, and for a
+    store in memory, which does not keep what nodes were.
     """
+    if getattr(store, "transient", False):
+        raise InputError(
+            "reuse= takes from the log what has not changed, and this one is in memory alone, without what"
+            " nodes were: use FileBackend() or SQLiteBackend(), and no MESH_LOG=off."
+        )
     if isinstance(reuse, (Run, str)):
         return stored(store, reuse.id if isinstance(reuse, Run) else reuse)
     if reuse is not True:

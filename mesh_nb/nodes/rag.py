@@ -33,7 +33,7 @@ class RAGNode(BaseNode):
     Parameters
     ----------
     documents : what is searched without a retriever, by BM25: texts, dicts, or a DataFrame with a row each.
-        Fields are text (or content), title, url; others are kept.
+        Fields are text (or content), title, url; others are kept. Rows without a text are left out.
     retriever : a function `(query)` or `(query, top_k)`, sync or async, or an object with `retrieve`,
         `search`, `ainvoke` or `invoke`. It returns passages: texts, dicts, or objects with `page_content`.
     query_template : what is searched for; None takes this node's input, as text.
@@ -73,7 +73,11 @@ class RAGNode(BaseNode):
         if retriever is not None:
             self._retrieve = _function(id, retriever)
         else:
-            found = [_passage(d) for d in _rows(id, documents, text_column)]
+            try:
+                found = [_passage(d) for d in _rows(id, documents, text_column)]
+            except MeshError as error:
+                label = "" if isinstance(error, GraphValidationError) else f"RAG node {id!r}: "
+                raise GraphValidationError(f"{label}{error}") from None
             if not found:
                 raise GraphValidationError(f"RAG node {id!r} has no documents to search.")
             self._retrieve = _Search(found)
@@ -142,6 +146,9 @@ class _Search:
         return [{**self._passages[n], "score": score} for n, score in self._index.search(query, top_k)]
 
 
+_MISSING = ("NoneType", "NAType", "NaTType")
+
+
 def _function(node_id: str, retriever: Any) -> Callable[..., Any]:
     for name in _METHODS:
         method = getattr(retriever, name, None)
@@ -168,11 +175,15 @@ def _rows(node_id: str, documents: Any, column: str | None) -> list[Any]:
     columns = getattr(documents, "columns", None)
     if columns is None:
         if isinstance(documents, (str, Mapping)) or not isinstance(documents, Iterable):
+            searches = callable(documents) or any(hasattr(documents, name) for name in _METHODS)
+            hint = " Pass what searches as retriever=." if searches else ""
             raise GraphValidationError(
-                f"RAG node {node_id!r}: documents are a list or a DataFrame, not {shown(documents)}."
+                f"RAG node {node_id!r}: documents are a list or a DataFrame, not {shown(documents)}.{hint}"
             )
         return list(cast("Iterable[Any]", documents))
     names = [str(c) for c in columns]
+    if hasattr(documents, "__len__") and not len(documents):
+        return []
     text = column or next((c for c in names if c.lower() in _TEXT), None)
     if text is None or text not in names:
         raise GraphValidationError(
@@ -180,7 +191,13 @@ def _rows(node_id: str, documents: Any, column: str | None) -> list[Any]:
             " with text_column=."
         )
     rows = documents.to_dicts() if hasattr(documents, "to_dicts") else documents.to_dict(orient="records")
-    return [{**{str(k): v for k, v in row.items()}, "text": row[text]} for row in rows]
+    named: list[dict[str, Any]] = [{str(k): v for k, v in row.items()} for row in rows]
+    return [{**row, "text": row[text]} for row in named if not _is_missing(row[text])]
+
+
+def _is_missing(value: Any) -> bool:
+    """Say whether a cell is empty, as pandas and polars have it."""
+    return value != value if isinstance(value, float) else type(value).__name__ in _MISSING
 
 
 def _passage(given: Any) -> dict[str, Any]:

@@ -354,3 +354,16 @@ async def test_places_and_patches_that_cannot_be_meant_are_refused(server: ToolC
         graph.run("q", reuse=3)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="holds no code"):
         Run.load(run.id).fork(at="two")
+
+
+async def test_a_log_in_memory_does_not_keep_what_nodes_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = StateGraph("g").add_node("n", lambda input: {"content": "x"}).set_entry_point("n")
+    store = mesh_nb.MemoryBackend()
+    run = await graph.run("q", backend=store)
+    for reuse in (True, run, run.id):
+        with pytest.raises(InputError, match=r"reuse= takes from the log .* use FileBackend\(\)"):
+            graph.run("q", backend=store, reuse=reuse)
+    monkeypatch.setenv("MESH_LOG", "off")
+    with pytest.raises(InputError, match="no MESH_LOG=off"):
+        graph.run("q", reuse=True)
+    assert list(store.run_ids()) == [run.id]

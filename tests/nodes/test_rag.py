@@ -8,7 +8,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from mesh_nb import Executor, GraphValidationError, NodeExecutionError, StateGraph
+from mesh_nb import Executor, GraphValidationError, MemoryBackend, NodeExecutionError, StateGraph
 
 TEXTS = [
     "Octopuses have three hearts and blue blood.",
@@ -116,3 +116,25 @@ async def test_retrievers_that_return_something_else(returned: Any, says: str) -
 def test_what_cannot_be(documents: Any, options: Any, says: str) -> None:
     with pytest.raises(GraphValidationError, match=says):
         graph(documents, **options)
+
+
+@pytest.mark.parametrize(
+    ("documents", "says"),
+    [
+        (lambda query: [], "documents are a list or a DataFrame, not .* Pass what searches as retriever="),
+        (pd.DataFrame(), "has no documents to search"),
+        ([1], "RAG node 'r': A passage has no text: 1. Give it a field named text"),
+        ([{"title": "t"}], "RAG node 'r': A passage has no text"),
+    ],
+)
+def test_what_cannot_be_searched_is_told_when_it_is_added(documents: Any, says: str) -> None:
+    with pytest.raises(GraphValidationError, match=says):
+        StateGraph().add_node("r", documents, node_type="rag")
+
+
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame], ids=["pandas", "polars"])
+async def test_rows_without_a_text_are_left_out(make: Any) -> None:
+    frame = make({"text": [None, "boats float"], "title": ["Nothing", "Boats"]})
+    graph = StateGraph().add_node("r", frame, node_type="rag").set_entry_point("r")
+    run = await graph.run("nothing floats", backend=MemoryBackend())
+    assert [p["title"] for p in run.output["documents"]] == ["Boats"]
