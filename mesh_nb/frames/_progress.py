@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -47,6 +48,19 @@ def _is_watched() -> bool:
 
 def _draw(what: str, done: int, total: int) -> None:
     full = WIDTH * done // total if total else WIDTH
-    bar = "█" * full + "░" * (WIDTH - full)
-    sys.stderr.write(f"\r{what} {bar} {done:,} of {total:,}")
+    done_sign, left_sign = _signs()
+    count = f"{done:,} of {total:,}"
+    text = f"{what} {done_sign * full}{left_sign * (WIDTH - full)} {count}"
+    columns = shutil.get_terminal_size().columns
+    if len(text) >= columns:  # a line that wraps is not written over
+        text = f"{what} {count}"[: max(columns - 1, 1)]
+    sys.stderr.write(f"\r{text}")
     sys.stderr.flush()
+
+
+def _signs() -> str:
+    try:
+        "█░".encode(sys.stderr.encoding or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return "#."
+    return "█░"
