@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import weakref
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 from .runs import live_runs
 
@@ -16,6 +16,9 @@ TICK = 0.1
 """Seconds."""
 
 _awake: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int] = weakref.WeakKeyDictionary()
+_stops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, list[Callable[[], None]]] = (
+    weakref.WeakKeyDictionary()
+)
 _listening: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
 
@@ -35,17 +38,23 @@ def in_cell() -> bool:
 
 
 @contextlib.contextmanager
-def awake() -> Generator[None]:
+def awake(stop: Callable[[], None] | None = None) -> Generator[None]:
     """See interrupts while at least one run is awaited on the running loop.
+
+    Parameters: stop, called by Ctrl-C in a terminal's IPython: what is awaited may live on another loop, or
+    be more than the runs that go on at that moment.
 
     A kernel's interrupt is queued on the loop without waking it, so a quiet await would not see it: it is
     woken every TICK. In a terminal's IPython Ctrl-C ends the loop and leaves the run where it is, with its
-    connection: it cancels the runs of the loop instead.
+    connection: it cancels the runs of the loop, and calls what stops those that are awaited, instead.
     """
     if "IPython" not in sys.modules:
         yield
         return
     loop = asyncio.get_running_loop()
+    stops = _stops.setdefault(loop, [])
+    if stop is not None:
+        stops.append(stop)
     _awake[loop] = _awake.get(loop, 0) + 1
     if _awake[loop] == 1:
         if "ipykernel" in sys.modules:
@@ -56,6 +65,8 @@ def awake() -> Generator[None]:
         yield
     finally:
         _awake[loop] -= 1
+        if stop is not None:
+            stops.remove(stop)
         if _awake[loop] == 0 and loop in _listening:
             _listening.discard(loop)
             loop.remove_signal_handler(signal.SIGINT)
@@ -79,6 +90,9 @@ def _listen(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _cancel(ref: weakref.ref[asyncio.AbstractEventLoop]) -> None:
+    loop = ref()
+    for stop in list(_stops.get(loop, ())) if loop is not None else ():
+        stop()
     for run in live_runs():
-        if run._loop is ref():
+        if run._loop is loop:
             run.cancel()

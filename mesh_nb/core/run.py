@@ -255,7 +255,7 @@ class Run(Answering):
 
     async def _wait(self) -> Run:
         try:
-            with awake():
+            with awake(self.cancel):
                 await self._feed.closed()
         except asyncio.CancelledError:
             self.cancel()

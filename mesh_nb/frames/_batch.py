@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pandas as pd
 
+from ..core._scrub import hidden
 from ._columns import CATEGORY, INTEGER, NUMBER, TEXT, Column, build
 
 COLUMNS = (
@@ -21,8 +23,10 @@ COLUMNS = (
 _SCALARS = (str, int, float, bool, type(None))
 
 
-def batch_df(batch: Any) -> pd.DataFrame:
+def batch_df(batch: Any, inputs: bool = False) -> pd.DataFrame:
     """Return a DataFrame with one row for each input of a Batch, under the labels of the inputs.
+
+    Parameters: inputs, whether the columns of the inputs come first.
 
     After the text come the fields of the rows; a column that the table of the inputs has as well, or that is
     there twice, is called "output_" and its name. The other columns: see COLUMNS (name, dtype, unit, doc),
@@ -30,9 +34,9 @@ def batch_df(batch: Any) -> pd.DataFrame:
     """
     records: list[dict[str, Any]] = [
         {
-            "text": row.text if row.id is not None else None,
+            "text": hidden(row.text) if row.id is not None else None,
             "status": row.status,
-            "error": row.error,
+            "error": None if row.error is None else hidden(row.error),
             "usage": row.usage,
             "cost_usd": None if row.unpriced_calls else row.cost_usd,
             "duration_ms": row.duration_ms,
@@ -42,7 +46,7 @@ def batch_df(batch: Any) -> pd.DataFrame:
     ]
     frame = build(records, COLUMNS)
     found: list[dict[str, Any]] = [row.fields for row in batch.rows]
-    taken: set[str] = set(batch.inputs.columns)
+    taken: set[str] = set(batch.inputs.columns or (["input"] if inputs else []))
 
     def free(name: str) -> str:
         while name in taken:
@@ -56,13 +60,42 @@ def batch_df(batch: Any) -> pd.DataFrame:
     for at, name in enumerate(dict.fromkeys(name for fields in found for name in fields), 1):
         frame.insert(at, free(name), _series([fields.get(name) for fields in found]))
     index = batch.inputs.index
-    frame.index = pd.Index(batch.inputs.labels) if index is None else index
+    frame.index = _labels(batch.inputs.labels) if index is None else index
+    if inputs:
+        return _beside(batch.inputs, frame)
+    if not frame.index.is_unique:
+        warnings.warn(
+            "Labels repeat, so a join by them would multiply rows: to_pandas(inputs=True) has the inputs and"
+            " the answers side by side.",
+            stacklevel=3,
+        )
     return frame
+
+
+def _labels(labels: list[Any]) -> pd.Index:
+    """Return labels as they are: tuples are no levels."""
+    return pd.Index(labels, tupleize_cols=False)
+
+
+def _beside(inputs: Any, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns of the inputs, and after them those of the answers."""
+    table: Any = inputs.table
+    if isinstance(table, list):
+        given: Any = pd.DataFrame(table if inputs.columns else {"input": pd.Series(table, dtype=object)})
+        given = given.convert_dtypes(dtype_backend="pyarrow") if _all_scalars(table) else given
+    else:
+        given = table if isinstance(table, pd.DataFrame) else table.to_pandas()
+    given = given.set_axis(frame.index, axis=0)
+    found = pd.concat([given, frame], axis=1)
+    found.attrs = dict(frame.attrs)
+    return found
+
+
+def _all_scalars(values: list[Any]) -> bool:
+    return all(isinstance(value, _SCALARS) for value in values)
 
 
 def _series(values: list[Any]) -> Any:
     """Return values of one kind under an Arrow dtype, others as the objects that they are."""
-    found: Any = pd.Series(values, dtype=object)
-    if all(isinstance(value, _SCALARS) for value in values):
-        return found.convert_dtypes(dtype_backend="pyarrow")
-    return found
+    found: Any = pd.Series([hidden(v) if isinstance(v, str) else v for v in values], dtype=object)
+    return found.convert_dtypes(dtype_backend="pyarrow") if _all_scalars(values) else found

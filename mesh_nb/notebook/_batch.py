@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
-import dataclasses
+import logging
 import math
 import time
-from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import Any, cast, overload
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, overload
 
 from ..core import tape
 from ..core._awaiting import awake, in_cell
-from ..core._summary import PREVIEW
 from ..core.errors import (
     AuthenticationError,
     BudgetExceededError,
     ConfigurationError,
+    InputError,
     MeshError,
     MeshInterrupted,
     told,
@@ -26,68 +26,20 @@ from ..core.errors import (
 from ..core.run import Run
 from ..core.runner import host_name, private_loop
 from ..core.runs import new_run_id
-from ._batch_forecast import Forecast, dollars, reckon, span
+from ._batch_forecast import Forecast, reckon
 from ._batch_inputs import Inputs
+from ._batch_row import RUNNING, BatchRow
+from ._batch_words import summary
 
-WAITING, RUNNING = "not started", "running"
-_OURS = frozenset({"content", "tool_calls", "files"})
-"""What outputs have beside what the user's own nodes put there."""
 _NONE_CAN = (AuthenticationError, ConfigurationError, BudgetExceededError)
 """What ends one run and would end every other."""
+_NOT_FAILED = frozenset({"completed", "cancelled", "interrupted"})
+_RECENT = 64
+"""Rows that ended last, by which the time that is left is reckoned."""
+_PASSING = ("_run", "_going", "_watchers", "_ended", "_loop", "_task")
+"""What a batch has only in the process in which it goes on."""
 
-
-@dataclasses.dataclass(slots=True, eq=False)
-class BatchRow:
-    """One input of a Batch and what came of it.
-
-    label : its label in the index or mapping, else its position. input : what the run was given.
-    id : of the run, None before it begins. status : "not started", "running", or that of the run.
-    text, output, error, usage, cost_usd, unpriced_calls, duration_ms : as of a Run, once it has ended.
-    cached : whether every answer came from the cache or a tape, so that none was paid for.
-    """
-
-    label: Any
-    input: Any
-    id: str | None = None
-    status: str = WAITING
-    text: str = ""
-    output: Any = None
-    error: str | None = None
-    usage: dict[str, int] = dataclasses.field(default_factory=dict[str, int])
-    cost_usd: float | None = None
-    unpriced_calls: int = 0
-    duration_ms: float | None = None
-    cached: bool = False
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """What the output has beside its text, by name: of an `output_type` the answer's fields."""
-        if not isinstance(self.output, Mapping):
-            return {}
-        known = cast("Mapping[Any, Any]", self.output)
-        if "parsed" not in known:
-            return {str(name): value for name, value in known.items() if name not in _OURS}
-        parsed = known["parsed"]
-        if hasattr(parsed, "model_dump"):
-            parsed = parsed.model_dump()
-        elif dataclasses.is_dataclass(parsed) and not isinstance(parsed, type):
-            parsed = dataclasses.asdict(parsed)
-        if isinstance(parsed, Mapping):
-            return {str(name): value for name, value in cast("Mapping[Any, Any]", parsed).items()}
-        return {"parsed": parsed}
-
-    def load(self) -> Run:
-        """Return the whole Run from the log. Raises RunNotFoundError for one that has not begun."""
-        return Run.load(self.id or "")
-
-    def _take(self, run: Run) -> None:
-        """Keep what a run that has ended gave; the run itself, with all its events, is let go."""
-        self.text, self.output, self.error = run.text, run.output, run.error
-        self.usage, self.cost_usd = run.usage, run.cost_usd
-        self.unpriced_calls, self.duration_ms = run.unpriced_calls, run.duration_ms
-        calls = [e.metadata for e in run.events if e.type == "response_metadata"]
-        self.cached = bool(calls) and all(c.get("cached") or c.get("replayed") for c in calls)
-        self.status = run.status
+_logger = logging.getLogger("mesh_nb")
 
 
 class Batch:
@@ -101,25 +53,33 @@ class Batch:
     def __init__(
         self,
         over: Inputs,
-        run: Callable[[Any], Run],
+        run: Callable[..., Run],
         concurrency: int,
         max_failures: int | None = None,
         background: bool = False,
+        once: bool = False,
     ) -> None:
         self.id, self.inputs, self.background = f"batch-{new_run_id()}", over, background
         self.rows = [BatchRow(label, item) for label, item in zip(over.labels, over.items, strict=True)]
         self.error: str | None = None
         self.concurrency, self.max_failures = concurrency, max_failures
-        self._run, self._begun = run, time.monotonic()
+        self._run, self._begun, self._once = run, time.monotonic(), once
+        self._recent: deque[float] = deque(maxlen=max(_RECENT, 4 * concurrency))
+        self._failures = self._over = 0
+        self._stopped = self._done = False
+        self._broken: BaseException | None = None
+        self._set_up()
+
+    def _set_up(self) -> None:
         self._going: set[Run] = set()
-        self._stopped = False
-        self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._watchers: list[Callable[[], None]] = []
+        self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def done(self) -> bool:
         """Whether all runs that were to begin have ended."""
-        return self._ended.done()
+        return self._done
 
     @property
     def counts(self) -> dict[str, int]:
@@ -128,8 +88,8 @@ class Batch:
 
     @property
     def failed(self) -> list[BatchRow]:
-        """The rows whose runs ended in an error."""
-        return [row for row in self.rows if row.error is not None and row.status != "completed"]
+        """The rows whose runs ended in an error; not those that somebody stopped."""
+        return [row for row in self.rows if row.error is not None and row.status not in _NOT_FAILED]
 
     @property
     def texts(self) -> list[str]:
@@ -166,29 +126,56 @@ class Batch:
     def wait(self, timeout: float | None = None) -> bool:
         """Block this thread until all runs have ended, or for that many seconds; says whether they have.
 
-        Not for the thread whose event loop they live on: use `await` there. Ctrl-C or a kernel interrupt
-        stops them and raises MeshInterrupted.
+        Ctrl-C or a kernel interrupt stops them and raises MeshInterrupted. Raises InputError on the thread
+        whose event loop they live on, as in a notebook's cell, which it would block for ever: use `await`.
         """
+        if not self._done and self._loop is not None and asyncio._get_running_loop() is self._loop:
+            raise InputError(
+                "wait() would block the event loop that the runs live on: write `await` before the batch, or"
+                " start it with background=True."
+            )
         try:
             self._ended.result(timeout)
-        except (TimeoutError, concurrent.futures.TimeoutError):
+        except TimeoutError:
             return False
         except KeyboardInterrupt:
             self.cancel()
             self._ended.result()
             raise self._interrupted() from None
+        self._raise_bug()
         return True
 
-    def to_pandas(self) -> Any:
+    def to_pandas(self, inputs: bool = False) -> Any:
         """Return a DataFrame with one row for each input, under the labels of the inputs: `df.join` takes it.
 
         Columns: text; the fields of a structured answer, or of an output that is a dict; status, error,
         tokens, cost_usd, duration_ms and run_id. One that the table of the inputs has as well is called
         "output_" and its name. `df.attrs["columns"]` has their units.
+        inputs : whether the columns of the inputs come first, those of polars and of a list too. A join by
+        labels that repeat would multiply rows, and a warning says so; this does not.
         """
         from ..frames._batch import batch_df
 
-        return batch_df(self)
+        return batch_df(self, inputs)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no further runs begin."""
+        return self._stopped or self.error is not None
+
+    @property
+    def asking(self) -> int:
+        """How many runs wait for a person's answer: `row.load().approve()` gives it."""
+        return sum(bool(run.pending) for run in list(self._going))
+
+    def seconds_left(self) -> float | None:
+        """Reckon how long the other rows take by the pace of those that ended last; None before some have."""
+        ended, now = len(self._recent), time.monotonic()
+        if ended < min(self.concurrency, len(self.rows)):
+            return None
+        whole = ended == self._recent.maxlen
+        pace = (now - (self._recent[0] if whole else self._begun)) / ended
+        return pace * (len(self.rows) - self._over)
 
     def forecast(self, rows: int) -> Forecast:
         """Reckon what so many rows will cost and take from the rows of this batch that were paid for.
@@ -203,18 +190,25 @@ class Batch:
     def show(self) -> None:
         """Show the batch: its progress, then in a notebook's cell its first rows."""
         name = host_name(None)
-        if name == "notebook":
-            from ._batch_view import show
+        try:
+            if name == "notebook":
+                from ._batch_view import show
 
-            show(self)
-        elif name != "marimo":
-            from ._batch_bar import follow
+                show(self)
+            elif name != "marimo":
+                from ._batch_bar import follow
 
-            follow(self)
+                follow(self)
+        except Exception:
+            _logger.exception("%s cannot be shown by host %r; it runs all the same.", self.id, name)
 
     def watch(self, callback: Callable[[], None]) -> None:
-        """Call back, on the loop of the runs, whenever a run has begun or ended, and when all have."""
+        """Call back, on the loop of the runs, whenever a run has begun or ended, and when all have; at once
+        if they have already. A callback that raises is reported and not called again.
+        """
         self._watchers.append(callback)
+        if self._done:
+            self._changed()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -234,7 +228,7 @@ class Batch:
 
     async def _wait(self) -> Batch:
         try:
-            with awake():
+            with awake(self.cancel):
                 await asyncio.shield(asyncio.wrap_future(self._ended))
         except asyncio.CancelledError:
             self.cancel()
@@ -242,9 +236,14 @@ class Batch:
             if in_cell():
                 raise self._interrupted() from None
             raise
+        self._raise_bug()
         if self._stopped and in_cell():
             raise self._interrupted()
         return self
+
+    def _raise_bug(self) -> None:
+        if self._broken is not None:
+            raise self._broken
 
     def _interrupted(self) -> MeshInterrupted:
         done = self.counts.get("completed", 0)
@@ -254,40 +253,74 @@ class Batch:
         self._task = asyncio.get_running_loop().create_task(self._drive(), name=f"mesh_nb {self.id}")
 
     async def _drive(self) -> None:
-        left = iter(self.rows)
+        left = iter(enumerate(self.rows))
+        alike: dict[Any, asyncio.Lock] = {}
 
         async def work() -> None:
-            for row in left:
-                if self._stopped or self.error is not None:
+            for at, row in left:
+                if self.stopping:
                     return
-                await self._one(row)
+                if not self._once or not isinstance(row.input, str) or self.inputs.files is not None:
+                    await self._one(at, row)
+                    continue
+                # What asks the same waits for the answer, which it finds in the cache then.
+                async with alike.setdefault(row.input, asyncio.Lock()):
+                    if not self.stopping:
+                        await self._one(at, row)
 
+        workers = [asyncio.ensure_future(work()) for _ in range(min(self.concurrency, len(self.rows)))]
         try:
-            await asyncio.gather(*(work() for _ in range(min(self.concurrency, len(self.rows)))))
+            await asyncio.gather(*workers)
+        except asyncio.CancelledError:  # The loop is about to close.
+            self.cancel()
+            raise
+        except Exception as bug:  # noqa: BLE001  raised to whoever waits
+            self._broken, self.error = bug, told(bug)
+            self.cancel()
         finally:
-            self._ended.set_result(None)
+            await asyncio.gather(*workers, return_exceptions=True)
+            self._done = True
             self._changed()
+            self._ended.set_result(None)
 
-    async def _one(self, row: BatchRow) -> None:
+    async def _one(self, at: int, row: BatchRow) -> None:
+        attached = self.inputs.files
         try:
-            run = self._run(row.input)
+            run = self._run(row.input) if attached is None else self._run(row.input, files=attached[at])
         except MeshError as error:
             row.status, row.error = "failed", told(error)
-            self._look_at(error)
-            self._changed()
+            self._count(row, error)
             return
         row.id, row.status = run.id, RUNNING
-        self._going.add(run)
-        self._changed()
         ended = asyncio.Event()
         run.add_done_callback(lambda _: ended.set())
-        await ended.wait()
-        self._going.discard(run)
-        # Prices are looked up here, and the first of a process imports them.
-        await asyncio.to_thread(row._take, run)
+        self._going.add(run)
+        if self._stopped:  # by another thread, which has not seen this run
+            run.cancel()
+        self._changed()
+        try:
+            await ended.wait()
+            # Prices are looked up here, and the first of a process imports them.
+            await asyncio.to_thread(row._take, run)
+        except asyncio.CancelledError:
+            run.cancel()
+            await ended.wait()
+            row._take(run)
+            raise
+        except Exception as bug:
+            row.status, row.error = "failed", told(bug)
+            raise
+        finally:
+            self._going.discard(run)
         self._stopped = self._stopped or run.status == "cancelled"
-        if run.exception is not None:
-            self._look_at(run.exception)
+        self._count(row, run.exception)
+
+    def _count(self, row: BatchRow, error: BaseException | None) -> None:
+        self._recent.append(time.monotonic())
+        self._over += 1
+        if error is not None:
+            self._failures += row.status not in _NOT_FAILED
+            self._look_at(error)
         self._changed()
 
     def _look_at(self, error: BaseException) -> None:
@@ -298,12 +331,27 @@ class Batch:
                 self.error = self.error or told(cause)
                 return
             cause = getattr(cause, "cause", None)
-        if self.max_failures is not None and len(self.failed) >= self.max_failures:
+        if self.max_failures is not None and self._failures >= self.max_failures:
             self.error = self.error or f"max_failures={self.max_failures}: that many runs have failed."
 
     def _changed(self) -> None:
-        for callback in self._watchers:
-            callback()
+        for callback in list(self._watchers):
+            try:
+                callback()
+            except Exception:
+                # A view that fails must not cost the answers that somebody pays for.
+                self._watchers.remove(callback)
+                _logger.exception("What watches %s failed and is called no more; it goes on.", self.id)
+
+    def __getstate__(self) -> dict[str, Any]:
+        if not self._done:
+            raise TypeError(f"{self.id} still goes on and cannot be copied or pickled: wait for it first.")
+        return {name: value for name, value in self.__dict__.items() if name not in _PASSING}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._set_up()
+        self._ended.set_result(None)
 
     def _ipython_display_(self) -> None:
         if host_name(None) != "notebook":
@@ -318,41 +366,15 @@ class Batch:
         return frozen(self)["text/html"]
 
     def __repr__(self) -> str:
-        lines = [headline(self), *([self.error] if self.error else [])]
-        lines += [f"{row.label!r}: {row.error}" for row in self.failed[:3]]
-        return "\n".join(line if len(line) <= 4 * PREVIEW else f"{line[: 4 * PREVIEW]}…" for line in lines)
+        return summary(self)
 
 
 def begin(batch: Batch) -> None:
     """Let the runs of a batch begin on the loop of this thread, or on the private one."""
     with tape.held():
         if asyncio._get_running_loop() is None or batch.background:
-            private_loop().call_soon_threadsafe(batch._begin, context=contextvars.copy_context())
+            batch._loop = private_loop()
+            batch._loop.call_soon_threadsafe(batch._begin, context=contextvars.copy_context())
         else:
+            batch._loop = asyncio.get_running_loop()
             batch._begin()
-
-
-def headline(batch: Batch) -> str:
-    """Return what became of a batch, in one line."""
-    counts, total = batch.counts, len(batch.rows)
-    last = {status: counts.pop(status, 0) for status in (RUNNING, WAITING)}
-    parts = [f"{counts.pop('completed', 0):,} of {total:,} row{'' if total == 1 else 's'} complete"]
-    parts += [f"{n:,} {status}" for status, n in (*sorted(counts.items()), *last.items()) if n]
-    if batch.cost_usd is not None:
-        some = f", {batch.unpriced_calls:,} calls unpriced" if batch.unpriced_calls else ""
-        parts.append(f"{dollars(batch.cost_usd)}{some}")
-    elif batch.unpriced_calls:
-        parts.append("unpriced")
-    if cached := sum(row.cached for row in batch.rows):
-        parts.append(f"{cached:,} asked nothing anew")
-    return " · ".join(parts)
-
-
-def progress(batch: Batch) -> str:
-    """Return how far a batch is, and the time that is left once that can be told."""
-    line = headline(batch)
-    ended = sum(row.status not in (WAITING, RUNNING) for row in batch.rows)
-    if batch.done or ended < batch.concurrency:
-        return line
-    took = time.monotonic() - batch._begun
-    return f"{line} · {span(took / ended * (len(batch.rows) - ended))} to go"

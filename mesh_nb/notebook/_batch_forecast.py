@@ -60,7 +60,7 @@ def reckon(done: Iterable[Any], rows: int, concurrency: int) -> Forecast:
 
 def span(seconds: float) -> str:
     """Return a time as people say it."""
-    if seconds < 60:
+    if seconds < 59.5:
         return f"{seconds:.0f} s" if seconds >= 1 else "under a second"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

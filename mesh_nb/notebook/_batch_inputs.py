@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
-from ..core.errors import InputError, UnknownNameError, shown
+from ..core.errors import InputError, UnknownNameError, nearest, shown
 from ._prompt import fill
 
 NAMED = 5
@@ -21,68 +21,114 @@ class Inputs:
     """What a batch is over.
 
     labels, items : of the inputs, and the inputs of the runs. index : of pandas that the labels are of, else
-    None. columns : of the table that they came from, none for other inputs.
+    None. columns : of the table that they came from, none for other inputs. table : that table, or the list
+    of the inputs as they were given. named, rows : the columns that the prompt names, and the values that it
+    was filled with, of each row. files : the attachments of each run, None where there are none.
     """
 
     labels: list[Any]
     items: list[Any]
     index: Any
     columns: list[str]
+    table: Any = None
+    named: Sequence[str] = ()
+    rows: Sequence[Mapping[str, Any]] = ()
+    files: list[Any] | None = None
 
 
-def read(inputs: Any, prompt: str | None, is_graph: bool) -> Inputs:
+def read(inputs: Any, prompt: str | None, is_graph: bool, files: str | None = None) -> Inputs:
     """Return what a batch is over.
 
-    Parameters: prompt, filled with each row, None for none; is_graph, whether the runs take rows as they are.
+    Parameters: prompt, filled with each row, None for none; is_graph, whether the runs take rows as they are;
+    files, the column of what is attached, which is no part of the rows then.
     Raises InputError for what is not many inputs, for none at all, for one that is missing and for rows that
-    a model cannot take; UnknownNameError for a column that a prompt names and the rows do not have.
+    a model cannot take; UnknownNameError for a column that is named and that the rows do not have.
     """
     if prompt is not None and not isinstance(cast("Any", prompt), str):
         raise InputError(f"prompt= is text, not {shown(prompt)}.")
     labels, items, columns = _many(inputs)
-    index: Any = getattr(inputs, "index", None) if hasattr(inputs, "iloc") else None
     if not items:
         raise InputError("batch() got no inputs: there is nothing to run.")
-    if prompt is not None:
-        known = columns or ["input"]
-        _check_names(prompt, known)
-        rows = [{name: item.get(name) for name in known} if columns else {"input": item} for item in items]
-        return Inputs(labels, [_filled(prompt, row) for row in rows], index, columns or [])
-    if columns is not None and not is_graph:
-        if len(columns) > 1:
+    index: Any = getattr(inputs, "index", None) if hasattr(inputs, "iloc") else None
+    frame = hasattr(inputs, "shape") and columns is not None
+    # What is added to a DataFrame in place later is no part of what was asked.
+    table = (inputs.copy(deep=False) if index is not None else inputs) if frame else items
+    all_columns, attached = columns or [], None
+    if files is not None:
+        attached, items, columns = _apart(files, items, columns)
+    if prompt is None:
+        items = _plain_items(labels, items, columns, is_graph)
+        return Inputs(labels, items, index, all_columns, table, files=attached)
+    rows = items if columns is not None else [{"input": item} for item in items]
+    places = _places(prompt, ["input"] if columns is None else columns, bool(attached))
+    named = list(dict.fromkeys(column for column, _ in places.values()))
+    items = [_filled(prompt, places, row) for row in rows]
+    return Inputs(labels, items, index, all_columns, table, named, rows, attached)
+
+
+def _apart(files: Any, items: list[Any], columns: list[str] | None) -> tuple[list[Any], list[Any], list[str]]:
+    """Return what is attached to each row, and the rows and columns without it."""
+    if not isinstance(files, str) or columns is None:
+        raise InputError(
+            f"files= of batch() is the name of a table's column that holds a file of each row, or a list of"
+            f" them, not {shown(files)}{'' if columns is not None else ', and these inputs have no columns'}."
+        )
+    if files not in columns:
+        raise UnknownNameError("column in files=", files, columns)
+    found = [item.get(files) for item in items]
+    attached = [
+        None if is_missing(one) else list(one) if isinstance(one, (list, tuple)) else [one] for one in found
+    ]
+    rest = [{name: value for name, value in item.items() if name != files} for item in items]
+    return attached, rest, [name for name in columns if name != files]
+
+
+def _plain_items(labels: list[Any], items: list[Any], columns: list[str] | None, is_graph: bool) -> list[Any]:
+    """Return the inputs of runs without a prompt."""
+    if columns is not None and is_graph:
+        return items
+    if columns is not None:
+        if len(columns) != 1:
+            name = columns[0] if columns else "column"
             raise InputError(
                 f"A model takes one text for each row, and the rows have {len(columns)} columns: say what is"
-                f' asked, as in prompt="... {{{{{columns[0]}}}}}", or pass one column.'
+                f' asked, as in prompt="... {{{{{name}}}}}", or pass one column.'
             )
         items = [item.get(columns[0]) for item in items]
-    if columns is None or not is_graph:
-        missing = [label for label, item in zip(labels, items, strict=True) if is_missing(item)]
-        if missing:
-            names = ", ".join(map(shown, missing[:NAMED])) + (", ..." if len(missing) > NAMED else "")
-            raise InputError(
-                f"{len(missing):,} of {len(items):,} inputs are missing, at {names}: drop or fill them."
-            )
-    return Inputs(labels, items, index, columns or [])
+    missing = [label for label, item in zip(labels, items, strict=True) if is_missing(item)]
+    if missing:
+        names = ", ".join(map(shown, missing[:NAMED])) + (", ..." if len(missing) > NAMED else "")
+        are = "is" if len(missing) == 1 else "are"
+        raise InputError(
+            f"{len(missing):,} of {len(items):,} inputs {are} missing, at {names}: drop or fill"
+            f" {'it' if len(missing) == 1 else 'them'}."
+        )
+    return items
 
 
 def is_missing(value: Any) -> bool:
     """Say whether a value is None, NaN, NaT or pandas' NA."""
+    if value is None or isinstance(value, (str, int)):
+        return value is None
     try:
-        return value is None or bool(value != value)
-    except (TypeError, ValueError):
-        return type(value).__name__ == "NAType"
+        return value != value and not hasattr(value, "__len__")
+    except Exception:  # noqa: BLE001  what a foreign value's comparison raises, such as a signalling NaN's
+        return type(value).__name__ in ("NAType", "Decimal")
 
 
 def _many(inputs: Any) -> tuple[list[Any], list[Any], list[str] | None]:
     """Return labels, inputs and, of rows of a table, the names of its columns."""
     frame: Any = inputs
+    if hasattr(frame, "collect_schema") and not hasattr(frame, "shape"):
+        raise InputError("batch() asks for rows that are there: call .collect() on the LazyFrame first.")
     if hasattr(frame, "columns") and hasattr(frame, "shape"):
         return _rows(frame)
     if isinstance(inputs, Mapping):
         known = cast("Mapping[Any, Any]", inputs)
         items = [_plain(item) for item in known.values()]
         return list(known), items, _keys(items)
-    if isinstance(inputs, (str, bytes)) or not isinstance(inputs, Iterable):
+    single = isinstance(inputs, (str, bytes)) or getattr(frame, "ndim", 1) == 0
+    if single or not isinstance(inputs, Iterable):
         raise InputError(
             f"batch() runs a graph for each of many inputs, a list, a Series or a DataFrame, not for"
             f" {shown(inputs)}."
@@ -100,12 +146,17 @@ def _keys(items: list[Any]) -> list[str] | None:
 
 
 def _rows(frame: Any) -> tuple[list[Any], list[Any], list[str]]:
-    names = [str(name) for name in frame.columns]
+    arrow = hasattr(frame, "column_names")
+    names = [str(name) for name in (frame.column_names if arrow else frame.columns)]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"Two columns are called {shown(twice)}: rename one, each row is a dict.")
     pandas = hasattr(frame, "itertuples")
-    found = frame.itertuples(index=False, name=None) if pandas else frame.iter_rows()
+    found: Iterable[Sequence[Any]]
+    if arrow:
+        found = zip(*(column.to_pylist() for column in frame.columns), strict=True)
+    else:
+        found = frame.itertuples(index=False, name=None) if pandas else frame.iter_rows()
     items = [
         {name: None if is_missing(value) else _plain(value) for name, value in zip(names, row, strict=True)}
         for row in found
@@ -114,31 +165,45 @@ def _rows(frame: Any) -> tuple[list[Any], list[Any], list[str]]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a scalar of numpy as Python has it."""
+    """Return a scalar of numpy or of Arrow as Python has it."""
+    if hasattr(value, "as_py"):
+        return value.as_py()
     scalar = getattr(value, "ndim", None) == 0 and hasattr(value, "item")
     return value.item() if scalar else value
 
 
-def _check_names(prompt: str, known: list[str]) -> None:
-    named = [name for name in _PLACE.findall(prompt) if name in known or name.split(".")[0].isidentifier()]
-    for name in named:
-        if name not in known and name.split(".")[0] not in known:
-            raise UnknownNameError("column in prompt=", name.split(".")[0], known)
-    if not named:
+def _places(prompt: str, known: list[str], attached: bool) -> dict[str, tuple[str, str]]:
+    """Return what in a prompt is a column, or lies in one: by its words there, its column and the rest."""
+    columns = {name.strip(): name for name in known} | {name: name for name in known}
+    found: dict[str, tuple[str, str]] = {}
+    for words in _PLACE.findall(prompt):
+        root, _, path = words.partition(".")
+        if words in columns:
+            found[words] = columns[words], ""
+        elif root in columns:
+            found[words] = columns[root], path
+        elif root.isidentifier() or nearest(words, known) is not None:
+            raise UnknownNameError("column in prompt=", root if root.isidentifier() else words, known)
+    if not found and not attached:
         raise InputError(
             f'prompt= names no column, so every row would be asked the same: write "{{{{{known[0]}}}}}" where'
             " its value belongs."
         )
+    return found
 
 
-def _filled(prompt: str, row: Mapping[str, Any]) -> str:
+def _filled(prompt: str, places: Mapping[str, tuple[str, str]], row: Mapping[str, Any]) -> str:
     """Return the prompt with the row's values; braces around what is no column stay as they are."""
 
     def text(match: re.Match[str]) -> str:
-        name, _, path = match[1].partition(".") if match[1] not in row else (match[1], "", "")
-        if name not in row:
+        if match[1] not in places:
             return match[0]
-        value = "" if is_missing(row[name]) else row[name]
-        return fill(f"{{{{value.{path}}}}}" if path else "{{value}}", {"value": value})
+        column, path = places[match[1]]
+        value = row.get(column)
+        if isinstance(value, str) and not path:
+            return value
+        name = column if column.isidentifier() else "value"
+        place = f"{{{{{name}.{path}}}}}" if path else f"{{{{{name}}}}}"
+        return fill(place, {name: "" if is_missing(value) else value})
 
     return _PLACE.sub(text, prompt)

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import html
+import threading
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 from ..core import plugins
-from ..core._scrub import hidden
 from . import _looks
-from ._batch import RUNNING, WAITING, headline, progress
-from ._cell import Cell
+from ._batch_row import RUNNING, WAITING
+from ._batch_words import LINE, headline, one_line, progress, summary
+from ._cell import Cell, current_shell
 from ._table import markdown_table
-from ._words import shorten
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 REFRESH = 0.2
 """Seconds between two changes of what is shown."""
+GOES_ON = (
+    "The cell has ended, and its batch goes on. A cell that awaits it waits for the rows and shows them:"
+    " await mesh_nb.batch(...)."
+)
+"""What a cell says whose batch nobody awaits, where output is static."""
 ROWS, FAILED = 8, 5
 """Rows that static output shows: the first ones, and of those that failed."""
 TEXT, FIELDS = 160, 6
@@ -35,7 +41,7 @@ def show(batch: Any) -> None:
     elif cell.live:
         _Live(batch, cell)
     else:
-        batch.watch(lambda: cell.publish(frozen(batch)) if batch.done else None)
+        _Static(batch, cell)
 
 
 def display(batch: Any) -> None:
@@ -47,56 +53,80 @@ def display(batch: Any) -> None:
 
 def frozen(batch: Any) -> dict[str, str]:
     """Return a batch as a mime bundle: a line, the first rows, and others that failed."""
-    line, problem = hidden(headline(batch)), hidden(batch.error or "")
-    first, rest = batch.rows[:ROWS], len(batch.rows) - ROWS
-    parts = [f"<p><strong>{html.escape(line)}</strong></p>"]
+    line = one_line(headline(batch), LINE)
+    problem = f"No further rows were begun. {one_line(batch.error, LINE)}" if batch.error else ""
+    rest, every = len(batch.rows) - ROWS, set(map(id, batch.failed))
+    failed = [at for at, row in enumerate(batch.rows) if at >= ROWS and id(row) in every]
+    records = _records(batch, range(min(ROWS, len(batch.rows))))
+    done, _, more = line.partition(" · ")
+    parts = [f"<p><strong>{html.escape(done)}</strong>{html.escape(more and f' · {more}')}</p>"]
+    text = [f"**{_escaped(done)}**{_escaped(more and f' · {more}')}", _escaped(problem)]
     if problem:
-        parts.append(f"<p{_looks.of('error')}>No further rows were begun. {html.escape(problem)}</p>")
-    parts.append(_table(_records(first)))
+        parts.append(f"<p{_looks.of('error')}>{html.escape(problem)}</p>")
+    parts.append(_table(records))
+    text.append(_markdown(records))
     if rest > 0:
-        parts.append(f"<p><small>And {rest:,} more: to_pandas() has them all.</small></p>")
-    if failed := [row for row in batch.failed if row not in first][:FAILED]:
-        parts.append(_table(_records(failed)))
-    records = [{_escaped(k): _escaped(v) for k, v in record.items()} for record in _records(first)]
-    text = [f"**{_escaped(line)}**", _escaped(problem), markdown_table(records, ROWS) or ""]
+        note = f"And {rest:,} more row{'' if rest == 1 else 's'}: to_pandas() has them all."
+        parts.append(f"<p><small>{note}</small></p>")
+        text.append(_escaped(note))
+    if failed:
+        some = f", the first {FAILED} of {len(failed):,}" if len(failed) > FAILED else ""
+        note = f"Of those that failed{some}:"
+        records = _records(batch, failed[:FAILED])
+        parts.append(f"<p><small>{note}</small></p>{_table(records)}")
+        text += [note, _markdown(records)]
     return {
         "text/html": _looks.dressed("".join(parts)),
         "text/markdown": "\n\n".join(filter(None, text)),
-        "text/plain": hidden(repr(batch)),
+        "text/plain": summary(batch),
     }
 
 
-def _records(rows: list[Any]) -> list[dict[str, str]]:
+def _records(batch: Any, places: Iterable[int]) -> list[dict[str, str]]:
     """Return rows as they are shown: label, input, the answer or its fields, and how it ended if not well."""
-    fields = list(dict.fromkeys(name for row in rows for name in row.fields))[:FIELDS]
-    ended = {id(row): f"{row.status}: {row.error}" if row.error else row.status for row in rows}
-    whole = all(row.status == "completed" for row in rows)
-    return [
-        {
-            "": _short(row.label),
-            "input": _short(_asked(row.input)),
-            **(
-                {_short(name): _short(row.fields.get(name, "")) for name in fields}
-                or {"answer": _short(row.text)}
-            ),
-            **({} if whole else {"status": _short(ended[id(row)])}),
-        }
-        for row in rows
-    ]
+    rows = [(batch.rows[at], _asked(batch, at)) for at in places]
+    fields = list(dict.fromkeys(name for row, _ in rows for name in row.fields))[:FIELDS]
+    shown: list[dict[str, str]] = []
+    for row, asked in rows:
+        record = {"": one_line(row.label, TEXT)}
+        answers = {name: row.fields.get(name) for name in fields} if fields else {"answer": row.text}
+        for name, value in (*asked.items(), *answers.items()):
+            record[_free(one_line(name, TEXT), record)] = "" if value is None else one_line(value, TEXT)
+        shown.append(record)
+    if any(row.status != "completed" for row, _ in rows):
+        for (row, _), record in zip(rows, shown, strict=True):
+            ended = f"{row.status}: {row.error}" if row.error else row.status
+            record[_free("status", record)] = one_line(ended, TEXT)
+    return shown
 
 
-def _asked(given: Any) -> str:
+def _asked(batch: Any, at: int) -> dict[str, Any]:
+    """Return the input of a row: of one that filled a prompt, what it filled it with."""
+    over = batch.inputs
+    if over.named:
+        return {name: over.rows[at].get(name) for name in over.named[:FIELDS]}
+    given = over.items[at]
     if isinstance(given, dict):
-        return ", ".join(f"{name}: {value}" for name, value in given.items())
-    return str(given)
+        return {"input": ", ".join(f"{name}: {value}" for name, value in given.items())}
+    return {"input": given}
 
 
-def _short(value: Any) -> str:
-    return hidden(shorten(" ".join(str(value).split()), TEXT))
+def _free(name: str, taken: dict[str, str]) -> str:
+    while name in taken:
+        name = f"output_{name}"
+    return name
 
 
 def _escaped(text: str) -> str:
     return "".join(f"\\{c}" if c in "\\`*[]<>#_~$" else c for c in text)
+
+
+def _markdown(records: list[dict[str, str]]) -> str:
+    clean = [
+        {_escaped(name).replace("|", "\\|"): _escaped(value) for name, value in record.items()}
+        for record in records
+    ]
+    return markdown_table(clean, len(clean)) or ""
 
 
 def _table(records: list[dict[str, str]]) -> str:
@@ -106,6 +136,36 @@ def _table(records: list[dict[str, str]]) -> str:
         for record in records
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+class _Static:
+    """Static output: the rows once all have ended; when the cell has before them, a word of how to wait."""
+
+    def __init__(self, batch: Any, cell: Cell) -> None:
+        self._batch, self._cell = batch, cell
+        self._display_id = ""
+        self._lock = threading.Lock()
+        self._shown = False
+        self._events = current_shell().events
+        self._events.register("post_run_cell", self._at_cell_end)
+        batch.watch(self._changed)
+
+    def _changed(self) -> None:
+        if not self._batch.done:
+            return
+        with self._lock:
+            if not self._shown:
+                self._shown = True
+                data, id = frozen(self._batch), self._display_id
+                self._cell.publish(data, display_id=id or None, update=bool(id))
+
+    def _at_cell_end(self, _: Any) -> None:
+        self._events.unregister("post_run_cell", self._at_cell_end)
+        with self._lock:
+            if not self._shown:
+                self._display_id = f"mesh_nb-{uuid.uuid4().hex}"
+                data = {"text/html": f"<p>{html.escape(GOES_ON)}</p>", "text/plain": GOES_ON}
+                self._cell.publish(data, display_id=self._display_id)
 
 
 class _Live:
@@ -119,13 +179,15 @@ class _Live:
         self._timer: asyncio.TimerHandle | None = None
         self._bar = widgets.IntProgress(max=len(batch.rows), layout=widgets.Layout(width="240px"))
         self._line = widgets.HTML(html.escape(progress(batch)))
+        self._note = widgets.HTML(layout=widgets.Layout(width="100%", display="none"))
         if plugins.find("host", "notebook").answers(batch.background):
             stop: Any = widgets.Button(description="Stop", icon="stop", layout=widgets.Layout(width="auto"))
             stop.on_click(lambda _: batch.cancel())
         else:
             stop = widgets.Label("Interrupt the kernel to stop.")
         row = widgets.Layout(align_items="center", grid_gap="0 12px", flex_flow="row wrap")
-        self._box = widgets.HBox([self._bar, self._line, stop], layout=row)
+        self._parts = [self._bar, self._line, stop, self._note]
+        self._box = widgets.HBox(self._parts, layout=row)
         model = {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}
         known = "<p>This batch had not ended when the notebook was saved. mesh_nb.runs() lists its runs.</p>"
         data = {"text/plain": f"mesh_nb {batch.id}", "text/html": known, WIDGET_VIEW: model}
@@ -142,8 +204,15 @@ class _Live:
 
     def _refresh(self) -> None:
         self._timer = None
-        self._bar.value = sum(row.status not in (WAITING, RUNNING) for row in self._batch.rows)
-        self._line.value = html.escape(progress(self._batch))
+        batch = self._batch
+        self._bar.value = sum(row.status not in (WAITING, RUNNING) for row in batch.rows)
+        self._line.value = html.escape(progress(batch))
+        if not self._note.value and (failures := batch.failed):
+            failed = failures[0]
+            self._bar.bar_style = "danger"
+            told = html.escape(one_line(f"The first that failed, {failed.label}: {failed.error}", LINE))
+            self._note.value = f"<span{_looks.of('error')}>{told}</span>"
+            self._note.layout.display = ""
 
     def _end(self) -> None:
         import ipywidgets as widgets
@@ -152,3 +221,5 @@ class _Live:
         # A page that was reloaded misses the update of the output, and has the widget.
         self._box.children = [widgets.HTML(data["text/html"])]
         self._cell.publish(data, display_id=self._display_id, update=True)
+        for part in self._parts:
+            part.close()

@@ -13,7 +13,7 @@ from ..core.executor import Executor
 from ..core.interrupts import Policy, check_policy
 from ..core.runner import check_options, start
 from ._batch import Batch, begin
-from ._batch_inputs import read
+from ._batch_inputs import Inputs, read
 from ._of_model import of_model
 
 __all__ = ["Batch", "batch"]
@@ -26,6 +26,7 @@ def batch(
     inputs: Any,
     *,
     prompt: str | None = None,
+    files: str | None = None,
     concurrency: int = CONCURRENCY,
     variables: dict[str, Any] | None = None,
     backend: Any = None,
@@ -46,17 +47,20 @@ def batch(
     Parameters
     ----------
     model : a model name, a graph, or a dict of llm options.
-    inputs : a list, a Series, or a mapping from labels to inputs, each as for `graph.run`; or a DataFrame of
-        pandas or polars, whose rows are dicts.
+    inputs : a list, a Series, or a mapping from labels to inputs, each as for `graph.run`; or a table of
+        pandas, polars or pyarrow, whose rows are dicts.
     prompt : what is asked, with `{{column}}` for a value of the row, and `{{input}}` where inputs have no
         columns; a missing value is empty text.
+    files : the column of the table that holds what is attached: a path, bytes, a picture, or a list of them,
+        as for `graph.run(files=)`; a missing value attaches nothing.
     concurrency : how many runs go on at the same time.
     variables, backend, display, background, on_no_answer : as for `graph.run`.
     timeout : seconds for each run.
     max_failures : after how many failed runs no further ones begin; None begins all.
     budget_usd : US dollars that all runs may spend together.
     cache : True takes answers of the same calls from `.mesh/cache`, so that the cell, run again, asks only
-        for what is missing, has failed or was changed; "7d" those that are no older; False asks for all.
+        for what is missing, failed or changed, and once for what is there twice; "7d" those that are no
+        older; False asks for all.
     options : options of the llm node (system_prompt, output_type, temperature, ...), none for a graph.
 
     `await` waits for all of them. One that fails does not stop the others; a refused key, a missing
@@ -65,21 +69,31 @@ def batch(
     there is no column, and what `graph.run` raises.
     """
     graph = _graph(model, options)
-    over = read(inputs, prompt, isinstance(model, Runnable))
-    check_options(variables, backend)
-    _check_count("concurrency", concurrency)
-    if max_failures is not None:
-        _check_count("max_failures", max_failures)
+    over = read(inputs, prompt, isinstance(model, Runnable), files)
+    _check_options(concurrency, max_failures, variables, backend)
     given: dict[str, Any] = {"on_no_answer": check_policy(on_no_answer), "timeout": timeout, "cache": cache}
-    Executor(graph).start(over.items[0], **given)  # checks only: it begins when it is iterated
-    budget = Budget.of(budget_usd, None, None, "refuse", "stop")
-    given |= {"variables": variables, "backend": backend, "display": False, "budget": budget}
-    each = functools.partial(start, graph, **given)
-    made = Batch(over, each, concurrency, max_failures, background)
+    _check(graph, over, given)
+    given |= {"budget": Budget.of(budget_usd, None, None, "refuse", "stop"), "display": False}
+    given |= {"variables": variables, "backend": backend}
+    once = cache is not False and not isinstance(model, Runnable)
+    made = Batch(over, functools.partial(start, graph, **given), concurrency, max_failures, background, once)
     if display is not False:
         made.show()
     begin(made)
     return made
+
+
+def _check(graph: CompiledGraph, over: Inputs, given: dict[str, Any]) -> None:
+    """Raise what a run of the first input would raise before it begins."""
+    first = {} if over.files is None else {"files": over.files[0]}
+    Executor(graph).start(over.items[0], **given, **first)  # it begins when it is iterated
+
+
+def _check_options(concurrency: Any, max_failures: Any, variables: Any, backend: Any) -> None:
+    check_options(variables, backend)
+    _check_count("concurrency", concurrency)
+    if max_failures is not None:
+        _check_count("max_failures", max_failures)
 
 
 def _check_count(name: str, number: Any) -> None:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import decimal
 import io
+import pickle
 import sys
+import threading
+import warnings
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pydantic
 import pytest
 from gated_chat import ChatServer, gate, text
 from run_doubles import Speaker, forever, graph_of, response
 
 import mesh_nb as mesh
-from mesh_nb.notebook import _batch_view
+from mesh_nb.notebook import _batch_forecast, _batch_view
 
 
 def graph_for(fn: Any) -> mesh.StateGraph:
@@ -219,6 +227,8 @@ async def test_cancel_keeps_what_came_and_begins_no_more():
             await waiting
     assert found.done
     assert found.counts == {"cancelled": 2, "not started": 1}
+    assert found.failed == []
+    assert repr(found).splitlines() == ["0 of 3 rows complete · 2 cancelled · 1 not started · unpriced"]
 
 
 async def test_a_run_that_somebody_stops_stops_the_batch():
@@ -339,7 +349,7 @@ async def test_a_terminal_sees_how_far_it_is(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "stderr", seen)
     monkeypatch.setenv("COLUMNS", "60")
     await batch(graph_for(lambda input: input), range(4), display=None)
-    lines = seen.getvalue().split("\r")
+    lines = seen.getvalue().split("\r\x1b[K")
     assert lines[1].startswith("0 of 4 rows complete")
     assert lines[-1].split() == ["4", "of", "4", "rows", "complete"]
     assert lines[-1].endswith("\n")
@@ -349,3 +359,298 @@ async def test_a_terminal_sees_how_far_it_is(monkeypatch: pytest.MonkeyPatch):
 async def test_nothing_is_written_where_nobody_looks(capsys: pytest.CaptureFixture[str]):
     await batch(graph_for(lambda input: input), range(4), display=None)
     assert capsys.readouterr() == ("", "")
+
+
+async def test_a_watcher_that_fails_costs_no_row(caplog: pytest.LogCaptureFixture):
+    calls = 0
+
+    def bad() -> None:
+        nonlocal calls
+        calls += 1
+        raise ValueError("a view")
+
+    found = batch(graph_for(lambda input: input), range(5), concurrency=2)
+    found.watch(bad)
+    assert (await found).counts == {"completed": 5}
+    assert calls == 1
+    assert "a view" in caplog.text
+
+
+async def test_a_view_that_cannot_begin_costs_no_row(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    class Broken(Terminal):
+        def isatty(self) -> bool:
+            raise OSError("no terminal")
+
+    monkeypatch.setattr(sys, "stderr", Broken())
+    found = await batch(graph_for(lambda input: input), range(3), display=None)
+    assert found.counts == {"completed": 3}
+    assert "no terminal" in caplog.text
+
+
+async def test_a_bug_ends_the_batch_with_its_error_and_stops_the_other_runs(caplog: pytest.LogCaptureFixture):
+    begun = asyncio.Event()
+
+    def run(input: Any, **_: Any) -> Any:
+        if input == 1:
+            raise RuntimeError("a bug")
+        begun.set()
+        return graph_of(Speaker("llm", wait=forever)).run(input, backend=mesh.MemoryBackend(), display=False)
+
+    found = batch(graph_for(lambda input: input), [0, 1, 2], concurrency=2)
+    found._run = run
+    with pytest.raises(RuntimeError, match="a bug"):
+        await asyncio.wait_for(found, 60)
+    assert begun.is_set()
+    assert found.done
+    assert found.counts == {"cancelled": 1, "not started": 2}
+    assert found.error == "RuntimeError: a bug"
+    with pytest.raises(RuntimeError, match="a bug"):
+        found.wait()
+
+
+async def test_wait_on_the_loop_of_the_runs_is_refused_for_it_would_never_end():
+    found = batch(graph_for(lambda input: input), [1])
+    with pytest.raises(mesh.InputError, match="write `await`"):
+        found.wait()
+    await found
+    assert found.wait()
+
+
+def test_a_loop_that_closes_leaves_every_row_with_an_ending(caplog: pytest.LogCaptureFixture):
+    made: list[mesh.Batch] = []
+
+    async def main() -> None:
+        begun = asyncio.Event()
+        made.append(batch(graph_of(Speaker("llm", wait=forever)), range(5), concurrency=2))
+        made[0].watch(lambda: begun.set() if len(made[0].run_ids) == 2 else None)
+        await begun.wait()
+
+    asyncio.run(main())
+    assert made[0].counts == {"cancelled": 2, "not started": 3}
+    assert made[0].done
+    assert "never retrieved" not in caplog.text
+
+
+def test_cancel_from_another_thread_stops_the_run_that_is_just_beginning():
+    found: list[mesh.Batch] = []
+    for _ in range(20):
+        made = batch(graph_of(Speaker("llm", wait=forever)), range(5), concurrency=2)
+        threading.Thread(target=made.cancel).start()
+        assert made.wait(60)
+        found.append(made)
+    assert all("running" not in made.counts and "completed" not in made.counts for made in found)
+
+
+def test_the_last_word_is_written_before_those_who_wait_go_on(monkeypatch: pytest.MonkeyPatch):
+    seen = Terminal()
+    monkeypatch.setattr(sys, "stderr", seen)
+    for _ in range(20):
+        assert batch(graph_for(lambda input: input), range(3), display=None).wait()
+        assert seen.getvalue().endswith("3 of 3 rows complete\n")
+
+
+async def test_a_terminal_is_told_what_failed_without_its_commands(monkeypatch: pytest.MonkeyPatch):
+    def node(input: Any) -> None:
+        raise ValueError(f"{input['input']}\x1b[2J\x1b]0;title\x07\u202e\nnext \ud800")
+
+    seen = Terminal()
+    monkeypatch.setattr(sys, "stderr", seen)
+    found = await batch(graph_for(node), [f"in {n}" for n in range(5)], display=None)
+    last = seen.getvalue().split("\r\x1b[K")[-1]
+    assert "0 of 5 rows complete · 5 failed" in last
+    assert "ValueError: in 0 next" in last
+    assert "... and 2 more" in last
+    assert all(c.isprintable() or c == "\n" for c in last + repr(found))
+
+
+async def test_a_batch_that_has_ended_can_be_pickled_and_one_that_goes_on_says_why_not():
+    def double(input: Any) -> int:
+        return 2 * input["input"]
+
+    found = batch(graph_for(double), {"a": 1, "b": 2})
+    with pytest.raises(TypeError, match="wait for it first"):
+        pickle.dumps(found)
+    await found
+    again = pickle.loads(pickle.dumps(found))
+    assert again.to_pandas().equals(found.to_pandas())
+    assert await again is again
+    assert again.wait()
+    again.cancel()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "rows"),
+    [
+        (pa.table({"a": [1, None], "b": ["x", "y"]}), [{"a": 1, "b": "x"}, {"a": None, "b": "y"}]),
+        (pl.DataFrame({"a": [1, None], "b": ["x", "y"]}), [{"a": 1, "b": "x"}, {"a": None, "b": "y"}]),
+        (pa.array(["x", "y"]), ["x", "y"]),
+        (pa.chunked_array([["x"], ["y"]]), ["x", "y"]),
+        (pl.Series(["x", "y"]), ["x", "y"]),
+        (np.array([1, 2]), [1, 2]),
+        (pd.Index(["x"]), ["x"]),
+        (pd.Series(["x"], dtype="category"), ["x"]),
+        ((c for c in "ab"), ["a", "b"]),
+        (
+            pd.DataFrame({"n": pd.array([None], "Int64"), "t": [pd.NaT], "l": [[1]]}),
+            [{"n": None, "t": None, "l": [1]}],
+        ),
+        (pd.DataFrame([[1, decimal.Decimal("sNaN")]], columns=["a", 0]), [{"a": 1, "0": None}]),
+    ],
+)
+async def test_inputs_of_every_kind(inputs: Any, rows: list[Any]):
+    found = await batch(graph_for(lambda input: "ok"), inputs)
+    assert [row.input for row in found] == rows
+    assert found.texts == ["ok"] * len(rows)
+    assert found.to_pandas()["text"].tolist() == found.texts
+
+
+async def test_odd_names_of_columns_are_found_in_a_prompt():
+    table = pd.DataFrame([[1, 2, 3, 4, 5]], columns=[" text ", "a.b", "Größe (m)", 0, ("x", "y")])
+    prompt = "{{text}} {{ a.b }} {{Größe (m)}} {{0}} {{('x', 'y')}} {{{text}}} {{}} {{ $x }}"
+    with ChatServer() as server:
+        server.models["m"] = [text("ok")]
+        found = await batch(served(server), table, prompt=prompt)
+        with pytest.raises(mesh.UnknownNameError, match="Größe"):
+            batch(served(server), table, prompt="{{text}} {{Grösse (m)}}")
+        with pytest.raises(mesh.InputError, match="photo"):
+            batch(served(server), pd.DataFrame({"photo": [b"x"]}), prompt="{{photo}}")
+    assert found[0].input == "1 2 3 4 5 {1} {{}} {{ $x }}"
+
+
+async def test_labels_that_repeat_are_told_before_a_join_multiplies_rows():
+    table = pd.DataFrame({"text": ["a", "b", "c"]}, index=[0, 0, 1])
+    found = await batch(graph_for(lambda text: text.upper()), table)
+    with pytest.warns(UserWarning, match=r"to_pandas\(inputs=True\)"):
+        found.to_pandas()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        frame = found.to_pandas(inputs=True)
+    assert frame["text"].tolist() == ["a", "b", "c"]
+    assert frame["output_text"].tolist() == ["A", "B", "C"]
+    assert frame.index.tolist() == [0, 0, 1]
+    table["text"] = "changed"
+    assert found.to_pandas(inputs=True)["text"].tolist() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "first", "values"),
+    [
+        (pl.DataFrame({"a": ["x", "y"]}), "a", ["x", "y"]),
+        (pa.table({"a": ["x", "y"]}), "a", ["x", "y"]),
+        ([{"a": 1}, {"a": 2}], "a", [1, 2]),
+        (["x", "y"], "input", ["x", "y"]),
+        ({"one": 1.5, "two": 2.5}, "input", [1.5, 2.5]),
+        (pd.Series(["x", "y"], index=pd.MultiIndex.from_tuples([(1, "a"), (1, "b")])), "input", ["x", "y"]),
+    ],
+)
+async def test_inputs_and_answers_side_by_side_survive_parquet(
+    inputs: Any, first: str, values: list[Any], tmp_path: Path
+):
+    frame = (await batch(graph_for(lambda input: {"n": 1}), inputs)).to_pandas(inputs=True)
+    assert list(frame.columns)[:3] == [first, "text", "n"]
+    assert frame[first].tolist() == values
+    frame.to_parquet(tmp_path / "t.parquet")
+    again = pd.read_parquet(tmp_path / "t.parquet")
+    assert again[first].tolist() == values
+    assert again["n"].tolist() == [1, 1]
+
+
+async def test_a_column_of_files_is_attached_row_by_row(tmp_path: Path):
+    (tmp_path / "a.txt").write_text("first note")
+    table = pd.DataFrame(
+        {"what": ["one", "two", "three"], "file": [str(tmp_path / "a.txt"), None, [("b.txt", b"second")]]}
+    )
+    with ChatServer() as server:
+        server.models["m"] = [text("ok")]
+        found = await batch(served(server), table, prompt="Read {{what}}", files="file", concurrency=1)
+        sent = [str(request["messages"][-1]["content"]) for request in server.requests]
+    assert found.counts == {"completed": 3}
+    assert "first note" in sent[0]
+    assert sent[1] == "Read two"
+    assert "second" in sent[2]
+    seen: list[Any] = []
+
+    def node(what: str, files: Any = None) -> None:
+        seen.append((what, files and files[0]["name"]))
+
+    await batch(graph_for(node), table, files="file", concurrency=1)
+    assert seen == [("one", "a.txt"), ("two", None), ("three", "b.txt")]
+
+
+async def test_one_row_without_its_file_fails_alone(tmp_path: Path):
+    (tmp_path / "a.txt").write_text("note")
+    rows = [{"q": "x", "file": tmp_path / name} for name in ("a.txt", "gone.txt")]
+    with ChatServer() as server:
+        server.models["m"] = [text("ok")]
+        found = await batch(served(server), rows, files="file")
+    assert found.counts == {"completed": 1, "failed": 1}
+    assert "gone.txt" in (found[1].error or "")
+
+
+async def test_what_is_there_twice_is_asked_once_unless_nothing_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MESH_HOME", str(tmp_path))
+    with ChatServer() as server:
+        server.models["m"] = [text("ok")]
+        found = await batch(served(server), ["a", "b", "a", "a"], cache=True)
+        assert len(server.requests) == 2
+        await batch(served(server), ["a", "a"], cache=False)
+        assert len(server.requests) == 4
+    assert found.counts == {"completed": 4}
+    assert sum(row.cached for row in found) == 2
+
+
+async def test_secrets_are_in_nothing_that_is_shown_or_written():
+    key = mesh.secret("open sesame 77")
+
+    def node(input: Any) -> Any:
+        if input["input"] == "fail":
+            raise ValueError(f"refused {key}")
+        return {"content": f"said {key}", "field": f"in {key}"}
+
+    found = await batch(graph_for(node), ["ok", "fail", f"with {key}"])
+    views = _batch_view.frozen(found)
+    frame = found.to_pandas()
+    assert "sesame" not in repr(found) + str(views) + frame.to_csv()
+    assert "refused" in repr(found)
+
+
+async def test_saved_output_is_small_and_clean_whatever_the_rows_say():
+    hostile = "<script>alert(1)</script>\x1b[31m\x00\ud800\u202e|`*_[x](y)" + "long " * 500
+
+    def node(input: Any) -> dict[str, Any]:
+        return {"content": hostile, hostile: hostile, "status": "mine", "input": "its"}
+
+    found = await batch(graph_for(node), {f"{hostile}{n}": hostile for n in range(60)})
+    views = _batch_view.frozen(found)
+    whole = "".join(views.values())
+    assert "<script" not in views["text/html"]
+    assert "<script" not in views["text/markdown"].replace("\\<", "")
+    assert whole.encode()
+    assert len(whole) < 40_000
+    assert not set(whole) & set("\x1b\x00\u202e")
+    assert "output_input" in views["text/html"]
+    table = [line for line in views["text/markdown"].splitlines() if line.startswith("|")]
+    assert len({line.replace("\\|", "").count("|") for line in table}) == 1
+
+
+async def test_the_saved_table_shows_the_columns_that_the_prompt_names():
+    table = pd.DataFrame({"review": ["It floats.", "It sank."], "id": [1, 2]})
+    with ChatServer() as server:
+        server.models["m"] = [text("ok")]
+        found = await batch(served(server), table, prompt="Classify this, " * 40 + "{{review}}")
+    shown = _batch_view.frozen(found)["text/html"]
+    assert ">review<" in shown
+    assert ">It sank.<" in shown
+    assert "Classify" not in shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.2, "under a second"), (59.7, "1 min"), (90, "2 min"), (3599, "1 h 0 min"), (7300, "2 h 2 min")],
+)
+def test_a_time_as_people_say_it(seconds: float, said: str):
+    assert _batch_forecast.span(seconds) == said

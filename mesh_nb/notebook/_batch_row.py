@@ -1,0 +1,67 @@
+"""One input of a batch, and what came of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, cast
+
+from ..core.run import Run
+
+WAITING, RUNNING = "not started", "running"
+_OURS = frozenset({"content", "tool_calls", "files"})
+"""What outputs have beside what the user's own nodes put there."""
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class BatchRow:
+    """One input of a Batch and what came of it.
+
+    label : its label in the index or mapping, else its position. input : what the run was given.
+    id : of the run, None before it begins. status : "not started", "running", or that of the run.
+    text, output, error, usage, cost_usd, unpriced_calls, duration_ms : as of a Run, once it has ended.
+    cached : whether every answer came from the cache or a tape, so that none was paid for.
+    """
+
+    label: Any
+    input: Any
+    id: str | None = None
+    status: str = WAITING
+    text: str = ""
+    output: Any = None
+    error: str | None = None
+    usage: dict[str, int] = dataclasses.field(default_factory=dict[str, int])
+    cost_usd: float | None = None
+    unpriced_calls: int = 0
+    duration_ms: float | None = None
+    cached: bool = False
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What the output has beside its text, by name: of an `output_type` the answer's fields."""
+        if not isinstance(self.output, Mapping):
+            return {}
+        known = cast("Mapping[Any, Any]", self.output)
+        if "parsed" not in known:
+            return {str(name): value for name, value in known.items() if name not in _OURS}
+        parsed = known["parsed"]
+        if hasattr(parsed, "model_dump"):
+            parsed = parsed.model_dump()
+        elif dataclasses.is_dataclass(parsed) and not isinstance(parsed, type):
+            parsed = dataclasses.asdict(parsed)
+        if isinstance(parsed, Mapping):
+            return {str(name): value for name, value in cast("Mapping[Any, Any]", parsed).items()}
+        return {"parsed": parsed}
+
+    def load(self) -> Run:
+        """Return the whole Run from the log. Raises RunNotFoundError for one that has not begun."""
+        return Run.load(self.id or "")
+
+    def _take(self, run: Run) -> None:
+        """Keep what a run that has ended gave; the run itself, with all its events, is let go."""
+        self.text, self.output, self.error = run.text, run.output, run.error
+        self.usage, self.cost_usd = run.usage, run.cost_usd
+        self.unpriced_calls, self.duration_ms = run.unpriced_calls, run.duration_ms
+        calls = [e.metadata for e in run.events if e.type == "response_metadata"]
+        self.cached = bool(calls) and all(c.get("cached") or c.get("replayed") for c in calls)
+        self.status = run.status
