@@ -21,6 +21,13 @@ from ._since import began, moment
 
 HEADER = b'"schema"'
 _PART = re.compile(r"\.r[0-9]+\.jsonl$")
+_OTHERS = {
+    ".sqlite": "SQLiteBackend(path) reads it",
+    ".db": "SQLiteBackend(path) reads runs in SQLite",
+    ".parquet": "pandas.read_parquet reads it",
+    ".csv": "pandas.read_csv reads it",
+    ".ipynb": 'cost_report(notebook="name.ipynb") counts a notebook',
+}
 _TWICE = "{}: this run is there more than once; the first one counts."
 
 Part = tuple[str, Iterator[ExecutionEvent]]
@@ -177,6 +184,8 @@ def _named(source: str | os.PathLike[str], types: tuple[str, ...], since: float 
     if path.is_dir():
         return _folder(path.parent if path.name == "runs" else path, types, since)
     if path.is_file():
+        if (hint := _OTHERS.get(path.suffix.lower())) is not None:
+            raise InputError(f"{shown(str(path))} is no log of a run, which is a .jsonl file: {hint}.")
         whole = path.with_name(_PART.sub(".jsonl", path.name))
         if whole.is_file():  # a part of a run is read with the others
             path = whole

@@ -7,13 +7,14 @@ import re
 import socket
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
 
 from ..core import plugins, spending
 from ..core._named import named_options
-from ..core.errors import InputError, UnknownNameError, nearest, shown
+from ..core.errors import InputError, RunNotFoundError, UnknownNameError, nearest, shown
 from ..core.origin import IMPORTED
 from ..core.runs import all_here
 from ._chart import Chart, of_calls
@@ -153,7 +154,20 @@ def cost_report(
         close = nearest(notebook, others)
         guess = f" Did you mean {close!r}?" if close else ""
         report.notes.append(f"No model was called from a notebook {shown(notebook)}.{guess}")
+    if not len(report.costs) and (nothing := _nothing_in(source)):
+        report.notes.append(nothing)
     return report
+
+
+def _nothing_in(source: Any) -> str:
+    """Return a sentence when a project has no log at all: it may be another that was meant."""
+    if source is not None and not isinstance(source, (str, os.PathLike)):
+        return ""
+    path = None if source is None else Path(source)
+    if path is not None and (not path.is_dir() or path.name == "runs"):
+        return ""
+    folder = file_backend(path).folder
+    return "" if (folder / "runs").exists() else f"Nothing was logged yet in {folder}."
 
 
 def usage() -> CostReport:
@@ -163,8 +177,8 @@ def usage() -> CostReport:
     began and this one resumed, only the calls since then count.
     """
     here = all_here()
-    known, ids = {run.id for run in here}, list[str]()
-    for run_id in _touched(IMPORTED):
+    known, ids, unread = {run.id for run in here}, list[str](), list[str]()
+    for run_id in _touched(IMPORTED, unread):
         if run_id not in known and _is_ours(run_id):
             ids.append(run_id)
     costs: Frame = plugins.find("frame", "costs")([*ids, *here])
@@ -172,6 +186,7 @@ def usage() -> CostReport:
     costs = costs[costs.started_at >= datetime.fromtimestamp(IMPORTED, UTC)].reset_index(drop=True)
     costs.attrs = problems
     report = CostReport(costs, ["model"], "Used by this process")
+    report.notes += unread
     report.notes += map(str, spending.now())
     going = sum(not run.done for run in here)
     if going:
@@ -179,13 +194,19 @@ def usage() -> CostReport:
     return report
 
 
-def _touched(since: float) -> list[str]:
-    """Return the runs of this project's log that something was written to since then, oldest first."""
+def _touched(since: float, unread: list[str]) -> list[str]:
+    """Return the runs of this project's log that something was written to since then, oldest first.
+
+    Parameters: unread, takes a sentence when the log cannot be read.
+    """
     try:
         with os.scandir(file_backend(None).folder / "runs") as found:
             # A file system may keep times to the second.
             names = [e.name for e in found if e.stat().st_mtime >= since - 2]
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        unread.append(f"Not read: {error.filename}, {error.strerror}.")
         return []
     return sorted({_PART.sub("", name) for name in names if _PART.search(name)})
 
@@ -193,12 +214,16 @@ def _touched(since: float) -> list[str]:
 def _is_ours(run_id: str) -> bool:
     """Say whether this process wrote a part of a run's log."""
     ours = {"pid": os.getpid(), "host": socket.gethostname()}
-    for path in file_backend(None).parts(run_id):
-        with path.open("rb") as file:
-            header = header_of(file.readline())
-        if header is not None and header.items() >= ours.items():
-            return True
-    return False
+    try:
+        headers = [header_of(_first_line(path)) for path in file_backend(None).parts(run_id)]
+    except (OSError, RunNotFoundError):  # it was deleted meanwhile, or nobody may read it
+        return False
+    return any(header is not None and header.items() >= ours.items() for header in headers)
+
+
+def _first_line(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.readline()
 
 
 def overview(costs: Frame, title: str, *, by_notebook: bool = False) -> CostReport:

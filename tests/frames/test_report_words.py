@@ -118,3 +118,36 @@ async def test_a_run_that_no_log_could_take_still_counts_when_nobody_holds_it(pr
         await graph_of(Speaker("a", events=[response(call_id=str(number))])).run("hi", display=False)
         gc.collect()
     assert len(mesh_nb.usage().costs) == before + 3
+
+
+def test_a_project_without_a_log_says_where_it_looked(project: Path) -> None:
+    other = project / "other"
+    other.mkdir()
+    assert f"Nothing was logged yet in {project / '.mesh'}." in repr(mesh_nb.cost_report())
+    assert f"Nothing was logged yet in {other / '.mesh'}." in repr(mesh_nb.cost_report(other))
+    logged("r1")
+    assert "Nothing was logged" not in repr(mesh_nb.cost_report())
+    assert "Nothing was logged" not in repr(mesh_nb.cost_report([]))
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("runs.sqlite", "SQLiteBackend"),
+        ("calls.parquet", "read_parquet"),
+        ("calls.csv", "read_csv"),
+        ("a.ipynb", "notebook="),
+    ],
+)
+def test_a_file_that_is_no_log_is_refused_with_what_reads_it(project: Path, name: str, hint: str) -> None:
+    (project / name).write_bytes(b"PAR1")
+    for make in (mesh_nb.cost_report, mesh_nb.calls_df, mesh_nb.events_df):
+        with pytest.raises(InputError, match=hint):
+            make(project / name)
+
+
+def test_usage_says_when_the_log_cannot_be_read(project: Path) -> None:
+    logged("r1")
+    (project / ".mesh" / "runs").rename(project / ".mesh" / "kept")
+    (project / ".mesh" / "runs").symlink_to("runs")
+    assert f"Not read: {project / '.mesh' / 'runs'}, " in repr(mesh_nb.usage())
