@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.backend import RunLog, StoredRun
-from ..core.errors import ConfigurationError, InputError, RunNotFoundError
+from ..core.errors import ConfigurationError, InputError, RunNotFoundError, shown
 from ..core.events import ENDINGS, SCHEMA_VERSION, ExecutionEvent, decode
 from ._begin import pack, unpack
 from ._blobs import Blobs
@@ -60,8 +60,8 @@ class FileBackend:
         """
         if not _RUN_ID.fullmatch(run_id) or _PART.search(run_id):
             raise InputError(
-                f"{run_id!r} cannot be a run id: use letters, digits, '-', '_' and '.', and no '.r1' at the"
-                " end."
+                f"{shown(run_id)} cannot be a run id: use letters, digits, '-', '_' and '.', and no '.r1' at"
+                " the end."
             )
         record = {
             "schema": SCHEMA_VERSION,

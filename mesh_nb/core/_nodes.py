@@ -80,9 +80,14 @@ def _node(node_id: str, thing: Any, node_type: str | None, options: dict[str, An
             f"Node {node_id!r} is empty: pass a function or a node, or node_type= one of"
             f" {', '.join(plugins.names('node'))}."
         )
+    hint = "for an agent pass node_type='agent'."
+    if isinstance(thing, str):
+        close = nearest(thing, plugins.names("node"))
+        hint = f"did you mean node_type={close!r}?" if close else "give its type by node_type=."
+    elif isinstance(thing, dict):
+        hint = "give its type by node_type=, and options by their names."
     raise GraphValidationError(
-        f"Node {node_id!r}: {type(thing).__name__} is neither a function nor a node; for an agent pass"
-        " node_type='agent'."
+        f"Node {node_id!r}: {type(cast('Any', thing)).__name__} is neither a function nor a node; {hint}"
     )
 
 

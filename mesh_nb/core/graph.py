@@ -79,8 +79,11 @@ class StateGraph(Rows, Pausing, GraphJson, Runnable):
         """
         name = cast("Any", node_id)
         if not isinstance(name, str) or not name or name in RESERVED:
+            own = getattr(name, "__name__", "") if callable(name) else ""
+            hint = f" Write add_node({own!r}, {own}), or @graph.node above it." if own.isidentifier() else ""
             raise GraphValidationError(
                 f"{shown(name)} is not a node id: use text other than START and END, which every graph has."
+                f"{hint}"
             )
         here = self._enter()
         if node_id in self.nodes and not self._ledger.may_replace(here, self.nodes, node_id):

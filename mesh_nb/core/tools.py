@@ -7,12 +7,14 @@ import contextlib
 import dataclasses
 import functools
 import inspect
+import math
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from typing import Annotated, Any, overload
+from typing import Annotated, Any, cast, overload
 
 from ._named import named_options
-from .errors import ToolError, is_interrupt, shown, told
+from .edges import check_call
+from .errors import GraphValidationError, ToolError, is_interrupt, shown, told
 from .secret import mark_result
 
 # What OpenAI's APIs take; the others take these too.
@@ -22,7 +24,7 @@ _RENAMED = "renamed__"
 
 @dataclasses.dataclass(slots=True)
 class Tool:
-    """A function that a model may call.
+    """A function that a model may call. Raises ToolError for options that cannot be meant.
 
     Parameters
     ----------
@@ -51,6 +53,28 @@ class Tool:
     idempotent: bool = True
     live: bool = False
     secret: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise ToolError for options that cannot be meant."""
+        label, asks, seconds = f"Tool {shown(self.name)}", cast("Any", self.requires_approval), self.timeout
+        for name in ("thread", "idempotent", "live", "secret"):
+            if not isinstance(getattr(self, name), bool):
+                raise self._refused(f"{name}= is True or False, not {shown(getattr(self, name))}")
+        if not isinstance(cast("Any", self.description), str):
+            raise self._refused(f"description= is text, not {shown(self.description)}")
+        number = isinstance(cast("Any", seconds), (int, float)) and not isinstance(seconds, bool)
+        if seconds is not None and not (number and 0 < seconds < math.inf):
+            raise self._refused(f"timeout= is a number of seconds above 0, not {shown(seconds)}")
+        if callable(asks):
+            try:
+                check_call(label, "requires_approval", asks, ("arguments",))
+            except GraphValidationError as error:
+                raise ToolError(str(error), tool=self.name) from None
+        elif not isinstance(asks, bool):
+            raise self._refused(f"requires_approval= is True, False or a function, not {shown(asks)}")
+
+    def _refused(self, problem: str) -> ToolError:
+        return ToolError(f"Tool {shown(self.name)}: {problem}.", tool=self.name)
 
     @classmethod
     @named_options

@@ -505,3 +505,21 @@ def test_functions_without_a_signature_and_with_defaults_are_taken() -> None:
     graph = nodes("a", "b", "c").add_reducer("n", max).add_conditional_edges("a", str, ["b"])
     graph.add_edge("b", "a", is_loop_edge=True, loop_condition=lambda output, limit=3: False)
     graph.add_fan_in_edge(["a", "b"], "c", lambda *outputs: outputs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((two,), "is not a node id.* Write add_node.'two', two., or @graph.node above it"),
+        (("a", "lmm"), "did you mean node_type='llm'"),
+        (("a", "nothing like it"), "give its type by node_type="),
+        (
+            ("a", {"model": "m"}),
+            "dict is neither a function nor a node; give its type by node_type=",
+        ),
+        (("a", object()), "for an agent pass node_type='agent'"),
+    ],
+)
+def test_what_is_no_node_is_told_with_what_to_write(arguments: Any, says: str) -> None:
+    with pytest.raises(GraphValidationError, match=says):
+        StateGraph("g").add_node(*arguments)

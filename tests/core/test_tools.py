@@ -163,3 +163,32 @@ def test_as_tool_keeps_a_tool() -> None:
     made = Tool.from_function(weather)
     assert as_tool(made) is made
     assert as_tool(weather).name == "weather"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"timeout": "5"}, "timeout= is a number of seconds above 0, not '5'"),
+        ({"timeout": 0}, "timeout= is a number of seconds above 0, not 0"),
+        ({"thread": "no"}, "thread= is True or False, not 'no'"),
+        ({"idempotent": 0}, "idempotent= is True or False, not 0"),
+        ({"secret": 1}, "secret= is True or False, not 1"),
+        ({"live": "x"}, "live= is True or False, not 'x'"),
+        ({"description": 5}, "description= is text, not 5"),
+        ({"requires_approval": "yes"}, "requires_approval= is True, False or a function, not 'yes'"),
+        (
+            {"requires_approval": lambda: True},
+            "requires_approval is called with (arguments), which",
+        ),
+        ({"requires_approval": lambda a, b: True}, "requires_approval is called with (arguments)"),
+    ],
+)
+def test_options_of_a_tool_that_cannot_be_meant_are_refused(options: dict[str, Any], says: str) -> None:
+    def pay(amount: int) -> str:
+        return str(amount)
+
+    with pytest.raises(ToolError) as error:
+        tool(**options)(pay)
+    assert str(error.value).startswith("Tool 'pay': ")
+    assert says in str(error.value)
+    assert error.value.tool == "pay"
