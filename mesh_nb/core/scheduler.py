@@ -15,7 +15,7 @@ from typing import Any, cast
 from ._plan import START as START
 from ._plan import Plan as Plan
 from .edges import Way
-from .errors import GraphValidationError, InputError, shown
+from .errors import InputError, shown
 
 PENDING, READY, ACTIVE, DONE, SKIPPED, LOOPED = range(6)
 _NOBODY = -1
@@ -41,7 +41,6 @@ class Scheduler:
         "_need",
         "_ready",
         "_returning",
-        "_routes",
         "_runs",
         "_status",
         "_taken",
@@ -67,7 +66,6 @@ class Scheduler:
         self._active: dict[int, Any] = _NO_DICT
         self.limit: int | None = None
         self._values: dict[int, dict[int, Any]] = _NO_DICT
-        self._routes: dict[int, tuple[int, ...]] = _NO_DICT
         self._taken = [0] * len(plan.loops) if plan.loops else _NO_LIST
         self._returning: dict[int, dict[int, Any]] = _NO_DICT
         self._leaves: dict[int, Any] = _NO_DICT
@@ -192,8 +190,6 @@ class Scheduler:
             self._taken[0] += 1
             for inside in plan.body:
                 status[inside] = PENDING
-                if self._routes:
-                    self._routes.pop(inside, None)
         status[after] = ACTIVE
         self._alone, self._given = after, output
         self.visit = visit = self._runs[after]
@@ -222,9 +218,6 @@ class Scheduler:
         plan, need, status, runs = self.plan, self._need, self._status, self._runs
         ready = self._ready = self._ready or []
         status[node] = DONE
-        if chosen is not None:
-            self._routes = self._routes or {}
-            self._routes[node] = tuple(chosen)
         if node != START and not (plan.targets[node] if chosen is None else chosen):
             self._leaves = self._leaves or {}
             self._leaves[node] = output
@@ -303,8 +296,6 @@ class Scheduler:
             status[node] = PENDING
             if self._leaves:
                 self._leaves.pop(node, None)
-            if self._routes:
-                self._routes.pop(node, None)
             if not settled:
                 continue
             for child in plan.targets[node]:
@@ -331,64 +322,6 @@ class Scheduler:
         status[target] = READY
         self._ready = self._ready or []
         self._ready.append((target, value, self._runs[target]))
-
-    def snapshot(self) -> dict[str, Any]:
-        """Return the state by node id, JSON if the outputs are; active nodes count as not yet run."""
-        ids, inputs = self.plan.ids, self._all_active()
-        active = [n for n in inputs if n != START]
-        taken = self._runs if self.plan.loops else [int(s in (ACTIVE, DONE)) for s in self._status]
-        runs = {n: r - (n in inputs) for n, r in enumerate(taken)}
-        waiting = [(n, inputs[n]) for n in active] + [(n, value) for n, value, _ in self._ready]
-        return {
-            "started": START not in inputs,
-            "nodes": {ids[n]: [s, runs[n]] for n, s in enumerate(self._status) if n and (s or runs[n])},
-            "ready": [[ids[n], value] for n, value in waiting],
-            "routes": {ids[n]: [ids[t] for t in route] for n, route in self._routes.items()},
-            "values": {ids[n]: {ids[p]: v for p, v in got.items()} for n, got in self._values.items()},
-            "taken": [
-                [ids[s], ids[t], n] for (s, t), n in zip(self.plan.loops, self._taken, strict=True) if n
-            ],
-            "returning": {
-                ids[n]: {ids[s]: v for s, v in sent.items()} for n, sent in self._returning.items()
-            },
-            "leaves": {ids[n]: output for n, output in self._leaves.items()},
-        }
-
-    @classmethod
-    def restore(cls, plan: Plan, state: dict[str, Any]) -> Scheduler:
-        """Return a scheduler that goes on from a snapshot. Raises GraphValidationError when the graph has no
-        such node any more."""
-        index = {node_id: n for n, node_id in enumerate(plan.ids)}
-        gone = [i for i in state["nodes"] if i not in index]
-        if gone:
-            raise GraphValidationError(
-                f"The graph no longer has node {gone[0]!r}; this run needs it to go on."
-            )
-        self = cls(plan)
-        if state["started"]:
-            self._alone = _NOBODY
-            self._status[START] = DONE
-        for node_id, (status, runs) in state["nodes"].items():
-            self._status[index[node_id]] = READY if status == ACTIVE else status
-            if plan.loops:
-                self._runs[index[node_id]] = runs
-        for node, status in enumerate(self._status):
-            if status in (DONE, SKIPPED):
-                for target in plan.targets[node]:
-                    if plan.parents[target] > 1:
-                        self._need[target] -= 1
-        pending = (n for n, s in enumerate(self._status) if s == PENDING and plan.parents[n] > 1)
-        self._waiting = {n for n in pending if 0 < self._need[n] < plan.parents[n]}
-        self._ready = [(index[i], value, self._runs[index[i]]) for i, value in state["ready"]]
-        self._routes = {index[i]: tuple(index[t] for t in route) for i, route in state["routes"].items()}
-        self._values = {index[i]: {index[p]: v for p, v in got.items()} for i, got in state["values"].items()}
-        counts = {(index[s], index[t]): n for s, t, n in state["taken"]}
-        self._taken = [counts.get(edge, 0) for edge in plan.loops]
-        self._returning = {
-            index[i]: {index[s]: v for s, v in sent.items()} for i, sent in state["returning"].items()
-        }
-        self._leaves = {index[i]: output for i, output in state["leaves"].items()}
-        return self
 
 
 def check_concurrency(limit: Any) -> int | None:
