@@ -2,37 +2,60 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sys
 import time
 from typing import Any
 
 from ._batch_words import progress, summary
-from ._terminal import ERASE
 
 REFRESH = 0.2
 """Seconds between two changes of the line."""
+_PLAIN = str.maketrans({"·": "-", "…": "~"})
+"""Signs for terminals that have no others."""
 
 
 def follow(batch: Any) -> None:
     """Write the line to stderr until the batch has ended, and then why it ended early and its first failures;
     nothing where stderr is no terminal."""
-    out = sys.stderr
-    if out is None or not out.isatty():  # pyright: ignore[reportUnnecessaryComparison]
-        return
-    due = 0.0
+    if sys.stderr is not None and sys.stderr.isatty():  # pyright: ignore[reportUnnecessaryComparison]
+        batch.watch(_Line(batch, sys.stderr).changed)
 
-    def draw() -> None:
-        nonlocal due
-        now = time.monotonic()
-        if batch.done:
-            out.write(f"{ERASE}{summary(batch)}\n")
-        elif now < due:
-            return
+
+class _Line:
+    """A line that is written over, a few times a second."""
+
+    def __init__(self, batch: Any, out: Any) -> None:
+        self._batch, self._out = batch, out
+        self._timer: asyncio.TimerHandle | None = None
+        self._drawn = 0.0
+
+    def changed(self) -> None:
+        wait = self._drawn + REFRESH - time.monotonic()
+        if self._batch.done or (self._timer is None and wait <= 0):
+            self._draw()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(wait, self._draw)
+
+    def _draw(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._drawn = time.monotonic()
+        width = max(shutil.get_terminal_size().columns - 1, 1)
+        if self._batch.done:
+            line, *below = summary(self._batch).split("\n")
+            text = "".join(f"{each}\n" for each in (f"{line:<{width}}", *below))
         else:
-            width = shutil.get_terminal_size().columns - 1
-            out.write(f"{ERASE}{progress(batch)[:width]}")
-        due = now + REFRESH
-        out.flush()
+            text = f"{progress(self._batch)[:width]:<{width}}"
+        self._out.write(f"\r{_writable(text, self._out)}")
+        self._out.flush()
 
-    batch.watch(draw)
+
+def _writable(text: str, out: Any) -> str:
+    try:
+        text.encode(out.encoding or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return text.translate(_PLAIN)
+    return text

@@ -20,6 +20,7 @@ import pydantic
 import pytest
 from gated_chat import ChatServer, gate, text
 from run_doubles import Speaker, forever, graph_of, response
+from support import until
 
 import mesh_nb as mesh
 from mesh_nb.notebook import _batch_forecast, _batch_view
@@ -349,7 +350,7 @@ async def test_a_terminal_sees_how_far_it_is(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "stderr", seen)
     monkeypatch.setenv("COLUMNS", "60")
     await batch(graph_for(lambda input: input), range(4), display=None)
-    lines = seen.getvalue().split("\r\x1b[K")
+    lines = seen.getvalue().split("\r")
     assert lines[1].startswith("0 of 4 rows complete")
     assert lines[-1].split() == ["4", "of", "4", "rows", "complete"]
     assert lines[-1].endswith("\n")
@@ -448,7 +449,8 @@ def test_the_last_word_is_written_before_those_who_wait_go_on(monkeypatch: pytes
     monkeypatch.setattr(sys, "stderr", seen)
     for _ in range(20):
         assert batch(graph_for(lambda input: input), range(3), display=None).wait()
-        assert seen.getvalue().endswith("3 of 3 rows complete\n")
+        assert seen.getvalue().rstrip(" \n").endswith("3 of 3 rows complete")
+        assert seen.getvalue().endswith("\n")
 
 
 async def test_a_terminal_is_told_what_failed_without_its_commands(monkeypatch: pytest.MonkeyPatch):
@@ -458,7 +460,7 @@ async def test_a_terminal_is_told_what_failed_without_its_commands(monkeypatch: 
     seen = Terminal()
     monkeypatch.setattr(sys, "stderr", seen)
     found = await batch(graph_for(node), [f"in {n}" for n in range(5)], display=None)
-    last = seen.getvalue().split("\r\x1b[K")[-1]
+    last = seen.getvalue().split("\r")[-1]
     assert "0 of 5 rows complete · 5 failed" in last
     assert "ValueError: in 0 next" in last
     assert "... and 2 more" in last
@@ -654,3 +656,23 @@ async def test_the_saved_table_shows_the_columns_that_the_prompt_names():
 )
 def test_a_time_as_people_say_it(seconds: float, said: str):
     assert _batch_forecast.span(seconds) == said
+
+
+async def test_the_line_of_a_terminal_is_never_left_behind(monkeypatch: pytest.MonkeyPatch):
+    seen = Terminal()
+    monkeypatch.setattr(sys, "stderr", seen)
+    found = batch(graph_of(Speaker("llm", wait=forever)), range(9), concurrency=4, display=None)
+    await until(lambda: "4 running" in seen.getvalue())
+    found.cancel()
+    await found
+
+
+class Old(Terminal):
+    encoding = "ascii"  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
+
+
+async def test_a_terminal_gets_signs_that_it_has(monkeypatch: pytest.MonkeyPatch):
+    seen = Old()
+    monkeypatch.setattr(sys, "stderr", seen)
+    await batch(graph_for(lambda input: 1 / input["input"]), [0, 1], display=None)
+    assert "1 of 2 rows complete - 1 failed" in seen.getvalue()
