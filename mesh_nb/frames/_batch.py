@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from ..core._scrub import hidden
 from ._columns import CATEGORY, INTEGER, NUMBER, TEXT, Column, build
@@ -20,7 +21,7 @@ COLUMNS = (
     Column("duration_ms", "duration_ms", NUMBER, "ms", "From the start of the run to its end."),
     Column("run_id", "run_id", TEXT, "", "The run; NA for one that has not begun."),
 )
-_SCALARS = (str, int, float, bool, type(None))
+_NESTED = (list, tuple, set, frozenset, dict, bytes, bytearray)
 
 
 def batch_df(batch: Any, inputs: bool = False) -> pd.DataFrame:
@@ -81,8 +82,8 @@ def _beside(inputs: Any, frame: pd.DataFrame) -> pd.DataFrame:
     """Return the columns of the inputs, and after them those of the answers."""
     table: Any = inputs.table
     if isinstance(table, list):
-        given: Any = pd.DataFrame(table if inputs.columns else {"input": pd.Series(table, dtype=object)})
-        given = given.convert_dtypes(dtype_backend="pyarrow") if _all_scalars(table) else given
+        columns = {name: [item.get(name) for item in table] for name in inputs.columns} or {"input": table}
+        given: Any = pd.DataFrame({name: _series(values) for name, values in columns.items()})
     else:
         given = table if isinstance(table, pd.DataFrame) else table.to_pandas()
     given = given.set_axis(frame.index, axis=0)
@@ -91,11 +92,20 @@ def _beside(inputs: Any, frame: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
-def _all_scalars(values: list[Any]) -> bool:
-    return all(isinstance(value, _SCALARS) for value in values)
-
-
 def _series(values: list[Any]) -> Any:
     """Return values of one kind under an Arrow dtype, others as the objects that they are."""
-    found: Any = pd.Series([hidden(v) if isinstance(v, str) else v for v in values], dtype=object)
-    return found.convert_dtypes(dtype_backend="pyarrow") if _all_scalars(values) else found
+    shown = [hidden(value) if isinstance(value, str) else value for value in values]
+    if not any(isinstance(value, _NESTED) for value in values):
+        try:
+            found = pa.array([_whole(value) for value in shown], from_pandas=True)
+        except (pa.ArrowException, OverflowError):
+            pass
+        else:
+            kind = pa.string() if pa.types.is_null(found.type) else found.type
+            return pd.Series(found.cast(kind), dtype=pd.ArrowDtype(kind))
+    return pd.Series(shown, dtype=object)
+
+
+def _whole(value: Any) -> Any:
+    """Return text that UTF-8 can say."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

@@ -21,6 +21,8 @@ from ..core.errors import (
     InputError,
     MeshError,
     MeshInterrupted,
+    ProviderError,
+    RateLimitError,
     told,
 )
 from ..core.run import Run
@@ -32,7 +34,8 @@ from ._batch_row import RUNNING, BatchRow
 from ._batch_words import summary
 
 _NONE_CAN = (AuthenticationError, ConfigurationError, BudgetExceededError)
-"""What ends one run and would end every other."""
+_HOPELESS = (402, 404)
+"""The errors and HTTP statuses of what ends one run and would end every other."""
 _NOT_FAILED = frozenset({"completed", "cancelled", "interrupted"})
 _RECENT = 64
 """Rows that ended last, by which the time that is left is reckoned."""
@@ -327,7 +330,7 @@ class Batch:
         """Begin no further runs after an error that each of them would meet, or after too many errors."""
         cause: BaseException | None = error
         while cause is not None:
-            if isinstance(cause, _NONE_CAN):
+            if _ends_all(cause):
                 self.error = self.error or told(cause)
                 return
             cause = getattr(cause, "cause", None)
@@ -367,6 +370,14 @@ class Batch:
 
     def __repr__(self) -> str:
         return summary(self)
+
+
+def _ends_all(error: BaseException) -> bool:
+    """Say whether every other run would meet the same: no key, no credit, no such model, no budget."""
+    if isinstance(error, RateLimitError):
+        return not error.retryable
+    status = error.status if isinstance(error, ProviderError) else None
+    return isinstance(error, _NONE_CAN) or status in _HOPELESS
 
 
 def begin(batch: Batch) -> None:

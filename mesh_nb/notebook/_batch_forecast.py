@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from ..core.errors import InputError, shown
@@ -15,9 +15,10 @@ from ..core.errors import InputError, shown
 class Forecast:
     """What more rows are likely to cost and take, by those that a batch has.
 
-    rows : how many were asked about. sample : how many it is reckoned from. usd, low, high : US dollars, and
-    between which bounds the mean of the sample leaves it, two standard errors to each side; None where a
-    price is not known. seconds : at the concurrency of the batch.
+    rows : how many were asked about. sample : how many completed rows it is reckoned from. usd, low, high :
+    US dollars, what failed rows cost among them, and between which bounds the mean of the sample leaves it,
+    two standard errors to each side; None where a price is not known. seconds : at the concurrency of the
+    batch.
     """
 
     rows: int
@@ -38,7 +39,7 @@ class Forecast:
         return f"{rows}: {money}, {span(self.seconds)}; reckoned from {self.sample:,}."
 
 
-def reckon(done: Iterable[Any], rows: int, concurrency: int) -> Forecast:
+def reckon(done: Sequence[Any], rows: int, concurrency: int) -> Forecast:
     """Return the forecast for so many rows by those that are done. Raises InputError as `Batch.forecast`."""
     if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(f"rows={shown(rows)} is not a whole number above 0.")
@@ -52,7 +53,9 @@ def reckon(done: Iterable[Any], rows: int, concurrency: int) -> Forecast:
     if any(row.cost_usd is None or row.unpriced_calls for row in sample):
         return Forecast(rows, len(sample), None, None, None, seconds)
     costs = [row.cost_usd or 0.0 for row in sample]
-    usd, off = statistics.fmean(costs), 0.0
+    # Who wants so many answers pays for those that fail on the way, too.
+    lost = math.fsum(row.cost_usd or 0.0 for row in done if row.status not in ("completed", "cancelled"))
+    usd, off = (math.fsum(costs) + lost) / len(costs), 0.0
     if len(costs) > 1:
         off = 2 * statistics.stdev(costs) / math.sqrt(len(costs))
     return Forecast(rows, len(sample), rows * usd, rows * max(usd - off, 0.0), rows * (usd + off), seconds)

@@ -103,7 +103,21 @@ def _plain_items(labels: list[Any], items: list[Any], columns: list[str] | None,
             f"{len(missing):,} of {len(items):,} inputs {are} missing, at {names}: drop or fill"
             f" {'it' if len(missing) == 1 else 'them'}."
         )
-    return items
+    return items if is_graph else [_text(item, "input") for item in items]
+
+
+def _text(value: Any, name: str, path: str = "") -> str:
+    """Return the text of a value, or of what lies in it. Raises as `fill`, for a value without a text too."""
+    if isinstance(value, str) and not path:
+        return value
+    given = name if name.isidentifier() else "value"
+    try:
+        return fill(f"{{{{{given}.{path}}}}}" if path else f"{{{{{given}}}}}", {given: value})
+    except InputError:
+        raise InputError(
+            f"{shown(name)} of a row is of type {type(value).__name__}, which has no text: files= names the"
+            " column of a table that holds files or pictures."
+        ) from None
 
 
 def is_missing(value: Any) -> bool:
@@ -200,10 +214,6 @@ def _filled(prompt: str, places: Mapping[str, tuple[str, str]], row: Mapping[str
             return match[0]
         column, path = places[match[1]]
         value = row.get(column)
-        if isinstance(value, str) and not path:
-            return value
-        name = column if column.isidentifier() else "value"
-        place = f"{{{{{name}.{path}}}}}" if path else f"{{{{{name}}}}}"
-        return fill(place, {name: "" if is_missing(value) else value})
+        return _text("" if is_missing(value) else value, column, path)
 
     return _PLACE.sub(text, prompt)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import enum
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from ..core.run import Run
@@ -44,14 +45,8 @@ class BatchRow:
         known = cast("Mapping[Any, Any]", self.output)
         if "parsed" not in known:
             return {str(name): value for name, value in known.items() if name not in _OURS}
-        parsed = known["parsed"]
-        if hasattr(parsed, "model_dump"):
-            parsed = parsed.model_dump()
-        elif dataclasses.is_dataclass(parsed) and not isinstance(parsed, type):
-            parsed = dataclasses.asdict(parsed)
-        if isinstance(parsed, Mapping):
-            return {str(name): value for name, value in cast("Mapping[Any, Any]", parsed).items()}
-        return {"parsed": parsed}
+        parsed = _plain(known["parsed"])
+        return parsed if isinstance(parsed, dict) else {"parsed": parsed}
 
     def load(self) -> Run:
         """Return the whole Run from the log. Raises RunNotFoundError for one that has not begun."""
@@ -65,3 +60,18 @@ class BatchRow:
         calls = [e.metadata for e in run.events if e.type == "response_metadata"]
         self.cached = bool(calls) and all(c.get("cached") or c.get("replayed") for c in calls)
         self.status = run.status
+
+
+def _plain(value: Any) -> Any:
+    """Return an answer's value as Python's own: models, dataclasses and enums are taken apart."""
+    if hasattr(value, "model_dump"):
+        value = value.model_dump()
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(inner) for inner in cast("Iterable[Any]", value)]
+    return value

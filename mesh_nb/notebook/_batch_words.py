@@ -16,6 +16,7 @@ FAILED = 3
 LINE = 240
 """Characters of each line of a summary."""
 
+_ENDINGS = {"timeout": "timed out", "budget": "over budget", "interrupted": "not answered"}
 _STYLING = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
 _JOINERS = "\u200c\u200d"
 """The two marks without a picture that words and emoji need."""
@@ -47,7 +48,9 @@ def headline(batch: Any) -> str:
     counts, total = batch.counts, len(batch.rows)
     last = {status: counts.pop(status, 0) for status in (RUNNING, WAITING)}
     parts = [f"{counts.pop('completed', 0):,} of {total:,} row{'' if total == 1 else 's'} complete"]
-    parts += [f"{n:,} {status}" for status, n in (*sorted(counts.items()), *last.items()) if n]
+    parts += [
+        f"{n:,} {_ENDINGS.get(status, status)}" for status, n in (*sorted(counts.items()), *last.items()) if n
+    ]
     cost, unpriced = batch.cost_usd, batch.unpriced_calls
     if cost is not None:
         some = f", {unpriced:,} call{'' if unpriced == 1 else 's'} unpriced" if unpriced else ""

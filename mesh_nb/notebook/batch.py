@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any, cast
 
-from ..core.budget import Budget
+from ..core.budget import Budget, Unpriced
 from ..core.compiled import CompiledGraph, Runnable
 from ..core.errors import InputError, shown
 from ..core.executor import Executor
@@ -36,6 +36,7 @@ def batch(
     timeout: float | None = None,
     max_failures: int | None = None,
     budget_usd: float | None = None,
+    unpriced: Unpriced = "refuse",
     cache: Any = True,
     **options: Any,
 ) -> Batch:
@@ -55,16 +56,16 @@ def batch(
         as for `graph.run(files=)`; a missing value attaches nothing.
     concurrency : how many runs go on at the same time.
     variables, backend, display, background, on_no_answer : as for `graph.run`.
-    timeout : seconds for each run.
-    max_failures : after how many failed runs no further ones begin; None begins all.
-    budget_usd : US dollars that all runs may spend together.
+    timeout, max_failures : seconds for each run, and after how many failed runs no further ones begin.
+    budget_usd : US dollars that all runs may spend together; what has been sent by then is not cut off.
+    unpriced : "allow" lets calls of unknown price pass a budget.
     cache : True takes answers of the same calls from `.mesh/cache`, so that the cell, run again, asks only
         for what is missing, failed or changed, and once for what is there twice; "7d" those that are no
         older; False asks for all.
     options : options of the llm node (system_prompt, output_type, temperature, ...), none for a graph.
 
-    `await` waits for all of them. One that fails does not stop the others; a refused key, a missing
-    setting and a budget that is spent do, and the batch's `error` says so.
+    `await` waits for all of them. One that fails does not stop the others; a refused key, a model that is
+    not there, no credit, a missing setting and a spent budget do, and the batch's `error` says so.
     Raises, before anything is asked, InputError for no inputs, one that is missing, or a prompt for which
     there is no column, and what `graph.run` raises.
     """
@@ -73,7 +74,7 @@ def batch(
     _check_options(concurrency, max_failures, variables, backend)
     given: dict[str, Any] = {"on_no_answer": check_policy(on_no_answer), "timeout": timeout, "cache": cache}
     _check(graph, over, given)
-    given |= {"budget": Budget.of(budget_usd, None, None, "refuse", "stop"), "display": False}
+    given |= {"budget": Budget.of(budget_usd, None, None, unpriced, "stop"), "display": False}
     given |= {"variables": variables, "backend": backend}
     once = cache is not False and not isinstance(model, Runnable)
     made = Batch(over, functools.partial(start, graph, **given), concurrency, max_failures, background, once)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import datetime
 import decimal
+import enum
 import io
 import pickle
 import sys
@@ -19,6 +22,7 @@ import pyarrow as pa
 import pydantic
 import pytest
 from gated_chat import ChatServer, gate, text
+from replay_server import ReplayThread
 from run_doubles import Speaker, forever, graph_of, response
 from support import until
 
@@ -676,3 +680,198 @@ async def test_a_terminal_gets_signs_that_it_has(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "stderr", seen)
     await batch(graph_for(lambda input: 1 / input["input"]), [0, 1], display=None)
     assert "1 of 2 rows complete - 1 failed" in seen.getvalue()
+
+
+class Mood(enum.Enum):
+    GLAD = "glad"
+
+
+class Part(pydantic.BaseModel):
+    mood: Mood
+    score: float
+    on: datetime.date
+
+
+@dataclasses.dataclass
+class Whole:
+    parts: list[Part]
+    first: Part
+
+
+ANSWER = '{"mood": "glad", "score": 1, "on": "2026-01-02"}'
+GIVEN = {"mood": "glad", "score": 1.0, "on": datetime.date(2026, 1, 2)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "columns"),
+    [
+        (Part, ANSWER, GIVEN),
+        (
+            Whole,
+            f'{{"parts": [{ANSWER}], "first": {ANSWER}}}',
+            {"first": GIVEN},
+        ),
+        (
+            list[Part],
+            f"[{ANSWER}]",
+            {"parsed": [{"mood": "glad", "score": 1.0, "on": datetime.date(2026, 1, 2)}]},
+        ),
+        (list[str], '["a"]', {"parsed": ["a"]}),
+        (int, "3", {"parsed": 3}),
+    ],
+)
+async def test_answers_of_every_type_are_plain_values_that_parquet_takes(
+    kind: Any, answer: str, columns: dict[str, Any], tmp_path: Path
+):
+    with ChatServer() as server:
+        server.models["m"] = [text(answer)]
+        found = await batch(served(server), ["a", "b"], output_type=kind)
+    assert found.counts == {"completed": 2}
+    frame = found.to_pandas()
+    frame.to_parquet(tmp_path / "t.parquet")
+    for name, value in columns.items():
+        assert frame[name].tolist() == [value, value]
+    if kind is Part:
+        assert str(frame["score"].dtype) == "double[pyarrow]"
+
+
+async def test_a_column_of_numbers_has_the_same_dtype_whatever_the_numbers_are():
+    rows = [{"x": 1.0, "n": 2**70, "b": True, "none": None}, {"x": 2.0, "n": 1, "b": None, "none": None}]
+    frame = (await batch(graph_for(lambda input: {f"{k}2": v for k, v in input.items()}), rows)).to_pandas()
+    kinds = {name: str(dtype) for name, dtype in frame.dtypes.items()}
+    assert [kinds[f"{name}2"] for name in rows[0]] == [
+        "double[pyarrow]",
+        "object",
+        "bool[pyarrow]",
+        "string[pyarrow]",
+    ]
+    assert frame["n2"].tolist() == [2**70, 1]
+
+
+BROKEN = ["drop_event=10", "cut_event=10", "error=10", "malformed=10"]
+
+
+@pytest.mark.parametrize("how", [*(f"fail=-1,status={n}" for n in (400, 429, 500)), *BROKEN])
+async def test_what_ends_one_answer_does_not_end_the_others_and_keeps_what_came(how: str):
+    with ReplayThread() as url:
+        asked = {"model": f"synthetic-40@{how}", "base_url": f"{url}/v1", "api_key": "k", "max_retries": 0}
+        found = await batch(asked, list("abcd"), concurrency=2)
+    assert found.counts == {"failed": 4}
+    assert found.error is None
+    assert found.texts == ["".join(f"tok{n} " for n in range(found[0].text.count("tok")))] * 4
+    assert (found[0].text != "") == (how in BROKEN)
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 404])
+async def test_what_no_row_can_get_past_ends_the_batch(status: int):
+    with ReplayThread() as url:
+        model = f"synthetic-40@fail=-1,status={status}"
+        asked = {"model": model, "base_url": f"{url}/v1", "api_key": "k", "max_retries": 0}
+        found = await batch(asked, range(50), concurrency=2)
+    assert found.counts["not started"] >= 46
+    assert f"HTTP {status}" in (found.error or "")
+
+
+async def test_an_account_without_credit_ends_the_batch():
+    def node() -> None:
+        raise mesh.RateLimitError("no credit", provider="p", model="m", status=429, retryable=False)
+
+    found = await batch(graph_for(node), range(50), concurrency=1)
+    assert found.counts == {"failed": 1, "not started": 49}
+
+
+async def test_runs_that_take_too_long_are_told_apart():
+    found = await batch(graph_of(Speaker("llm", wait=forever)), range(2), timeout=0.05)
+    assert found.counts == {"timeout": 2}
+    assert "2 timed out" in repr(found)
+    assert len(found.failed) == 2
+
+
+async def test_a_budget_of_the_notebook_ends_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MESH_HOME", str(tmp_path))
+    mesh.prices.set("m", 1000, 1000)
+    mesh.spending.set(0.1)
+    try:
+        with ChatServer() as server:
+            server.models["m"] = [text("ok")]
+            found = await batch(served(server), list("abcdefghij"), concurrency=1, backend=None)
+            assert len(server.requests) == 3
+    finally:
+        mesh.prices.unset("m")
+        mesh.spending.clear()
+    assert "%mesh budget" in (found.error or "")
+    assert found.counts["not started"] == 6
+
+
+async def test_a_budget_refuses_what_has_no_price_unless_that_is_allowed():
+    with ChatServer() as server:
+        server.models["m"] = [text("ok")]
+        found = await batch(served(server), list("abc"), concurrency=1, budget_usd=1.0)
+        assert found.counts == {"failed": 1, "not started": 2}
+        assert "unpriced='allow'" in (found.error or "")
+        assert not server.requests
+        found = await batch(served(server), list("abc"), budget_usd=1.0, unpriced="allow")
+    assert found.counts == {"completed": 3}
+
+
+async def test_frames_and_reports_tell_the_same_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MESH_HOME", str(tmp_path))
+    mesh.prices.set("synthetic-40", 1000, 1000)
+    try:
+        with ReplayThread() as url:
+            asked = {"base_url": f"{url}/v1", "api_key": "k", "max_retries": 0, "display": False}
+            paid = await mesh.batch("synthetic-40", ["a", "b", "a"], **asked)
+            half = await mesh.batch("synthetic-40", ["a", "c"], **asked)
+            none = await mesh.batch("synthetic-40@drop_event=10", ["a", "c"], **asked)
+            assert [len(mesh.calls_df(found.run_ids)) for found in (paid, half, none)] == [3, 2, 2]
+            assert paid.cost_usd == pytest.approx(0.1)
+            for found in (paid, half):
+                assert mesh.calls_df(found.run_ids)["cost_usd"].sum() == pytest.approx(found.cost_usd)
+                assert mesh.cost_report(found.run_ids).cost_usd == pytest.approx(found.cost_usd)
+                assert found.to_pandas()["cost_usd"].sum() == pytest.approx(found.cost_usd)
+            assert none.cost_usd is None
+            assert none.unpriced_calls == 2
+            assert half.forecast(10).usd == pytest.approx(0.5)
+            assert half.forecast(10).sample == 1
+    finally:
+        mesh.prices.unset("synthetic-40")
+
+
+async def test_a_forecast_counts_what_failed_rows_cost():
+    class Sometimes(Speaker):
+        async def run(self, input: Any, context: Any) -> Any:
+            self.extra = [response(cost_usd=0.1, cost_source="wire")]
+            async for event in super().run(input, context):
+                if event.type == "node_complete" and input["input"] % 2:
+                    raise ValueError("odd")
+                yield event
+
+    found = await batch(graph_of(Sometimes("llm")), range(4), concurrency=1)
+    assert found.counts == {"completed": 2, "failed": 2}
+    assert found.forecast(100).usd == pytest.approx(100 * 0.4 / 2)
+
+
+async def test_values_go_to_a_model_as_text_and_what_has_none_is_refused():
+    with ChatServer() as server:
+        server.models["m"] = [text("ok")]
+        found = await batch(served(server), [5, datetime.date(2026, 1, 2), ["a", 1], np.float64(2.5)])
+        for value in (b"bytes", object()):
+            with pytest.raises(mesh.InputError, match="files="):
+                batch(served(server), ["text", value])
+    assert [row.input for row in found] == ["5", "2026-01-02", '["a",1]', "2.5"]
+
+
+async def test_questions_to_people_stop_their_rows_or_are_counted():
+    graph = mesh.StateGraph("ask").add_node("ok", None, node_type="approval", message="Send?")
+    graph = graph.set_entry_point("ok")
+    found = await batch(graph, ["a", "b"])
+    assert found.counts == {"interrupted": 2}
+    assert "2 not answered" in repr(found)
+    assert found.failed == []
+    assert (await batch(graph, ["a", "b"], on_no_answer="allow")).counts == {"completed": 2}
+    denied = await batch(graph, ["a", "b"], on_no_answer="deny")
+    assert len(denied.failed) == 2
+    waiting = batch(graph, ["a"], on_no_answer="wait")
+    await until(lambda: waiting.asking == 1)
+    waiting[0].load().approve()
+    assert (await waiting).counts == {"completed": 1}
