@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from ._scrub import hidden
 from .events import ENDINGS
+from .prices import dollars
 
 PREVIEW = 60
 
@@ -60,7 +61,7 @@ def line(run: Any) -> str:
         parts.append(" + ".join("?" if count is None else f"{count:,}" for count in tokens) + " tokens")
     cost = run.billed_usd
     if cost is not None:
-        parts.append(f"${cost:.4f}")
+        parts.append(dollars(cost))
     said = hidden(run.error if run.error and run.status != "completed" else run.text)
     said = " ".join("".join(c if unicodedata.category(c)[0] != "C" else " " for c in said[:400]).split())
     if said:

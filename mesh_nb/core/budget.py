@@ -87,7 +87,7 @@ class Budget:
 
     def __repr__(self) -> str:
         known = {
-            "budget_usd": (f"${self.spent_usd:.4f}", "${:.2f}"),
+            "budget_usd": (prices.dollars(self.spent_usd), "${:.2f}"),
             "max_tokens": (f"{self.tokens:,} tokens", "{:,}"),
             "max_model_calls": (f"{self.calls:,} model calls", "{:,}"),
         }
@@ -276,8 +276,14 @@ class Budget:
             return _exceeded(name, f"{self.tokens:,} tokens were used{more}", tokens, limit)
         limit = self.limits.get("budget_usd")
         if limit is not None and (usd >= limit or usd + (held.usd or 0.0) > limit):
-            more = f", and the next call may cost about ${held.usd:.4f} (an estimate)" if held.usd else ""
-            return _exceeded(f"budget_usd={limit:g}", f"${self.spent_usd:.4f} were spent{more}", usd, limit)
+            more = (
+                f", and the next call may cost about {prices.dollars(held.usd)} (an estimate)"
+                if held.usd
+                else ""
+            )
+            return _exceeded(
+                f"budget_usd={limit:g}", f"{prices.dollars(self.spent_usd)} were spent{more}", usd, limit
+            )
         return None
 
     def _count(self, metadata: Mapping[str, Any], found: prices.Price | None, held: Hold | None) -> float:

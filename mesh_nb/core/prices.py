@@ -118,6 +118,15 @@ def rates() -> dict[str, Rate]:
     return dict(_rates)
 
 
+def dollars(usd: float) -> str:
+    """Return US dollars as they are read: to the cent where they are many, never 0 where they are few."""
+    if usd == 0:
+        return "$0"
+    if abs(usd) < 0.0001:
+        return "<$0.0001"
+    return f"${usd:,.2f}" if abs(usd) >= 100 else f"${usd:,.4f}"
+
+
 def billed(metadata: Mapping[str, Any]) -> Price | None:
     """Return the cost that a response_metadata event already carries, or None."""
     usd = metadata.get("cost_usd")

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
+from . import prices
 from ._ledger import NEAR, Ledger
 from .errors import BudgetExceededError, ConfigurationError, InputError, UnknownNameError, shown
 from .events import LimitMetadata
@@ -262,11 +263,11 @@ def _set(future: asyncio.Future[None]) -> None:
 
 
 def _exceeded(limit: Limit, spent: float, usd: float) -> SpendingLimitError:
-    more = f", and the next call may cost about ${usd:.4f} (an estimate)" if usd else ""
+    more = f", and the next call may cost about {prices.dollars(usd)} (an estimate)" if usd else ""
     how = f"%mesh budget AMOUNT --per {limit.per}" + (" --project" if limit.scope == "project" else "")
     return SpendingLimitError(
-        f"The {limit.whose}'s budget of {_dollars(limit.usd)} per {limit.per} is reached: ${spent:,.4f} were"
-        f" spent {_SINCE[limit.per]}{more}. `{how}` raises it.",
+        f"The {limit.whose}'s budget of {_dollars(limit.usd)} per {limit.per} is reached:"
+        f" {prices.dollars(spent)} were spent {_SINCE[limit.per]}{more}. `{how}` raises it.",
         spent=spent,
         limit=limit.usd,
         scope=limit.scope,

@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from ..core.prices import dollars
+
 Frame = Any
 """A DataFrame or a Series; what pandas says about the types of their columns is of no use here."""
 
@@ -16,6 +18,7 @@ Section = tuple[str, Frame]
 
 TITLES = {
     "cost_usd": "cost",
+    "day": "day (UTC)",
     "saved_usd": "saved by cache",
     "prompt_tokens": "input tokens",
     "completion_tokens": "output tokens",
@@ -48,12 +51,7 @@ def money(usd: Any) -> str:
     """Return dollars as they are read: to the cent where they are many, never 0 where they are few."""
     if usd is None or pd.isna(usd):
         return "unpriced"
-    value = float(usd)
-    if value == 0:
-        return "$0"
-    if abs(value) < 0.0001:
-        return "<$0.0001"
-    return f"${value:,.2f}" if abs(value) >= 100 else f"${value:,.4f}"
+    return dollars(float(usd))
 
 
 def clean(text: str) -> str:

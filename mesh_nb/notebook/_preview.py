@@ -8,7 +8,7 @@ from ..core._scrub import hidden
 from ..core.attachments import with_files
 from ..core.compiled import CompiledGraph
 from ..core.context import ExecutionContext
-from ..core.prices import price_now
+from ..core.prices import dollars, price_now
 from ..nodes._budgeted import estimate
 
 SHOWN = 2000
@@ -77,9 +77,9 @@ def _estimate(provider: Any, call: Any) -> str:
     least = price_now(known)
     if least is None:
         return f"About {tokens:,} input tokens (an estimate); no price is known for this model."
-    text = f"About {tokens:,} input tokens, ${least.usd:.4f} (estimates)"
+    text = f"About {tokens:,} input tokens, {dollars(least.usd)} (estimates)"
     if call.max_tokens is None:
         return f"{text}; the answer comes on top, and has no max_tokens."
     most = price_now({**known, "usage": {**usage, "completion_tokens": call.max_tokens}})
-    top = f"${most.usd:.4f}" if most is not None else "unknown"
+    top = dollars(most.usd) if most is not None else "unknown"
     return f"{text}; at most {top} with an answer of {call.max_tokens:,} tokens."

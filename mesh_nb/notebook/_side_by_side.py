@@ -10,6 +10,7 @@ from typing import Any
 
 from ..core import plugins
 from ..core.events import EventType, ExecutionEvent
+from ..core.prices import dollars
 from . import _html, _looks, _prose, _words
 from ._cell import Cell
 from ._coalesce import coalesce
@@ -114,7 +115,7 @@ def _count(tokens: int | None) -> str:
 
 def _cost(run: Any) -> str:
     cost = run.cost_usd
-    return "unpriced" if cost is None or run.unpriced_calls else f"${cost:.4f}"
+    return "unpriced" if cost is None or run.unpriced_calls else dollars(cost)
 
 
 def _differences(comparison: Any) -> str:

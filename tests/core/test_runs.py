@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from run_doubles import Speaker, graph_of
+from run_doubles import Speaker, graph_of, response
 
 from mesh_nb.backends.memory import MemoryBackend
 from mesh_nb.core.errors import NodeExecutionError
@@ -60,3 +60,14 @@ async def test_what_no_log_keeps_is_listed_while_the_process_has_it(monkeypatch:
     monkeypatch.setenv("MESH_LOG", "off")
     run = await graph_of(Speaker(words=["not kept"])).run("hi")
     assert [(s.id, s.text) for s in runs()] == [(run.id, "not kept"), (kept.id, "kept")]
+
+
+@pytest.mark.parametrize(
+    ("usd", "shown"),
+    [(0.0, "$0"), (0.00001, "<$0.0001"), (0.0123, "$0.0123"), (1234.5, "$1,234.50")],
+)
+async def test_what_a_run_cost_is_never_a_row_of_zeros(usd: float, shown: str) -> None:
+    run = graph_of(Speaker(events=[response(cost_usd=usd)])).run("hi", display=False)
+    await run
+    assert f"· {shown} ·" in repr(run)
+    assert f"· {shown} ·" in repr(runs(1))
