@@ -8,15 +8,15 @@ and deterministic.
 from __future__ import annotations
 
 import base64
+import math
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from typing import Any
 from xml.sax.saxutils import escape
 
-from ..core._layout import Box, Point, layout
 from ..core._mermaid import mermaid
 from . import _words
+from ._places import HEIGHT, Line, Places, Point, number, places
 from ._reading import hosts
 from ._view import Ask, Folded, Note, Section
 
@@ -25,10 +25,8 @@ LARGEST = 30
 CAP = 9_000
 """Characters of a picture that a notebook keeps."""
 
-HEIGHT = 28.0
-PAD = 3.0
 NAME = 24
-GAP = 40.0
+_WIDE = re.compile("[A-Zmw@%]")
 _LINE = "#8b949e"
 _COLORS = {
     "completed": ("#eaf6ee", "#2e9e5b"),
@@ -110,56 +108,39 @@ def _state(section: Section, view: Folded) -> str:
 class _Drawing:
     def __init__(self, view: Folded, kinds: dict[str, str]) -> None:
         self.kinds, self.states = kinds, _states(view, list(kinds))
-        visits = Counter(s.node_id for s in view.sections if not s.discarded)
-        self.names = {
-            node: _shorten(node, NAME) + (f" ×{visits[node]}" if visits[node] > 1 else "") for node in kinds
-        }
-        self.edges: dict[tuple[str, str, bool], str] = {}
-        for edge in (view.outline or {}).get("edges") or ():
-            self._add(edge, visits)
-        sizes = {node: (_width(self.names[node], 12) + 44, HEIGHT - 12) for node in kinds}
-        gaps = {key: _width(label, 10) + 14 for key, label in self.edges.items() if label}
-        self.layout = layout(sizes, list(self.edges), gaps, GAP)
-
-    def _add(self, edge: Any, visits: Counter[str]) -> None:
-        source, target, kind = str(edge.get("source")), str(edge.get("target")), edge.get("kind")
-        if source not in self.kinds or target not in self.kinds:
-            return
-        label, back = str(edge.get("label") or ""), kind == "loop" or source == target
-        if back:
-            most = re.fullmatch(r"max: (\d+)", label)
-            label = f"↻ {max(visits[target] - 1, 0)}{f'/{most[1]}' if most else ''}"
-        key = source, target, back
-        known = self.edges.get(key)
-        self.edges[key] = _shorten(f"{known}, {label}" if known and label else known or label, NAME)
+        self.visits = Counter(s.node_id for s in view.sections if not s.discarded)
+        self.names = {node: short(node) for node in kinds}
+        self.edges, self.places = placed(view.outline or {})
+        self.spots = dict(zip(kinds, self.places.nodes, strict=True))
 
     def svg(self) -> str:
-        width, height = self.layout.length + 2 * PAD, self.layout.breadth + 2 * PAD + 12
-        lines: list[str] = []
-        tips: list[str] = []
-        labels: list[str] = []
-        for ((source, target, back), label), route in zip(
-            self.edges.items(), self.layout.routes, strict=True
-        ):
-            boxes = self.layout.boxes[source], self.layout.boxes[target]
-            path, tip, middle = _around(*boxes, route) if back else self._through(*boxes, route)
-            lines.append(path)
-            tips.append(tip)
+        lines: dict[str, None] = {}
+        tips: dict[str, None] = {}
+        labels: dict[Point, list[str]] = {}
+        for edge, line in zip(self.edges, self.places.edges, strict=True):
+            lines[line.path] = tips[_tip(line)] = None
+            label, (x, y) = self._said(edge), line.at
             if label:
-                labels.append(_label(label, middle))
-        line = f'<g fill="none" stroke="{_LINE}" stroke-width="1.4"><path d="{"".join(lines)}"/></g>'
+                raised = 0.0 if edge.get("kind") == "loop" else 8.5 if line.down else -8.5
+                labels.setdefault((x, y + raised), []).append(label)
+        drawn = f'<g fill="none" stroke="{_LINE}" stroke-width="1.4"><path d="{"".join(lines)}"/></g>'
         arrows = f'<path fill="{_LINE}" d="{"".join(tips)}"/>'
         named = "".join(self._name(node) for node in self.kinds)
+        said = "".join(_label(short(", ".join(dict.fromkeys(texts))), at) for at, texts in labels.items())
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{_n(width)}" height="{_n(height)}"'
-            f' font-family="system-ui,sans-serif" font-size="12">{line if lines else ""}'
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{number(self.places.width)}"'
+            f' height="{number(self.places.height)}"'
+            f' font-family="system-ui,sans-serif" font-size="12">{drawn if lines else ""}'
             f"{arrows if tips else ''}{''.join(self._faces())}"
-            f'<g fill="#1f2328">{named}</g>{"".join(labels)}</svg>'
+            f'<g fill="#1f2328">{named}</g>{said}{"".join(map(self._badge, self.kinds))}</svg>'
         )
 
-    def _corner(self, node: str) -> Point:
-        box = self.layout.boxes[node]
-        return box.main - box.main_size / 2 + PAD, _y(box) - HEIGHT / 2
+    def _said(self, edge: Any) -> str:
+        label = str(edge.get("label") or "")
+        if edge.get("kind") != "loop":
+            return label
+        most = re.fullmatch(r"max: (\d+)", label)
+        return f"↻ {max(self.visits[str(edge.get('target'))] - 1, 0)}{f'/{most[1]}' if most else ''}"
 
     def _faces(self) -> list[str]:
         """Return the boxes and signs, those of one state together."""
@@ -171,83 +152,103 @@ class _Drawing:
             fill, stroke = _COLORS[state]
             dash = ' stroke-dasharray="3 3"' if state == "skipped" else ""
             boxes = "".join(map(self._face, nodes))
-            corners = [self._corner(node) for node in nodes]
-            signs = "".join(f"M{_n(x + 10)} {_n(y + 9)}{_SIGNS[state]}" for x, y in corners)
+            corners = [(self.spots[node].x + self._inset(node), self.spots[node].y) for node in nodes]
+            signs = "".join(f"M{number(x + 11)} {number(y + 9)}{_SIGNS[state]}" for x, y in corners)
             found.append(
                 f'<g fill="{fill}" stroke="{stroke}" stroke-width="1.3"><g{dash}>{boxes}</g>'
                 f'<path fill="none" stroke-width="1.7" d="{signs}"/></g>'
             )
         return found
 
+    def _inset(self, node: str) -> int:
+        return 4 if self.kinds[node] == "condition" else 0
+
     def _face(self, node: str) -> str:
-        kind, width, (x, y) = self.kinds[node], self.layout.boxes[node].main_size, self._corner(node)
+        kind, spot = self.kinds[node], self.spots[node]
+        x, y, width = number(spot.x), number(spot.y), number(spot.width)
         if kind == "condition":
-            return f'<path d="M{_n(x + 11)} {_n(y)}h{_n(width - 22)}l11 14-11 14h-{_n(width - 22)}l-11-14z"/>'
+            side = number(spot.width - 22)
+            return f'<path d="M{number(spot.x + 11)} {y}h{side}l11 14-11 14h-{side}l-11-14z"/>'
         radius = 14 if kind in ("agent", "subgraph") else 3 if kind in ("tool", "function") else 8
-        place = f'x="{_n(x)}" y="{_n(y)}" width="{_n(width)}" height="{_n(HEIGHT)}"'
-        return f'<rect {place} rx="{radius}"/>'
+        return f'<rect x="{x}" y="{y}" width="{width}" height="{number(HEIGHT)}" rx="{radius}"/>'
 
     def _name(self, node: str) -> str:
-        x, y = self._corner(node)
-        return f'<text x="{_n(x + 28)}" y="{_n(y + 18)}">{_text(self.names[node])}</text>'
+        spot = self.spots[node]
+        x, y = number(spot.x + 29 + self._inset(node)), number(spot.y + 18)
+        return f'<text x="{x}" y="{y}">{_text(self.names[node])}</text>'
 
-    def _through(self, source: Box, target: Box, route: list[Box]) -> tuple[str, str, Point]:
-        x, y = source.main + source.main_size / 2 + PAD, _y(source)
-        path, at = f"M{_n(x)} {_n(y)}", (x, y)
-        ends = [(self.layout.main[d.layer], _y(d)) for d in route]
-        stop = target.main - target.main_size / 2 + PAD
-        for (begin, end), height in [*ends, ((stop - PAD, stop - PAD), _y(target))]:
-            goal = begin + PAD
-            half = _n((x + goal) / 2)
-            path += f"C{half} {_n(y)} {half} {_n(height)} {_n(goal)} {_n(height)}"
-            at = x + (goal - x) * 0.55, y + (height - y) * 0.6
-            x, y = end + PAD, height
-            path += f"H{_n(x)}" if x > goal else ""
-        return path, f"M{_n(stop)} {_n(y)}l-7-3.5v7z", at
-
-
-def _around(source: Box, target: Box, route: list[Box]) -> tuple[str, str, Point]:
-    """Return the way back below the nodes that it passes."""
-    below = max(_y(box) for box in route)
-    start, stop = source.main + PAD, target.main + PAD
-    if source is target:
-        start, stop = start + 12, stop - 12
-    foot = _y(target) + HEIGHT / 2
-    path = f"M{_n(start)} {_n(_y(source) + HEIGHT / 2)}V{_n(below)}H{_n(stop)}V{_n(foot)}"
-    return path, f"M{_n(stop)} {_n(foot)}l-3.5 7h7z", ((start + stop) / 2, below)
+    def _badge(self, node: str) -> str:
+        """Return how often a node was visited, when more than once."""
+        times, spot = self.visits[node], self.spots[node]
+        if times < 2:
+            return ""
+        counted = str(times) if times < 1000 else "999+"
+        width, stroke = 12 + 6 * len(counted), _COLORS[self.states[node]][1]
+        x, y = spot.x + spot.width + 2 - width, max(spot.y - 3, 1.0)
+        return (
+            f'<rect x="{number(x)}" y="{number(y)}" width="{width}" height="14" rx="7" fill="#fff"'
+            f' stroke="{stroke}"/><text x="{number(x + width / 2)}" y="{number(y + 10.5)}" font-size="10"'
+            f' text-anchor="middle" fill="#1f2328">{counted}</text>'
+        )
 
 
-def _y(box: Box) -> float:
-    # The layout's boxes are lower than those that are drawn: its rows would stand far apart.
-    return box.cross + PAD + 6
+def placed(outline: dict[str, Any]) -> tuple[list[dict[str, Any]], Places]:
+    """Return the edges of a graph that are drawn, and where they and its nodes are, in its order."""
+    widths: dict[str, float] = {}
+    for node in outline.get("nodes") or ():
+        if isinstance(node, dict) and (id := str(node.get("id"))) not in widths:
+            more = 22 if _has_nodes(node.get("graph")) else 0
+            wide = math.ceil(letters(short(id), 7.1))
+            widths[id] = wide + 44 + (8 if node.get("kind") == "condition" else 0) + more
+    number_of = {id: n for n, id in enumerate(widths)}
+    edges: list[dict[str, Any]] = []
+    ends: list[tuple[int, int]] = []
+    for edge in outline.get("edges") or ():
+        if isinstance(edge, dict):
+            source, target = (number_of.get(str(edge.get(end))) for end in ("source", "target"))
+            if source is not None and target is not None:
+                edges.append(edge)
+                ends.append((source, target))
+    loops = [edge.get("kind") == "loop" for edge in edges]
+    labels = [letters(short(str(edge.get("label") or "")), 6) for edge in edges]
+    return edges, places(list(widths.values()), ends, loops, labels)
+
+
+def _has_nodes(graph: Any) -> bool:
+    return isinstance(graph, dict) and bool(graph.get("nodes"))
+
+
+def letters(text: str, each: float) -> float:
+    """Return about how many pixels a text is wide, as the live view does."""
+    width = 0.0
+    for sign in text:
+        wide = "\u1100" <= sign <= "\uffdc" or sign > "\uffff"
+        width += (2 if wide else 1.35 if _WIDE.match(sign) else 0.6 if sign in "fijlrt.,'|I " else 1) * each
+    return width
+
+
+def short(text: str) -> str:
+    """Return a name as a box has room for it; characters outside the basic plane count twice."""
+    units = text.encode("utf-16-le", "surrogatepass")
+    if len(units) <= 2 * NAME:
+        return text
+    return f"{units[: 2 * (NAME - 1)].decode('utf-16-le', 'replace')}…"
+
+
+def _tip(line: Line) -> str:
+    x, y = map(number, line.tip)
+    return f"M{x} {y}l-3.5 7h7z" if line.up else f"M{x} {y}l-7-3.5v7z"
 
 
 def _label(text: str, middle: Point) -> str:
-    width = _width(text, 10) + 10
+    width = letters(text, 6) + 10
     x, y = middle
     return (
-        f'<rect x="{_n(x - width / 2)}" y="{_n(y - 8)}" width="{_n(width)}" height="16" rx="8" fill="#fff"'
-        f' stroke="{_LINE}"/><text x="{_n(x)}" y="{_n(y + 3.5)}" font-size="10" text-anchor="middle"'
-        f' fill="#3d4752">{_text(text)}</text>'
+        f'<rect x="{number(x - width / 2)}" y="{number(y - 7)}" width="{number(width)}" height="14" rx="7"'
+        f' fill="#fff" stroke="{_LINE}"/><text x="{number(x)}" y="{number(y + 3.5)}" font-size="10"'
+        f' text-anchor="middle" fill="#3d4752">{_text(text)}</text>'
     )
-
-
-def _n(number: float) -> str:
-    return f"{number:.1f}".removesuffix(".0")
 
 
 def _text(text: str) -> str:
     return escape("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
-
-
-def _shorten(text: str, limit: int) -> str:
-    return _words.shorten(" ".join(text.split()), limit)
-
-
-def _width(text: str, size: float) -> float:
-    """Estimate the width of a text in pixels; a little too wide rather than too narrow."""
-    wide = sum(
-        2.0 if unicodedata.east_asian_width(c) in "WF" else 1.35 if c in "mw@%" or c.isupper() else 1.0
-        for c in text
-    )
-    return wide * size * 0.6

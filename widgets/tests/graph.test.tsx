@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { render } from "preact";
 import { act } from "preact/test-utils";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
@@ -11,6 +13,7 @@ import { newRun } from "../src/core/state";
 import * as drawn from "../src/drawings";
 import { parsed } from "../src/views/approval";
 import { stepOf } from "../src/views/custom";
+import { placed } from "../src/views/graph";
 import { RunView } from "../src/views/run";
 import { batch, events, MockModel } from "./mock";
 
@@ -63,6 +66,23 @@ describe("layout", () => {
     const loop = drawn.edges.find((e) => e.kind === "loop")!;
     expect(loop.at[1]).toBeGreaterThan(Math.max(...drawn.nodes.map((n) => n.y + HEIGHT)));
     expect(layout(graph(["a>b", "b>a", "a>a"]), width).edges).toHaveLength(3);
+  });
+
+  it("puts everything where static output has it", () => {
+    interface Drawn {
+      outline: object;
+      nodes: [number, number, number][];
+      edges: [string, boolean, string, string][];
+      size: [number, number];
+    }
+    const drawn = JSON.parse(readFileSync(join(import.meta.dirname, "..", "..", "build", "graphs.json"), "utf8")) as Drawn[];
+    expect(drawn.length).toBeGreaterThan(100);
+    for (const { outline, nodes, edges, size } of drawn) {
+      const found = placed(outlineOf(outline)!);
+      expect(found.nodes.map(({ x, y, width }) => [x, y, width])).toEqual(nodes);
+      expect(found.edges.map(({ path, down, at }) => [path, down, ...at.map(String)])).toEqual(edges);
+      expect([found.width, found.height]).toEqual(size);
+    }
   });
 
   it("takes a chain of any length, and is the same each time", () => {

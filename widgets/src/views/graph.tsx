@@ -3,7 +3,7 @@ import { useMemo } from "preact/hooks";
 import type { Feed } from "../core/feed";
 import { progressOf, several, type NodeProgress, type Progress } from "../core/flow";
 import { count } from "../core/format";
-import { HEIGHT, layout, type Outline, type OutlineEdge, type OutlineNode, type PlacedEdge, type PlacedNode } from "../core/layout";
+import { HEIGHT, layout, type Layout, type Outline, type OutlineEdge, type OutlineNode, type PlacedEdge, type PlacedNode } from "../core/layout";
 import type { RunState } from "../core/state";
 import css from "../core/drawings.css";
 import inside from "./inside.css";
@@ -82,10 +82,13 @@ function Part({ feed, run, outline, progress }: PartProps) {
   );
 }
 
+/** Where a graph is drawn, as static output draws it (mesh_nb/notebook/_picture.py). */
+export const placed = (outline: Outline): Layout => layout(outline, widthOf, labelWidth);
+
 function Strip({ feed, run, outline, progress, said }: PartProps & { said: string }) {
   const drawn = outline.nodes.length <= DRAWN ? outline : null;
-  const placed = useMemo(() => drawn && layout(drawn, widthOf, labelWidth), [drawn]);
-  if (!placed) {
+  const places = useMemo(() => drawn && placed(drawn), [drawn]);
+  if (!places) {
     const done = Number.parseInt(said);
     return (
       <div class="progress">
@@ -94,7 +97,7 @@ function Strip({ feed, run, outline, progress, said }: PartProps & { said: strin
       </div>
     );
   }
-  const { width, height } = placed;
+  const { width, height } = places;
   return (
     <div class="graph" tabIndex={0} role="group" aria-label={`Graph: ${said}`}>
       <svg viewBox={`0 0 ${width} ${height}`} width={width} height={height}>
@@ -105,10 +108,10 @@ function Strip({ feed, run, outline, progress, said }: PartProps & { said: strin
             </marker>
           ))}
         </defs>
-        {placed.edges.map((edge, i) => (
+        {places.edges.map((edge, i) => (
           <Edge key={i} edge={edge} taken={run.flow.taken.get(drawn!.edges.find((e) => same(e, edge))!) ?? 0} />
         ))}
-        {placed.nodes.map((node) => (
+        {places.nodes.map((node) => (
           <Node key={node.id} feed={feed} node={node} state={progress.get(node.id)!} />
         ))}
       </svg>
