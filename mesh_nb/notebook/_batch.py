@@ -380,8 +380,11 @@ def _ends_all(error: BaseException) -> bool:
     return isinstance(error, _NONE_CAN) or status in _HOPELESS
 
 
-def begin(batch: Batch) -> None:
-    """Let the runs of a batch begin on the loop of this thread, or on the private one."""
+def begin(batch: Batch, display: bool) -> Batch:
+    """Show a batch where it is to be shown, let its runs begin, on the loop of this thread or on the private
+    one, and return it."""
+    if display:
+        batch.show()
     with tape.held():
         if asyncio._get_running_loop() is None or batch.background:
             batch._loop = private_loop()
@@ -389,3 +392,4 @@ def begin(batch: Batch) -> None:
         else:
             batch._loop = asyncio.get_running_loop()
             batch._begin()
+    return batch

@@ -57,31 +57,28 @@ def batch(
     concurrency : how many runs go on at the same time.
     variables, backend, display, background, on_no_answer : as for `graph.run`.
     timeout, max_failures : seconds for each run, and after how many failed runs no further ones begin.
-    budget_usd : US dollars that all runs may spend together; what has been sent by then is not cut off.
-    unpriced : "allow" lets calls of unknown price pass a budget.
+    budget_usd, unpriced : US dollars that all runs may spend together, where what has been sent is not cut
+        off; "allow" lets calls of unknown price pass.
     cache : True takes answers of the same calls from `.mesh/cache`, so that the cell, run again, asks only
         for what is missing, failed or changed, and once for what is there twice; "7d" those that are no
         older; False asks for all.
     options : options of the llm node (system_prompt, output_type, temperature, ...), none for a graph.
 
     `await` waits for all of them. One that fails does not stop the others; a refused key, a model that is
-    not there, no credit, a missing setting and a spent budget do, and the batch's `error` says so.
-    Raises, before anything is asked, InputError for no inputs, one that is missing, or a prompt for which
-    there is no column, and what `graph.run` raises.
+    not there, no credit, a missing setting and a spent budget do, and the batch's `error` says so. Raises,
+    before anything is asked, InputError for no inputs, one that is missing or has no text, UnknownNameError
+    for a column that is not there, and what `graph.run` raises.
     """
-    graph = _graph(model, options)
-    over = read(inputs, prompt, isinstance(model, Runnable), files)
+    graph, is_graph = _graph(model, options), isinstance(model, Runnable)
+    over = read(inputs, prompt, is_graph, files)
     _check_options(concurrency, max_failures, variables, backend)
     given: dict[str, Any] = {"on_no_answer": check_policy(on_no_answer), "timeout": timeout, "cache": cache}
     _check(graph, over, given)
     given |= {"budget": Budget.of(budget_usd, None, None, unpriced, "stop"), "display": False}
-    given |= {"variables": variables, "backend": backend}
-    once = cache is not False and not isinstance(model, Runnable)
-    made = Batch(over, functools.partial(start, graph, **given), concurrency, max_failures, background, once)
-    if display is not False:
-        made.show()
-    begin(made)
-    return made
+    run = functools.partial(start, graph, variables=variables, backend=backend, **given)
+    once = cache is not False and not is_graph
+    made = Batch(over, run, concurrency, max_failures, background, once)
+    return begin(made, display is not False)
 
 
 def _check(graph: CompiledGraph, over: Inputs, given: dict[str, Any]) -> None:
