@@ -30,9 +30,12 @@ MeshInterrupted (KeyboardInterrupt)   Stop or a kernel interrupt; .run keeps wha
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import difflib
+import os
 import threading
 from collections.abc import Iterable, Sequence
+from types import TracebackType
 from typing import Any, cast
 
 SHOWN = 80
@@ -195,11 +198,31 @@ class NodeExecutionError(RunError):
             return super()._render_traceback_()
         import traceback
 
+        cause = self.cause
         try:
-            lines = traceback.format_exception(self.cause)
+            lines = traceback.format_exception(type(cause), cause, _users(cause.__traceback__))
         except NO_PYTHON:  # It parses the lines that it shows.
             lines = [told(self.cause)]
         return [*lines, f"{type(self).__name__}: {self}"]
+
+
+def _users(trace: TracebackType | None) -> TracebackType | None:
+    """Return a traceback from the first frame of somebody's own code on; all of it where there is none."""
+    at = trace
+    while at is not None and at.tb_frame.f_code.co_filename.startswith(_MACHINERY):
+        at = at.tb_next
+    return at or trace
+
+
+_MACHINERY = tuple(
+    os.path.join(folder, "")
+    for folder in (
+        os.path.dirname(os.path.dirname(__file__)),
+        os.path.dirname(asyncio.__file__),
+        os.path.dirname(concurrent.futures.__file__),
+    )
+)
+"""Where the code is that calls users' functions: this package and the threads of Python."""
 
 
 class InnerFailure(MeshError):

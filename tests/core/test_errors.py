@@ -44,6 +44,23 @@ def test_a_failure_in_the_users_code_keeps_its_traceback() -> None:
     assert error.cause is error.original_error
 
 
+def test_a_traceback_begins_in_the_users_code() -> None:
+    def deeper() -> None:
+        raise ValueError("mine")
+
+    def node(input: object) -> None:
+        deeper()
+
+    with pytest.raises(errors.NodeExecutionError) as caught:
+        mesh_nb.StateGraph().add_node("n", node).set_entry_point("n").run_sync("q", display=False)
+    lines = "".join(caught.value._render_traceback_())
+    assert [line.split(" in ")[1] for line in lines.splitlines() if line.startswith("  File")] == [
+        "node",
+        "deeper",
+    ]
+    assert lines.startswith("Traceback (most recent call last):")
+
+
 def test_a_failure_is_shown_when_its_lines_cannot_be_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     def raced(*_: object) -> None:
         raise SystemError("AST constructor recursion depth mismatch (before=15, after=-36)")

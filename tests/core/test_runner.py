@@ -234,6 +234,14 @@ async def test_a_check_that_fails_starts_nothing(project: Path) -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+async def test_two_runs_of_a_session_at_once_both_add_to_its_history() -> None:
+    both = [look().run(text, session_id="both") for text in ("one", "two")]
+    assert [(await run).output["history"] for run in both] == [[], []]
+    after = (await look().run("three", session_id="both")).output["history"]
+    assert sorted(after) == ["one", "seen", "seen", "two"]
+    assert after[1::2] == ["seen", "seen"]
+
+
 async def test_a_session_goes_on_and_runs_without_one_know_nothing() -> None:
     assert (await look().run("one", session_id="s")).output["history"] == []
     assert (await look().run("two", session_id="s")).output["history"] == ["one", "seen"]
