@@ -45,9 +45,10 @@ def parse(path: Any, label: str) -> tuple[Any, ...]:
     return tuple(steps)
 
 
-def select(steps: tuple[Any, ...], value: Any) -> Any:
+def select(steps: tuple[Any, ...], value: Any, where: str = "the input") -> Any:
     """Return what is at a path: a list of all that fits when the path has a `[*]`, else the one value.
 
+    Parameters: where, what the value is, for an error message.
     Raises MeshError for a name or an index that is not there, with the nearest name; a `[*]` skips those.
     """
     found, several = [value], False
@@ -55,9 +56,9 @@ def select(steps: tuple[Any, ...], value: Any) -> Any:
         if step is _ALL:
             several, found = True, [child for one in found for child in _children(one)]
         elif several:
-            found = [child for one in found if (child := _child(one, step, _ALL)) is not _ALL]
+            found = [child for one in found if (child := _child(one, step, _ALL, where)) is not _ALL]
         else:
-            found = [_child(found[0], step, None)]
+            found = [_child(found[0], step, None, where)]
     return found if several else found[0]
 
 
@@ -85,7 +86,7 @@ def _children(value: Any) -> list[Any]:
     return list(cast("list[Any]", value)) if isinstance(value, (list, tuple)) else []
 
 
-def _child(value: Any, step: Any, missing: Any) -> Any:
+def _child(value: Any, step: Any, missing: Any, where: str) -> Any:
     known: list[str] = []
     if isinstance(value, Mapping):
         fields = cast("Mapping[Any, Any]", value)
@@ -101,4 +102,4 @@ def _child(value: Any, step: Any, missing: Any) -> Any:
     close = nearest(str(step), known)
     guess = f" Did you mean {close!r}?" if close else ""
     listing = f" It has {', '.join(map(repr, known[:20]))}." if known else f" It is {type(value).__name__}."
-    raise MeshError(f"There is no {shown(step)} in the input.{guess}{listing}")
+    raise MeshError(f"There is no {shown(step)} in {where}.{guess}{listing}")

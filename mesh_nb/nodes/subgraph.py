@@ -106,7 +106,8 @@ def _reader(label: str, source: Source, templated: bool) -> _Read:
     if templated and isinstance(cast("Any", source), str) and "{{" in source:
         return lambda _, context: templates.fill(source, context)
     steps = parse(source, label)
-    return lambda value, _: select(steps, value)
+    where = f"the {'input' if templated else 'output of the graph inside'}, for {label.partition(': ')[2]}"
+    return lambda value, _: select(steps, value, where)
 
 
 plugin = SubgraphNode

@@ -181,3 +181,23 @@ async def test_checks_of_the_nodes_inside_come_before_the_run() -> None:
     )
     with pytest.raises(mesh_nb.MeshError, match="no-such-model-anywhere"):
         Executor(around(inner)).start("q")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (
+            {"input_mapping": {"a": "$.b"}},
+            r"no 'b' in the input, for input_mapping\['a'\]\. It has 'x'",
+        ),
+        (
+            {"output_mapping": {"a": "$.conten"}},
+            r"no 'conten' in the output of the graph inside, for output_mapping.*mean 'content'",
+        ),
+    ],
+)
+async def test_a_mapping_that_finds_nothing_says_where(options: dict[str, Any], says: str) -> None:
+    inner = StateGraph("in").add_node("n", lambda input: {"content": "c"}).set_entry_point("n")
+    graph = StateGraph().add_node("s", inner, **options).set_entry_point("s")
+    with pytest.raises(NodeExecutionError, match=says):
+        await graph.run({"x": 1}, backend=MemoryBackend())
