@@ -60,6 +60,14 @@ class Cache:
         self.max_age = _seconds(max_age)
         self._sample, self._choose, self._path = sample, key, path
         self._scrubber = Scrubber()
+        self._warned: set[str] = set()
+
+    def _warn(self, message: str, error: Exception) -> None:
+        """Say what is wrong once: a batch meets the same with every row."""
+        told = message % error
+        if told not in self._warned:
+            self._warned.add(told)
+            _logger.warning("%s", told)
 
     def __repr__(self) -> str:
         age = "" if self.max_age is None else f", up to {self.max_age:g} s old"
@@ -91,7 +99,7 @@ class Cache:
         except FileNotFoundError:
             return None
         except (OSError, MeshError) as error:
-            _logger.warning("An answer in the cache cannot be read, and is asked for anew: %s", error)
+            self._warn("An answer in the cache cannot be read, and is asked for anew: %s", error)
             return None
 
     def add(self, take: Take) -> None:
@@ -104,7 +112,7 @@ class Cache:
         try:
             files.write(self._file(take.key), [take], self._scrubber)
         except OSError as error:
-            _logger.warning("An answer cannot be kept in the cache: %s", error)
+            self._warn("An answer cannot be kept in the cache: %s", error)
 
     def _tells_a_secret(self, take: Take) -> bool:
         """Say whether an answer would come back without words that it had."""

@@ -61,9 +61,11 @@ class Batch:
         max_failures: int | None = None,
         background: bool = False,
         once: bool = False,
+        backend: Any = None,
     ) -> None:
         self.id, self.inputs, self.background = f"batch-{new_run_id()}", over, background
-        self.rows = [BatchRow(label, item) for label, item in zip(over.labels, over.items, strict=True)]
+        inputs = zip(over.labels, over.items, strict=True)
+        self.rows = [BatchRow(label, item, _store=backend) for label, item in inputs]
         self.error: str | None = None
         self.concurrency, self.max_failures = concurrency, max_failures
         self._run, self._begun, self._once = run, time.monotonic(), once

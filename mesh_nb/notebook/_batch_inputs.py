@@ -108,8 +108,8 @@ def _plain_items(labels: list[Any], items: list[Any], columns: list[str] | None,
 
 def _text(value: Any, name: str, path: str = "") -> str:
     """Return the text of a value, or of what lies in it. Raises as `fill`, for a value without a text too."""
-    if isinstance(value, str) and not path:
-        return value
+    if isinstance(value, (str, int, float)) and not path:
+        return str(value)
     given = name if name.isidentifier() else "value"
     try:
         return fill(f"{{{{{given}.{path}}}}}" if path else f"{{{{{given}}}}}", {given: value})

@@ -36,6 +36,8 @@ class BatchRow:
     unpriced_calls: int = 0
     duration_ms: float | None = None
     cached: bool = False
+    _kept: Run | None = dataclasses.field(default=None, repr=False)
+    _store: Any = dataclasses.field(default=None, repr=False)
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -49,11 +51,24 @@ class BatchRow:
         return parsed if isinstance(parsed, dict) else {"parsed": parsed}
 
     def load(self) -> Run:
-        """Return the whole Run from the log. Raises RunNotFoundError for one that has not begun."""
-        return Run.load(self.id or "")
+        """Return the whole Run, from its log when it has ended. Raises RunNotFoundError for one that has not
+        begun, and where nothing is logged (MESH_LOG=off)."""
+        if self._kept is not None:
+            return self._kept
+        return Run.load(self.id or "", None if self.status == RUNNING else self._store)
+
+    def __getstate__(self) -> dict[str, Any]:
+        fields = [field.name for field in dataclasses.fields(self)]
+        return {name: getattr(self, name) for name in fields if not name.startswith("_")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in {**state, "_kept": None, "_store": None}.items():
+            setattr(self, name, value)
 
     def _take(self, run: Run) -> None:
-        """Keep what a run that has ended gave; the run itself, with all its events, is let go."""
+        """Keep what a run that has ended gave; the run itself, with all its events, is let go where a log
+        has it."""
+        self._kept = run if run.problems else None
         self.text, self.output, self.error = run.text, run.output, run.error
         self.usage, self.cost_usd = run.usage, run.cost_usd
         self.unpriced_calls, self.duration_ms = run.unpriced_calls, run.duration_ms

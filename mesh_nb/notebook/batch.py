@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from ..core.budget import Budget, Unpriced
+from ..core.cache import cache_of
 from ..core.compiled import CompiledGraph, Runnable
 from ..core.errors import InputError, shown
 from ..core.executor import Executor
@@ -72,12 +73,13 @@ def batch(
     graph, is_graph = _graph(model, options), isinstance(model, Runnable)
     over = read(inputs, prompt, is_graph, files)
     _check_options(concurrency, max_failures, variables, backend)
-    given: dict[str, Any] = {"on_no_answer": check_policy(on_no_answer), "timeout": timeout, "cache": cache}
+    given: dict[str, Any] = {"on_no_answer": check_policy(on_no_answer), "timeout": timeout}
+    given["cache"] = cache_of(cache)
     _check(graph, over, given)
     given |= {"budget": Budget.of(budget_usd, None, None, unpriced, "stop"), "display": False}
     run = functools.partial(start, graph, variables=variables, backend=backend, **given)
     once = cache is not False and not is_graph
-    made = Batch(over, run, concurrency, max_failures, background, once)
+    made = Batch(over, run, concurrency, max_failures, background, once, backend)
     return begin(made, display is not False)
 
 

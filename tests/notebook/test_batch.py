@@ -471,6 +471,16 @@ async def test_a_terminal_is_told_what_failed_without_its_commands(monkeypatch: 
     assert all(c.isprintable() or c == "\n" for c in last + repr(found))
 
 
+async def test_a_row_loads_its_run_from_where_it_is(tmp_path: Path):
+    for backend in (mesh.MemoryBackend(), mesh.FileBackend(tmp_path)):
+        found = await batch(graph_for(lambda input: input), ["a"], backend=backend)
+        assert found[0].load().input is not None
+        assert found[0].load().id == found[0].id
+    again = pickle.loads(pickle.dumps(found))
+    assert again[0] is not found[0]
+    assert again[0].text == found[0].text
+
+
 async def test_a_batch_that_has_ended_can_be_pickled_and_one_that_goes_on_says_why_not():
     def double(input: Any) -> int:
         return 2 * input["input"]
@@ -875,3 +885,16 @@ async def test_questions_to_people_stop_their_rows_or_are_counted():
     await until(lambda: waiting.asking == 1)
     waiting[0].load().approve()
     assert (await waiting).counts == {"completed": 1}
+
+
+async def test_a_project_that_cannot_be_written_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    (tmp_path / "home").write_text("a file where a folder should be")
+    monkeypatch.setenv("MESH_HOME", str(tmp_path / "home"))
+    with ChatServer() as server:
+        server.models["m"] = [text("ok")]
+        found = await batch(served(server), range(20), cache=True, backend=None)
+    assert found.counts == {"completed": 20}
+    assert found[3].load().text == "ok"
+    assert caplog.text.count("kept in the cache") == 1
