@@ -165,7 +165,7 @@ class Budget:
         call would cross a limit, of the run, the notebook or the project, UnpricedError when it has no price
         and nobody has allowed that.
         """
-        shared = [] if free else await spending.ready()
+        shared = [] if free else spending.limits()
         held = Hold(0.0 if free else None, prompt_tokens + (max_tokens or 0), run_id, bool(shared))
         if not free and (shared or "budget_usd" in self.limits):
             usage = {"prompt_tokens": prompt_tokens, "completion_tokens": max_tokens or 0}
