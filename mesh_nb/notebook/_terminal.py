@@ -61,7 +61,9 @@ class Transcript:
         for section in self._folding.view.sections:
             for block in section.blocks:
                 shown = self._of(block)
-                shown.done, shown.at = True, len(block.text) if isinstance(block, Text) else 0
+                # What is answered now was not told then.
+                shown.done = not isinstance(block, Ask) or bool(block.decision)
+                shown.at = len(block.text) if isinstance(block, Text) else 0
 
     def feed(self, events: Iterable[ExecutionEvent]) -> str:
         """Take the next events in, deltas joined, and return what is to be written now."""
@@ -95,8 +97,7 @@ class Transcript:
         final = fold(events)
         for part in _prose.after(final):
             self._line(part, kind="part")
-        seconds = "" if final.duration_ms is None else f"{final.duration_ms / 1000:.1f} s"
-        usage = " · ".join(filter(None, (_words.usage_line(final), seconds)))
+        usage = " · ".join(filter(None, (_words.usage_line(final), _time(final.duration_ms))))
         if usage:
             self._line(_one_line(usage), DIM, kind="part")
         self._need(1)
@@ -299,6 +300,12 @@ def _now(block: Block) -> str:
     if isinstance(block, Ask):
         return _words.asked(block)
     return _words.data_line(block).split("\n")[-1] if isinstance(block, Data) else ""
+
+
+def _time(milliseconds: float | None) -> str:
+    if milliseconds is None:
+        return ""
+    return f"{milliseconds:.0f} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"
 
 
 def _one_line(text: str) -> str:

@@ -79,7 +79,7 @@ class Comparison:
     """Answers to one prompt, made by `compare`.
 
     runs : from the name of a column to its Run, in the order of the columns. The names are letters while it
-        is blind.
+        is blind. told : whether a terminal has written the answers down, so that its value is only its name.
     """
 
     def __init__(self, runs: dict[str, Run], hidden: dict[str, str] | None = None) -> None:
@@ -87,6 +87,7 @@ class Comparison:
         self._hidden = dict(hidden or {})
         self._vote: Run | str | None = None
         self._on_vote: list[Callable[[], None]] = []
+        self.told = False
 
     @property
     def blind(self) -> bool:
@@ -200,6 +201,10 @@ class Comparison:
         return self
 
     def _ipython_display_(self) -> None:
+        if self.told:
+            self.told = False
+            print(f"<Comparison of {', '.join(self.runs)}>")  # noqa: T201
+            return
         if host_name(None) != "notebook":
             raise NotImplementedError  # IPython then shows the repr
         from ._side_by_side import display

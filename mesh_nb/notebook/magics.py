@@ -138,6 +138,7 @@ class _Prepared:
         finally:
             if self._terminal and not self._silent and isinstance(started, Comparison):
                 print(frozen(started)["text/plain"])  # noqa: T201
+                started.told = True
 
     async def run(self) -> Run | Comparison | None:
         """Run to the end on this loop, unless the cell asked for the background."""

@@ -19,7 +19,7 @@ GRAPH = (
     "import mesh_nb as mesh, asyncio, time;"
     " graph = mesh.StateGraph().add_node('llm', None, node_type='llm', model='m').set_entry_point('llm')"
 )
-USAGE = re.compile(r"openai/m · 12 tokens in · 34 tokens out · unpriced · \d+\.\d s")
+USAGE = re.compile(r"openai/m · 12 tokens in · 34 tokens out · unpriced · [\d.]+ m?s")
 
 
 @pytest.fixture
@@ -192,6 +192,28 @@ def test_nothing_is_printed_twice(env: dict[str, str], server: ChatServer, tmp_p
     assert printed[6:8] == ["", ""]
     assert printed[8].startswith("Out[9]: <Run ")
     assert not any("\x1b" in cell for cell in printed)
+
+
+def test_a_comparison_is_printed_once(env: dict[str, str], server: ChatServer, tmp_path: Path) -> None:
+    server.models = {"a": [text("From a.")], "b": [text("From b.")]}
+    printed = session(env, tmp_path, "%%mesh -m a,b -o both\nSay it", "both")
+    assert [printed[0].count(f"From {name}.") for name in "ab"] == [1, 1]
+    assert printed[0].endswith("Out[1]: <Comparison of a, b>\n")
+    assert re.search(r"a: <Run .*'From a\.'>\nb: <Run .*'From b\.'>", printed[1])
+
+
+def test_an_answer_to_a_question_goes_on_where_it_was_asked(env: dict[str, str], tmp_path: Path) -> None:
+    asked, answered = session(
+        env,
+        tmp_path,
+        "asks = mesh.StateGraph().add_node('ask', None, node_type='approval', message='Send it?')\n"
+        "asks.add_node('send', lambda input: {'content': 'It was sent.'})\n"
+        "run = await asks.add_sequence(['START', 'ask', 'send']).run({'to': 'ana'})",
+        "run = await run.approve()",
+    )[:2]
+    assert "── ask ──\nWaiting for an answer: Send it?\n" in asked
+    assert answered.startswith("── ask ──\nApproved: Send it?\n\n── send ──\n")
+    assert "Waiting" not in answered
 
 
 def test_runs_at_once_are_written_one_after_the_other_and_many_counted(
