@@ -110,6 +110,9 @@ def _cost(*words: str) -> Any:
         title += f", since {since}" if "-" in since else f", last {since}"
     if of_notebook:
         known, problems = sorted(set(costs.notebook.dropna().astype(str))), costs.attrs
+        if scope and name not in known:  # the folder may be left out
+            inside = [other for other in known if other.endswith(f"/{name}")]
+            name = inside[0] if len(inside) == 1 else name
         costs = costs[costs.notebook == name].reset_index(drop=True)
         costs.attrs = problems
         if scope and name not in known:

@@ -105,6 +105,7 @@ def test_cost_of_a_notebook_by_its_name(shell: Any) -> None:
     report = mesh(shell, "cost notes/b.ipynb")
     assert list(report.costs.run_id) == ["two"]
     assert repr(report).startswith("notes/b.ipynb: $0.0100")
+    assert list(mesh(shell, "cost b.ipynb").costs.run_id) == ["two"]
     assert repr(mesh(shell, "cost a.ipynb 7d")).startswith("a.ipynb, last 7d: ")
     assert repr(mesh(shell, "cost 2020-01-01 a.ipynb")).startswith("a.ipynb, since 2020-01-01: $0.0100")
     with pytest.raises(UsageError, match=r"Did you mean 'a\.ipynb'"):
