@@ -10,8 +10,8 @@ from typing import Any
 
 from ._batch_words import progress, summary
 
-REFRESH = 0.2
-"""Seconds between two changes of the line."""
+REFRESH, BEAT = 0.2, 1.0
+"""Seconds between two changes of the line, and the longest time without one."""
 _PLAIN = str.maketrans({"·": "-", "…": "~"})
 """Signs for terminals that have no others."""
 
@@ -24,33 +24,41 @@ def follow(batch: Any) -> None:
 
 
 class _Line:
-    """A line that is written over, a few times a second."""
+    """A line that is written over, a few times a second while something ends."""
 
     def __init__(self, batch: Any, out: Any) -> None:
         self._batch, self._out = batch, out
         self._timer: asyncio.TimerHandle | None = None
         self._drawn = 0.0
+        self._soon = False
 
     def changed(self) -> None:
         wait = self._drawn + REFRESH - time.monotonic()
-        if self._batch.done or (self._timer is None and wait <= 0):
+        if self._batch.done or (wait <= 0 and not self._soon):
             self._draw()
-        elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(wait, self._draw)
+        elif not self._soon:
+            self._soon = True
+            self._wake(wait)
 
-    def _draw(self) -> None:
+    def _wake(self, seconds: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        self._drawn = time.monotonic()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._draw)
+
+    def _draw(self) -> None:
+        self._soon, self._drawn = False, time.monotonic()
         width = max(shutil.get_terminal_size().columns - 1, 1)
         if self._batch.done:
+            if self._timer is not None:
+                self._timer.cancel()
             line, *below = summary(self._batch).split("\n")
             text = "".join(f"{each}\n" for each in (f"{line:<{width}}", *below))
         else:
             text = f"{progress(self._batch)[:width]:<{width}}"
         self._out.write(f"\r{_writable(text, self._out)}")
         self._out.flush()
+        if not self._batch.done:
+            self._wake(BEAT)
 
 
 def _writable(text: str, out: Any) -> str:

@@ -7,7 +7,7 @@ import html
 import threading
 import uuid
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from ..core import plugins
 from . import _looks
@@ -17,8 +17,8 @@ from ._cell import Cell, current_shell
 from ._table import markdown_table
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-REFRESH = 0.2
-"""Seconds between two changes of what is shown."""
+REFRESH, BEAT = 0.2, 1.0
+"""Seconds between two changes of what is shown, and the longest time without one."""
 GOES_ON = (
     "The cell has ended, and its batch goes on. A cell that awaits it waits for the rows and shows them:"
     " await mesh_nb.batch(...)."
@@ -26,8 +26,8 @@ GOES_ON = (
 """What a cell says whose batch nobody awaits, where output is static."""
 ROWS, FAILED = 8, 5
 """Rows that static output shows: the first ones, and of those that failed."""
-TEXT, FIELDS = 160, 6
-"""Characters of a cell, and columns for the fields of answers."""
+TEXT, FIELDS, ASKED = 160, 6, 3
+"""Characters of a cell; columns for the fields of answers, and for those of a row that was asked."""
 
 
 def show(batch: Any) -> None:
@@ -95,19 +95,21 @@ def _records(batch: Any, places: Iterable[int]) -> list[dict[str, str]]:
         shown.append(record)
     if any(row.status != "completed" for row, _ in rows):
         for (row, _), record in zip(rows, shown, strict=True):
-            ended = f"{row.status}: {row.error}" if row.error else row.status
+            ended = "" if row.status == "completed" else row.status
+            ended = f"{ended}: {row.error}" if row.error and ended else ended
             record[_free("status", record)] = one_line(ended, TEXT)
     return shown
 
 
 def _asked(batch: Any, at: int) -> dict[str, Any]:
-    """Return the input of a row: of one that filled a prompt, what it filled it with."""
+    """Return the input of a row: of a table its first columns, with a prompt those that it names."""
     over = batch.inputs
     if over.named:
-        return {name: over.rows[at].get(name) for name in over.named[:FIELDS]}
+        return {name: over.rows[at].get(name) for name in over.named[:ASKED]}
     given = over.items[at]
     if isinstance(given, dict):
-        return {"input": ", ".join(f"{name}: {value}" for name, value in given.items())}
+        row = cast("dict[Any, Any]", given)
+        return {name: row.get(name) for name in over.columns[:ASKED]} or {"input": row}
     return {"input": given}
 
 
@@ -135,7 +137,8 @@ def _table(records: list[dict[str, str]]) -> str:
         f"<tr>{''.join(f'<td>{html.escape(value)}</td>' for value in record.values())}</tr>"
         for record in records
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    # The line break keeps the few rows from being a window that scrolls.
+    return f"<table>\n<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 class _Static:
@@ -177,8 +180,9 @@ class _Live:
         self._batch, self._cell = batch, cell
         self._display_id = f"mesh_nb-{uuid.uuid4().hex}"
         self._timer: asyncio.TimerHandle | None = None
-        self._bar = widgets.IntProgress(max=len(batch.rows), layout=widgets.Layout(width="240px"))
-        self._line = widgets.HTML(html.escape(progress(batch)))
+        self._soon = False
+        self._bar = widgets.IntProgress(max=len(batch.rows), layout=widgets.Layout(flex="0 1 320px"))
+        self._line = widgets.HTML(html.escape(progress(batch)), layout=widgets.Layout(width="100%"))
         self._note = widgets.HTML(layout=widgets.Layout(width="100%", display="none"))
         if plugins.find("host", "notebook").answers(batch.background):
             stop: Any = widgets.Button(description="Stop", icon="stop", layout=widgets.Layout(width="auto"))
@@ -186,7 +190,7 @@ class _Live:
         else:
             stop = widgets.Label("Interrupt the kernel to stop.")
         row = widgets.Layout(align_items="center", grid_gap="0 12px", flex_flow="row wrap")
-        self._parts = [self._bar, self._line, stop, self._note]
+        self._parts = [self._bar, stop, self._line, self._note]
         self._box = widgets.HBox(self._parts, layout=row)
         model = {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}
         known = "<p>This batch had not ended when the notebook was saved. mesh_nb.runs() lists its runs.</p>"
@@ -199,20 +203,26 @@ class _Live:
             if self._timer is not None:
                 self._timer.cancel()
             self._end()
-        elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(REFRESH, self._refresh)
+        elif not self._soon:
+            self._soon = True
+            self._wake(REFRESH)
+
+    def _wake(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._refresh)
 
     def _refresh(self) -> None:
-        self._timer = None
+        self._soon = False
         batch = self._batch
         self._bar.value = sum(row.status not in (WAITING, RUNNING) for row in batch.rows)
         self._line.value = html.escape(progress(batch))
         if not self._note.value and (failures := batch.failed):
-            failed = failures[0]
-            self._bar.bar_style = "danger"
-            told = html.escape(one_line(f"The first that failed, {failed.label}: {failed.error}", LINE))
+            told = html.escape(one_line(f"Row {failures[0].label} failed: {failures[0].error}", LINE))
             self._note.value = f"<span{_looks.of('error')}>{told}</span>"
             self._note.layout.display = ""
+        # Also while nothing ends: what is left takes longer then, and a person may be asked.
+        self._wake(BEAT)
 
     def _end(self) -> None:
         import ipywidgets as widgets

@@ -898,3 +898,12 @@ async def test_a_project_that_cannot_be_written_is_told_once(
     assert found.counts == {"completed": 20}
     assert found[3].load().text == "ok"
     assert caplog.text.count("kept in the cache") == 1
+
+
+async def test_the_saved_table_names_what_did_not_end_well_and_nothing_else():
+    found = await batch(graph_for(lambda input: 1 / input["n"]), [{"n": n} for n in (1, 0, *range(1, 20), 0)])
+    shown = _batch_view.frozen(found)
+    assert shown["text/html"].count("failed: Node") == shown["text/markdown"].count("failed: Node") == 2
+    assert "completed" not in shown["text/html"]
+    assert "Of those that failed:" in shown["text/html"]
+    assert ">n<" in shown["text/html"]
