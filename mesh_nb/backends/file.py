@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..core._named import named_options
 from ..core.backend import RunLog, StoredRun
 from ..core.errors import ConfigurationError, InputError, RunNotFoundError, shown
 from ..core.events import ENDINGS, SCHEMA_VERSION, ExecutionEvent, decode
@@ -35,6 +36,7 @@ class FileBackend:
     Nothing is created before the first run is logged.
     """
 
+    @named_options
     def __init__(self, home: str | os.PathLike[str] | None = None) -> None:
         self._home = home
 

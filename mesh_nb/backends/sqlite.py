@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
+from ..core._named import named_options
 from ..core.backend import RunLog, StoredRun
 from ..core.errors import InputError, RunNotFoundError, shown
 from ..core.events import ENDINGS, SCHEMA_VERSION, ExecutionEvent, decode, loads
@@ -42,6 +43,7 @@ class SQLiteBackend:
     Raises InputError for a path that is a folder, and for ":memory:".
     """
 
+    @named_options
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         given = cast("Any", path)
         if given is not None and not isinstance(given, (str, os.PathLike)):

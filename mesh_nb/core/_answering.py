@@ -75,6 +75,7 @@ class Answering:
         """
         return self._answer(interrupt_id, Answer("edited", value, by=by))
 
+    @named_options
     def resume(self, *, answers: dict[str, Any] | None = None, **options: Unpack[Options]) -> Run:
         """Go on with this run where it ended, in a new Run with the same id.
 
@@ -84,6 +85,7 @@ class Answering:
         """
         return self._resume_with(answers or {}, **options)
 
+    @named_options
     def fork(self, *, at: str | int, patch: dict[str, Any] | None = None, **options: Unpack[Options]) -> Run:
         """Start a new run that goes its own way from a place in this one.
 
@@ -91,6 +93,7 @@ class Answering:
         """
         return self._graph_of("fork").fork(self.id, at=at, patch=patch, **self._and(options))
 
+    @named_options
     def rerun(self, **options: Unpack[Options]) -> Run:
         """Execute again what this run executed, in a new run.
 

@@ -143,6 +143,7 @@ class Runnable(Again, Views):
             reuse=reuse,
         )
 
+    @named_options
     def stream(self, input: Any, mode: str = "values", **options: Any) -> AsyncGenerator[Any, None]:
         """Run the graph and yield what a stream mode makes of it; leaving the loop cancels the run.
 

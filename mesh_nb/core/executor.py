@@ -94,6 +94,7 @@ class Executor:
         ).events()
         return self._modes.over(events) if self._modes else events
 
+    @named_options
     def stream(
         self,
         input: Any,

@@ -58,6 +58,7 @@ class StateGraph(Rows, Pausing, GraphJson, Runnable):
         self._pauses: dict[tuple[str, str, str], Pause] = {}
         self._compiled: CompiledGraph | None = None
 
+    @named_options
     def add_node(
         self, node_id: str, node_or_config: Any = None, node_type: str | None = None, **options: Any
     ) -> StateGraph:
@@ -271,6 +272,7 @@ class StateGraph(Rows, Pausing, GraphJson, Runnable):
     def _keep_pause(self, key: tuple[str, str, str], pause: Pause) -> None:
         self._put(self._enter(), self._pauses, key, pause)
 
+    @named_options
     def compile(self) -> CompiledGraph:
         """Check the graph and return it ready to run; the graph may be changed and compiled again.
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from ._linear import quick
+from ._named import named_options
 from .errors import InputError, shown
 
 __all__ = ["Price", "Rate", "rates", "set", "unset"]
@@ -70,6 +71,7 @@ class Rate:
 _rates: dict[str, Rate] = {}
 
 
+@named_options
 def set(
     model: str,
     input: float,

@@ -17,6 +17,7 @@ from ._ending import error_text
 from ._feed import Feed
 from ._files import RunFile, save_all
 from ._fold import Fold
+from ._named import named_options
 from ._summary import line
 from .backend import Backend, StoredRun
 from .errors import MeshError, MeshInterrupted, RunError, is_interrupt, told
@@ -52,6 +53,7 @@ class Run(Answering):
         self._on_done: list[Callable[[Run], None]] = []
 
     @classmethod
+    @named_options
     def load(cls, run_id: str, backend: Backend | None = None) -> Run:
         """Read a run from the log.
 
@@ -191,6 +193,7 @@ class Run(Answering):
         except RuntimeError:
             self._finish()  # its loop is closed, and with it whatever the run was doing
 
+    @named_options
     def wait(self, timeout: float | None = None) -> bool:
         """Block this thread until the run has ended, or for that many seconds; says whether it has.
 
@@ -213,6 +216,7 @@ class Run(Answering):
         else:
             self._on_done.append(callback)
 
+    @named_options
     def save_files(self, directory: str | os.PathLike[str]) -> list[Path]:
         """Save the run's files into a directory and return their paths.
 
@@ -221,10 +225,12 @@ class Run(Answering):
         """
         return save_all(self.files, directory)
 
+    @named_options
     def to_pandas(self, frame: str = "calls") -> Any:
         """Return a DataFrame of this run. Raises UnknownNameError with the frames there are."""
         return plugins.find("frame", frame)(self)
 
+    @named_options
     def show(self, host: str | None = None) -> None:
         """Show the run here: in the notebook's cell where there is one. Raises UnknownNameError."""
         from .runner import host_name

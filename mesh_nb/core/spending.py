@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from . import prices
 from ._ledger import NEAR, Ledger
+from ._named import named_options
 from .errors import BudgetExceededError, ConfigurationError, InputError, UnknownNameError, shown
 from .events import LimitMetadata
 from .origin import IMPORTED, origin
@@ -112,6 +113,7 @@ _lock = threading.RLock()
 _read: dict[tuple[str, int], dict[str, Any]] = {}
 
 
+@named_options
 def set(usd: float, per: str = "session", scope: str = "notebook") -> Limit:
     """Limit what this notebook or the project may spend; a limit of the same scope is replaced.
 

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any, cast
 
+from ..core._named import named_options
 from ..core.budget import Budget, Unpriced
 from ..core.cache import cache_of
 from ..core.compiled import CompiledGraph, Runnable
@@ -22,6 +23,7 @@ __all__ = ["Batch", "batch"]
 CONCURRENCY = 8
 
 
+@named_options
 def batch(
     model: Any,
     inputs: Any,

@@ -15,6 +15,7 @@ import ipywidgets as widgets
 import traitlets
 
 from ..core import plugins, runner
+from ..core._named import named_options
 from ..core.compiled import Runnable
 from ..core.errors import InputError, MeshError, UnknownNameError, shown
 from ..core.executor import Executor
@@ -32,6 +33,7 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 _open: weakref.WeakSet[Chat] = weakref.WeakSet()
 
 
+@named_options
 def chat(graph: Any = None, *, session_id: str | None = None, backend: Any = None, **options: Any) -> Chat:
     """Return a conversation with a graph or a model; as the value of a cell it is a chat.
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, cast
 
 from ..core._awaiting import in_cell
+from ..core._named import named_options
 from ..core.compiled import CompiledGraph, Runnable
 from ..core.errors import InputError, MeshInterrupted, UnknownNameError, shown
 from ..core.executor import Executor
@@ -20,6 +21,7 @@ TIE = "tie"
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
+@named_options
 def compare(
     prompt: Any,
     models: Iterable[Any] | Mapping[str, Any],

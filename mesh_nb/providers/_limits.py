@@ -20,6 +20,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from ..core import plugins
+from ..core._named import named_options
 from ..core.errors import InputError, UnknownNameError, shown
 from . import _hosts
 from ._failures import Target, explain
@@ -38,6 +39,7 @@ class Limits:
         self._gates: dict[tuple[str, bytes], Gate] = {}
         self._lock = threading.Lock()
 
+    @named_options
     def set(
         self, provider: str, *, concurrency: int | None = None, requests_per_minute: int | None = None
     ) -> None:

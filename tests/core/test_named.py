@@ -71,6 +71,15 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: mesh_nb.from_react_flow({}, tool={}), "'tool' of from_react_flow(). Did you mean 'tools'?"),
     (lambda: mesh_nb.calls_df(sinse="7d"), "'sinse' of calls_df(). Did you mean 'since'?"),
     (lambda: mesh_nb.cost_report(group="model"), "'group' of cost_report(). Known: by, notebook"),
+    (
+        lambda: graph().compile(checkpointer=1),
+        "graph.compile(). Every run is logged and can be",
+    ),
+    (lambda: mesh_nb.FileBackend(hoome="x"), "'hoome' of FileBackend(). Did you mean 'home'?"),
+    (lambda: mesh_nb.SQLiteBackend(file="x"), "'file' of SQLiteBackend(). Known: path."),
+    (lambda: Run.load("x", store=1), "'store' of run.load(). Known: backend, run_id."),
+    (lambda: mesh_nb.prices.set("m", 1, outputs=2), "'outputs' of prices.set(). Did you mean 'output'?"),
+    (lambda: mesh_nb.limits.set("openai", concurency=3), "of limits.set(). Did you mean 'concurrency'?"),
     (lambda: mesh_nb.compare("q", ["demo"], budget=1), "'budget' of compare(). Did you mean 'budget_usd'?"),
 ]
 
@@ -110,6 +119,9 @@ PLACED: list[tuple[Callable[[], Any], str]] = [
     ),
     (lambda: graph().fork("r"), "graph.fork() needs 'at': it takes (run_id); the rest are options"),
     (lambda: graph().add_edge("a"), "graph.add_edge() needs 'target': it takes (source, target)"),
+    (lambda: graph().add_node(), "graph.add_node() needs 'node_id': it takes (node_id, node_or_config, node"),
+    (lambda: Run("r").fork(), "run.fork() needs 'at': it takes nothing by position; the rest are options"),
+    (lambda: mesh_nb.batch("m"), "batch() needs 'inputs': it takes (model, inputs)"),
     (lambda: Executor(), "Executor() needs 'graph': it takes (graph, state_backend)."),
     (lambda: mesh_nb.runs(1, None, 3), "runs() takes (limit, backend), and was given more."),
 ]
