@@ -38,6 +38,7 @@ _PASSED = (TapeError, Unanswered, BudgetExceededError)
 
 _MENDED = (AuthenticationError, ConfigurationError, InputError)
 
+_BUDGETED = frozenset({"held_usd", "limits"})
 _MARKS = {"replay": "replayed", "cache": "cached"}
 
 
@@ -197,7 +198,7 @@ async def _recorded(source: Events, key: str, request: dict[str, Any], on: Sourc
     def keep(event: ExecutionEvent) -> None:
         nonlocal last
         now = time.monotonic()
-        beats.append(((now - last) * 1000, dataclasses.replace(event)))
+        beats.append(((now - last) * 1000, dataclasses.replace(event, metadata=_lasting(event.metadata))))
         last = now
 
     error: Exception | None = None
@@ -219,6 +220,13 @@ async def _recorded(source: Events, key: str, request: dict[str, Any], on: Sourc
         raise error
 
 
+def _lasting(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return metadata without what limits on spending said at that time, on that machine."""
+    if _BUDGETED.isdisjoint(metadata):
+        return metadata
+    return {name: value for name, value in metadata.items() if name not in _BUDGETED}
+
+
 def _heard(error: Exception, beats: list[tuple[float, ExecutionEvent]]) -> bool:
     """Say whether a call that failed has reached its server, so that the failure is an answer."""
     if type(error) is not ProviderError or error.status is not None or not error.retryable:
@@ -233,6 +241,7 @@ async def _played(take: Take, on: Source) -> Events:
         if speed and wait and kind != EventType.INTERRUPT_RESOLVED:
             await asyncio.sleep(wait / 1000 / speed)
         if kind not in DELTAS:
+            metadata = _lasting(metadata)
             if kind in (EventType.MODEL_CALL_START, EventType.NODE_COMPLETE):
                 metadata = {**metadata, mark: True}
             elif kind == EventType.RESPONSE_METADATA:

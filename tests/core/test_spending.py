@@ -327,3 +327,20 @@ def test_a_day_begins_at_midnight_when_the_clock_was_set_back_since(monkeypatch:
 def test_a_pyproject_without_a_budget_has_no_limit(project: Path, text: str) -> None:
     (project / "pyproject.toml").write_text(text)
     assert spending.limits() == []
+
+
+async def test_what_is_kept_of_a_call_does_not_have_the_limits_of_its_day(
+    project: Path, replay: Replay
+) -> None:
+    spending.set(1000, scope="project")
+    asked, again = [await one(replay, max_tokens=30).run("hi", display=False, cache=True) for _ in range(2)]
+    limited = [{"held_usd", "limits"} & {*e.metadata} for e in asked.events]
+    assert {"held_usd"} in limited
+    assert {"limits"} in limited
+    assert len(replay.requests) == 1
+    told = [e for e in again.events if e.type in ("model_call_start", "response_metadata")]
+    assert all(event.metadata["cached"] for event in told)
+    assert not any({"held_usd", "limits"} & {*event.metadata} for event in told)
+    kept = [path.read_text() for path in (project / ".mesh" / "cache").rglob("*") if path.is_file()]
+    assert kept
+    assert not any("held_usd" in text or '"limits"' in text for text in kept)
