@@ -21,7 +21,7 @@ from ._named import named_options
 from ._summary import line
 from .backend import Backend, StoredRun
 from .errors import MeshError, MeshInterrupted, RunError, is_interrupt, told
-from .events import ENDINGS, EventType, ExecutionEvent, Source
+from .events import EventType, ExecutionEvent, Source
 from .modes import Lens
 from .runs import here, project_log
 
@@ -337,7 +337,7 @@ class Run(Answering):
         if self.done:
             return
         last = self.events[-1] if self.events else None
-        if last is None or last.type not in ENDINGS:
+        if self._fold.now().status is None:  # The ending of an earlier part is none.
             status = "cancelled" if self._cancelled or self.exception is None else "failed"
             seq = last.seq + 1 if last else 0
             ending = ExecutionEvent(

@@ -538,3 +538,19 @@ async def test_a_run_that_another_host_goes_on_with_stops_here(
         await run
     assert len(spent) == 1
     check_log(Run.load(run.id, FileBackend(tmp_path)).events)
+
+
+async def test_a_run_that_another_process_resumes_first_has_failed_here(tmp_path: Path) -> None:
+    class Taken(FileBackend):
+        def reopen(self, run_id: str, header: dict[str, Any], version: Any = None) -> Any:
+            raise InputError("Run x was resumed by another process meanwhile.")
+
+    graph = StateGraph("g").add_node("ask", node_type="approval").set_entry_point("ask")
+    run = await graph.run("q", on_no_answer="stop", backend=FileBackend(tmp_path))
+    again = graph.resume(run.id, backend=Taken(tmp_path), on_no_answer="stop")
+    with pytest.raises(InputError, match="was resumed by another process"):
+        await again
+    assert (again.done, again.status) == (True, "failed")
+    assert again.error == "Run x was resumed by another process meanwhile."
+    assert again.events[-1].type == "execution_error"
+    assert Run.load(run.id, FileBackend(tmp_path)).status == "interrupted"
