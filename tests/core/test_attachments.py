@@ -307,7 +307,7 @@ async def refused(
 async def test_a_path_that_is_not_there(server: AnswerServer, tmp_path: Path) -> None:
     (tmp_path / "report.pdf").write_bytes(PDF)
     said = await refused(server, [tmp_path / "reprot.pdf"])
-    assert "There is no file" in said
+    assert f"There is no file 'reprot.pdf' in {str(tmp_path)!r}" in said
     assert "Did you mean 'report.pdf'?" in said
 
 
