@@ -170,7 +170,8 @@ def _read(given: str | os.PathLike[str], limit: int) -> FilePart:
         if not path.exists():
             close = nearest(path.name, _names(path.parent))
             guess = f" Did you mean {close!r}?" if close else ""
-            raise InputError(f"There is no file {shown(path.name)} in {str(path.absolute().parent)!r}.{guess}")
+            folder = str(path.absolute().parent)
+            raise InputError(f"There is no file {shown(path.name)} in {folder!r}.{guess}")
         if not path.is_file():
             raise InputError(f"{shown(str(given))} is not a plain file.")
         if path.stat().st_size > limit:
