@@ -156,6 +156,15 @@ def test_voila_shows_an_answer_and_lets_readers_chat(
     guest.blocked.clear()
 
 
+def test_voila_shows_the_rows_of_a_batch(voila: Callable[..., str], guest: Visit, chat: ChatServer) -> None:
+    chat.open("rest")
+    cells = ("import mesh_nb as mesh", 'rows = await mesh.batch("m", ["one", "two"])')
+    guest.page.goto(voila(environments.KERNELS[-1], *cells).partition("/voila")[0])
+    guest.page.get_by_text("2 of 2 rows complete").wait_for()
+    guest.page.get_by_role("cell", name="The first half, and the second.").first.wait_for()
+    guest.blocked.clear()  # Voila's own page asks for icons and scripts of others.
+
+
 def test_marimo_streams_stops_and_keeps(hosts: Path, guest: Visit, chat: ChatServer, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP, "utf-8")
     port = free_port()
@@ -173,9 +182,24 @@ def test_marimo_streams_stops_and_keeps(hosts: Path, guest: Visit, chat: ChatSer
         assert guest.page.get_by_text("It goes on", exact=True).is_visible()
 
 
+BATCH = """
+@app.cell
+async def _(mesh, run):
+    rows = await mesh.batch("m", [run.text, "<b>two</b>"])
+    rows
+    return
+
+
+"""
+
+
 def test_marimo_exports_the_answer(hosts: Path, chat: ChatServer, tmp_path: Path) -> None:
     chat.open("rest")
-    app = APP.partition("@app.cell\ndef _(mesh, run)")[0] + 'if __name__ == "__main__":\n    app.run()\n'
+    app = (
+        APP.partition("@app.cell\ndef _(mesh, run)")[0]
+        + BATCH
+        + 'if __name__ == "__main__":\n    app.run()\n'
+    )
     (tmp_path / "app.py").write_text(app, "utf-8")
     command = [str(environments.python(hosts)), "-m", "marimo", "export", "html", "app.py", "-o", "app.html"]
     done = subprocess.run(
@@ -192,3 +216,5 @@ def test_marimo_exports_the_answer(hosts: Path, chat: ChatServer, tmp_path: Path
     assert "The first half, and the second." in page
     assert "mesh-run" in page
     assert "marimo-anywidget" not in page
+    assert "2 of 2 rows complete" in page
+    assert "<b>two" not in page

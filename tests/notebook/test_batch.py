@@ -9,9 +9,11 @@ import decimal
 import enum
 import io
 import pickle
+import re
 import sys
 import threading
 import warnings
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ import pyarrow as pa
 import pydantic
 import pytest
 from gated_chat import ChatServer, gate, text
+from hostile import ALL
 from replay_server import ReplayThread
 from run_doubles import Speaker, forever, graph_of, response
 from support import until
@@ -907,3 +910,42 @@ async def test_the_saved_table_names_what_did_not_end_well_and_nothing_else():
     assert "completed" not in shown["text/html"]
     assert "Of those that failed:" in shown["text/html"]
     assert ">n<" in shown["text/html"]
+
+
+class Parts(HTMLParser):
+    def __init__(self, markup: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.feed(markup)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_comment(self, data: str) -> None:
+        self.tags.add("comment")
+
+
+async def test_no_hostile_text_is_more_than_text_in_any_view():
+    async def node(input: Any) -> Any:
+        if input["n"] % 4 == 3:
+            raise ValueError(input["said"])
+        said = input["said"]
+        return {"content": said, said: said} if input["n"] % 4 == 2 else said
+
+    rows = {f"{said}{n}": {"n": n, "said": said} for n, said in enumerate(ALL)}
+    found = await batch(graph_for(node), rows)
+    tags = {"p", "strong", "small", "div", "table", "thead", "tbody", "tr", "th", "td"}
+    every = found.rows, found.inputs.items
+    for at in range(0, len(ALL), _batch_view.ROWS):
+        found.rows, part = every[0][at : at + _batch_view.ROWS], every[1][at : at + _batch_view.ROWS]
+        found.inputs = dataclasses.replace(found.inputs, items=part)
+        shown = _batch_view.frozen(found)
+        parts = Parts(shown["text/html"])
+        assert parts.tags <= tags
+        assert parts.attributes <= {"style", "tabindex", "dir"}
+        assert not re.search(r"(?<!\\)[<\[`]", shown["text/markdown"])
+        assert "".join(shown.values()).encode()
+        assert all(c.isprintable() or c in "\n\u200c\u200d" for c in shown["text/html"] + shown["text/plain"])
