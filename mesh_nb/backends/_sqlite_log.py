@@ -31,7 +31,7 @@ class SQLiteLog:
 
     def __init__(self, store: Database, run_id: str, place: Place) -> None:
         self.store, self.run_id, self._place = store, run_id, place
-        self._check_at = 0.0
+        self._check_at = time.monotonic() + CHECK
         self._lost = self._told = False
         self._lock = threading.Lock()
         self._rows: list[Row] = []

@@ -132,7 +132,7 @@ class FileLog:
     Raises FileExistsError when the file exists. Any other trouble with the disk is told by `problem`.
     """
 
-    def __init__(self, path: Path, header: dict[str, Any], blobs: Blobs, after: Path) -> None:
+    def __init__(self, path: Path, header: dict[str, Any], blobs: Blobs, after: str) -> None:
         self.path, self._blobs, self._after = path, blobs, after
         self._run_id = str(header.get("run_id"))
         self._lost = self._told = False
@@ -140,7 +140,7 @@ class FileLog:
         self._buffer = bytearray(dumps(header) + b"\n")
         self._waiting = False
         self._closed = False
-        self._retry_at = self._check_at = 0.0
+        self._retry_at, self._check_at = 0.0, time.monotonic() + CHECK
         self._problem: str | None = None
         self._fd: int | None = None
         try:
@@ -288,7 +288,7 @@ class FileLog:
 
     def _look_after(self) -> None:
         """Write no more once another process has gone on with the run: it has taken this one for dead."""
-        if self._after.exists():
+        if os.path.exists(self._after):
             self._lost = True
             self._problem = str(resumed_elsewhere(self._run_id))
             self._release()

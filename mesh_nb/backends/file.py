@@ -81,7 +81,7 @@ class FileBackend:
             return lost_log(self._home, error)
         try:
             path = folder / "runs" / f"{run_id}.jsonl"
-            return FileLog(path, record, blobs, path.with_name(f"{run_id}.r1.jsonl"))
+            return FileLog(path, record, blobs, f"{os.fspath(path)[:-6]}.r1.jsonl")
         except FileExistsError:
             raise InputError(f"Run {run_id!r} already has a log; a run is logged once.") from None
 
@@ -99,10 +99,10 @@ class FileBackend:
         if self._live(parts[-1], exact=True)[0] and not _has_ended(parts[-1]):
             raise busy
         record = {"schema": SCHEMA_VERSION, **header, "run_id": run_id, "part": len(parts), **identity()}
-        path, after = (parts[0].with_name(f"{run_id}.r{len(parts) + n}.jsonl") for n in (0, 1))
+        path, after = (f"{os.fspath(parts[0])[:-6]}.r{len(parts) + n}.jsonl" for n in (0, 1))
         record["created"] = datetime.now(UTC).isoformat()
         try:
-            return FileLog(path, record, self._blobs(path), after)
+            return FileLog(Path(path), record, self._blobs(parts[0]), after)
         except FileExistsError:
             raise busy from None
 
