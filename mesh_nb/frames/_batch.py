@@ -47,7 +47,9 @@ def batch_df(batch: Any, inputs: bool = False) -> pd.DataFrame:
     ]
     frame = build(records, COLUMNS)
     found: list[dict[str, Any]] = [row.fields for row in batch.rows]
-    taken: set[str] = set(batch.inputs.columns or (["input"] if inputs else []))
+    taken: set[str] = set(
+        batch.inputs.columns or ([batch.inputs.name] if inputs or batch.inputs.name != "input" else [])
+    )
 
     def free(name: str) -> str:
         while name in taken:
@@ -82,7 +84,9 @@ def _beside(inputs: Any, frame: pd.DataFrame) -> pd.DataFrame:
     """Return the columns of the inputs, and after them those of the answers."""
     table: Any = inputs.table
     if isinstance(table, list):
-        columns = {name: [item.get(name) for item in table] for name in inputs.columns} or {"input": table}
+        columns = {name: [item.get(name) for item in table] for name in inputs.columns} or {
+            inputs.name: table
+        }
         given: Any = pd.DataFrame({name: _series(values) for name, values in columns.items()})
     else:
         given = table if isinstance(table, pd.DataFrame) else table.to_pandas()

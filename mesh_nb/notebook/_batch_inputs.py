@@ -21,15 +21,17 @@ class Inputs:
     """What a batch is over.
 
     labels, items : of the inputs, and the inputs of the runs. index : of pandas that the labels are of, else
-    None. columns : of the table that they came from, none for other inputs. table : that table, or the list
-    of the inputs as they were given. named, rows : the columns that the prompt names, and the values that it
-    was filled with, of each row. files : the attachments of each run, None where there are none.
+    None. columns : of the table that they came from, none for other inputs. name : of a Series, else "input".
+    table : the table, or the list of the inputs as they were given. named, rows : the columns that the prompt
+    names, and the values that it was filled with, of each row. files : the attachments of each run, None
+    where there are none.
     """
 
     labels: list[Any]
     items: list[Any]
     index: Any
     columns: list[str]
+    name: str = "input"
     table: Any = None
     named: Sequence[str] = ()
     rows: Sequence[Mapping[str, Any]] = ()
@@ -50,7 +52,9 @@ def read(inputs: Any, prompt: str | None, is_graph: bool, files: str | None = No
     if not items:
         raise InputError("batch() got no inputs: there is nothing to run.")
     index: Any = getattr(inputs, "index", None) if hasattr(inputs, "iloc") else None
-    frame = hasattr(inputs, "shape") and columns is not None
+    frame = hasattr(inputs, "columns") and hasattr(inputs, "shape")
+    called = getattr(inputs, "name", None) if columns is None and hasattr(inputs, "shape") else None
+    name = called if isinstance(called, str) and called else "input"
     # What is added to a DataFrame in place later is no part of what was asked.
     table = (inputs.copy(deep=False) if index is not None else inputs) if frame else items
     all_columns, attached = columns or [], None
@@ -58,12 +62,14 @@ def read(inputs: Any, prompt: str | None, is_graph: bool, files: str | None = No
         attached, items, columns = _apart(files, items, columns)
     if prompt is None:
         items = _plain_items(labels, items, columns, is_graph)
-        return Inputs(labels, items, index, all_columns, table, files=attached)
-    rows = items if columns is not None else [{"input": item} for item in items]
-    places = _places(prompt, ["input"] if columns is None else columns, bool(attached))
+        return Inputs(labels, items, index, all_columns, name, table, files=attached)
+    if columns is None:
+        _check_present(labels, items)
+    rows = items if columns is not None else [{"input": item, name: item} for item in items]
+    places = _places(prompt, columns or list(rows[0]), bool(attached))
     named = list(dict.fromkeys(column for column, _ in places.values()))
     items = [_filled(prompt, places, row) for row in rows]
-    return Inputs(labels, items, index, all_columns, table, named, rows, attached)
+    return Inputs(labels, items, index, all_columns, name, table, named, rows, attached)
 
 
 def _apart(files: Any, items: list[Any], columns: list[str] | None) -> tuple[list[Any], list[Any], list[str]]:
@@ -95,6 +101,12 @@ def _plain_items(labels: list[Any], items: list[Any], columns: list[str] | None,
                 f' asked, as in prompt="... {{{{{name}}}}}", or pass one column.'
             )
         items = [item.get(columns[0]) for item in items]
+    _check_present(labels, items)
+    return items if is_graph else [_text(item, "input") for item in items]
+
+
+def _check_present(labels: list[Any], items: list[Any]) -> None:
+    """Raise InputError for inputs that are missing."""
     missing = [label for label, item in zip(labels, items, strict=True) if is_missing(item)]
     if missing:
         names = ", ".join(map(shown, missing[:NAMED])) + (", ..." if len(missing) > NAMED else "")
@@ -103,7 +115,6 @@ def _plain_items(labels: list[Any], items: list[Any], columns: list[str] | None,
             f"{len(missing):,} of {len(items):,} inputs {are} missing, at {names}: drop or fill"
             f" {'it' if len(missing) == 1 else 'them'}."
         )
-    return items if is_graph else [_text(item, "input") for item in items]
 
 
 def _text(value: Any, name: str, path: str = "") -> str:
@@ -139,24 +150,25 @@ def _many(inputs: Any) -> tuple[list[Any], list[Any], list[str] | None]:
         return _rows(frame)
     if isinstance(inputs, Mapping):
         known = cast("Mapping[Any, Any]", inputs)
-        items = [_plain(item) for item in known.values()]
-        return list(known), items, _keys(items)
+        items, columns = _records([_plain(item) for item in known.values()])
+        return list(known), items, columns
     single = isinstance(inputs, (str, bytes)) or getattr(frame, "ndim", 1) == 0
     if single or not isinstance(inputs, Iterable):
         raise InputError(
             f"batch() runs a graph for each of many inputs, a list, a Series or a DataFrame, not for"
             f" {shown(inputs)}."
         )
-    items = [_plain(item) for item in cast("Iterable[Any]", inputs)]
+    items, columns = _records([_plain(item) for item in cast("Iterable[Any]", inputs)])
     labels = list(frame.index) if hasattr(frame, "iloc") else list(range(len(items)))
-    return labels, items, _keys(items)
+    return labels, items, columns
 
 
-def _keys(items: list[Any]) -> list[str] | None:
-    """Return the keys of records, None for other inputs."""
+def _records(items: list[Any]) -> tuple[list[Any], list[str] | None]:
+    """Return records under names that are text, and these names; other inputs as they are, and None."""
     if not items or not all(isinstance(item, Mapping) for item in items):
-        return None
-    return [str(key) for key in dict.fromkeys(key for item in items for key in item)]
+        return items, None
+    found = [{str(key): _plain(value) for key, value in item.items()} for item in items]
+    return found, list(dict.fromkeys(key for item in found for key in item))
 
 
 def _rows(frame: Any) -> tuple[list[Any], list[Any], list[str]]:

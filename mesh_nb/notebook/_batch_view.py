@@ -110,7 +110,7 @@ def _asked(batch: Any, at: int) -> dict[str, Any]:
     if isinstance(given, dict):
         row = cast("dict[Any, Any]", given)
         return {name: row.get(name) for name in over.columns[:ASKED]} or {"input": row}
-    return {"input": given}
+    return {over.name: given}
 
 
 def _free(name: str, taken: dict[str, str]) -> str:

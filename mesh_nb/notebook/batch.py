@@ -53,8 +53,8 @@ def batch(
     model : a model name, a graph, or a dict of llm options.
     inputs : a list, a Series, or a mapping from labels to inputs, each as for `graph.run`; or a table of
         pandas, polars or pyarrow, whose rows are dicts.
-    prompt : what is asked, with `{{column}}` for a value of the row, and `{{input}}` where inputs have no
-        columns; a missing value is empty text.
+    prompt : what is asked, with `{{column}}` for a value of the row, where a missing one is empty text, and
+        `{{input}}` where inputs have no columns.
     files : the column of the table that holds what is attached: a path, bytes, a picture, or a list of them,
         as for `graph.run(files=)`; a missing value attaches nothing.
     concurrency : how many runs go on at the same time.

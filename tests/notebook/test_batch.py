@@ -949,3 +949,25 @@ async def test_no_hostile_text_is_more_than_text_in_any_view():
         assert not re.search(r"(?<!\\)[<\[`]", shown["text/markdown"])
         assert "".join(shown.values()).encode()
         assert all(c.isprintable() or c in "\n\u200c\u200d" for c in shown["text/html"] + shown["text/plain"])
+
+
+async def test_a_series_goes_by_its_name():
+    table = pd.DataFrame({"text": ["one", "two"]})
+    with ChatServer() as server:
+        server.models["m"] = [text("ok")]
+        found = await batch(served(server), table["text"], prompt="Is it {{text}}, {{input}}?")
+    assert [row.input for row in found] == ["Is it one, one?", "Is it two, two?"]
+    assert table.join(found.to_pandas())["output_text"].tolist() == ["ok", "ok"]
+    assert found.to_pandas(inputs=True)["text"].tolist() == ["one", "two"]
+    assert ">text<" in _batch_view.frozen(found)["text/html"]
+
+
+async def test_records_under_any_keys_and_in_a_series():
+    rows = pd.Series([{1: "a", "n": np.int64(2)}, {1: "b", "n": None}])
+    with ChatServer() as server:
+        server.models["m"] = [text("ok")]
+        found = await batch(served(server), rows, prompt="{{1}} {{n}}")
+        with pytest.raises(mesh.InputError, match="1 of 2 inputs is missing, at 1"):
+            batch(served(server), ["a", None], prompt="Is it {{input}}?")
+    assert [row.input for row in found] == ["a 2", "b "]
+    assert found.to_pandas(inputs=True)["1"].tolist() == ["a", "b"]
