@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
+from ._inside import node_at
 from .compiled import CompiledGraph
 from .edges import Branch, Edge
 from .errors import GraphValidationError, nearest, shown
@@ -85,7 +86,21 @@ def host(
         direct = dict(found.hosts)
         _build(found, direct, alone)
         _move(found, direct)
+    _check_dotted(found)
     return found
+
+
+def _check_dotted(found: Hosting) -> None:
+    """Note nodes whose ids nodes inside others have in events: no log could tell them apart."""
+    for node_id in (i for i in found.nodes if "." in i):
+        for host, graphs in found.inner.items():
+            for name, graph in graphs.items():
+                inside = node_id if name else node_id.removeprefix(f"{host}.")
+                if (name or inside != node_id) and node_at(graph, inside) is not None:
+                    found.problems.append(
+                        f"Node {node_id!r} has the id that a node inside {host!r} has in events: give it"
+                        " another."
+                    )
 
 
 def _build(found: Hosting, direct: Mapping[str, str], alone: Callable[[str, Inner], CompiledGraph]) -> None:

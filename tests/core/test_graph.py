@@ -523,3 +523,21 @@ def test_functions_without_a_signature_and_with_defaults_are_taken() -> None:
 def test_what_is_no_node_is_told_with_what_to_write(arguments: Any, says: str) -> None:
     with pytest.raises(GraphValidationError, match=says):
         StateGraph("g").add_node(*arguments)
+
+
+def test_an_id_that_a_node_inside_another_has_in_events_is_refused() -> None:
+    inner = StateGraph("in").add_node("deep", nodes("x").set_entry_point("x")).set_entry_point("deep")
+    graph = StateGraph().add_node("s", inner).add_node("s.deep.x", Nothing).set_entry_point("s")
+    says = "Node 's.deep.x' has the id that a node inside 's' has in events: give it another."
+    assert errors_of(graph.add_edge("s", "s.deep.x")) == [says]
+    graph = StateGraph().add_node("s", inner).add_node("s.other", Nothing).set_entry_point("s")
+    graph.add_edge("s", "s.other").compile()
+
+
+def test_an_id_that_a_node_inside_an_adopted_one_has_in_events_is_refused() -> None:
+    inner = nodes("x").set_entry_point("x")
+    graph = StateGraph().add_node("each", node_type="foreach").add_node("s", inner).add_node("s.x", Nothing)
+    graph.set_entry_point("each").chain("each", "s", "s.x")
+    assert errors_of(graph) == [
+        "Node 's.x' has the id that a node inside 'each' has in events: give it another."
+    ]
