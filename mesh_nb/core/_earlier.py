@@ -8,7 +8,7 @@ from typing import Any
 
 from ._scrub import revealed
 from .backend import StoredRun
-from .errors import InputError, shown
+from .errors import InputError, RunNotFoundError, shown
 from .events import EventType, canonical
 from .run import Run
 from .runs import here
@@ -35,9 +35,9 @@ def earlier(graph: Any, store: Any, reuse: Any) -> StoredRun | None:
     read = getattr(store, "summary", store.load)
     for run_id in itertools.islice(store.run_ids(), LOOK_BACK):
         own = here(run_id)
-        if (own is None or own.done) and read(run_id).header.get("graph_id") == graph.graph_id:
-            # What another process has hidden cannot be taken from its log.
-            with contextlib.suppress(InputError):
+        # A log may be deleted meanwhile; what another process has hidden cannot be taken from its log.
+        with contextlib.suppress(InputError, RunNotFoundError):
+            if (own is None or own.done) and read(run_id).header.get("graph_id") == graph.graph_id:
                 return stored(store, run_id)
     return None
 

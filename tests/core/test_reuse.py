@@ -299,6 +299,24 @@ async def test_the_run_that_failed_is_one_to_reuse(server: ToolChat) -> None:
     assert server.calls - before == 3 - len([n for n in again.reused if n != "join"])
 
 
+async def test_a_log_that_is_deleted_meanwhile_is_passed_over(tmp_path: Path) -> None:
+    class Racing(FileBackend):
+        def summary(self, run_id: str) -> Any:
+            if run_id == newest.id:
+                raise RunNotFoundError(run_id, ())
+            return super().summary(run_id)
+
+    def double(input: Any) -> dict[str, Any]:
+        return {"content": str(2 * input["input"])}
+
+    graph, store = StateGraph("g").add_node("double", double).set_entry_point("double"), Racing(tmp_path)
+    first, newest = await graph.run(2, backend=store), await graph.run(2, backend=store)
+    mesh_nb.core.runs._here.pop(newest.id)
+    again = await graph.run(2, backend=store, reuse=True)
+    assert again.reused == ["double"]
+    assert store.load(again.id).header["taken_from"]["run_id"] == first.id
+
+
 async def test_a_fork_goes_its_own_way_from_a_node(server: ToolChat) -> None:
     graph = papers(server)
     run = await graph.run("Rome")
