@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import contextvars
 import logging
 import math
@@ -14,28 +15,16 @@ from typing import Any, overload
 
 from ..core import tape
 from ..core._awaiting import awake, in_cell
-from ..core.errors import (
-    AuthenticationError,
-    BudgetExceededError,
-    ConfigurationError,
-    InputError,
-    MeshError,
-    MeshInterrupted,
-    ProviderError,
-    RateLimitError,
-    told,
-)
+from ..core.errors import InputError, MeshError, MeshInterrupted, told
 from ..core.run import Run
 from ..core.runner import host_name, private_loop
 from ..core.runs import new_run_id
 from ._batch_forecast import Forecast, reckon
 from ._batch_inputs import Inputs
+from ._batch_limits import Room, ends_all
 from ._batch_row import RUNNING, BatchRow
 from ._batch_words import summary
 
-_NONE_CAN = (AuthenticationError, ConfigurationError, BudgetExceededError)
-_HOPELESS = (402, 404)
-"""The errors and HTTP statuses of what ends one run and would end every other."""
 _NOT_FAILED = frozenset({"completed", "cancelled", "interrupted"})
 _RECENT = 64
 """Rows that ended last, by which the time that is left is reckoned."""
@@ -62,6 +51,7 @@ class Batch:
         background: bool = False,
         once: bool = False,
         backend: Any = None,
+        budget_usd: float | None = None,
     ) -> None:
         self.id, self.inputs, self.background = f"batch-{new_run_id()}", over, background
         inputs = zip(over.labels, over.items, strict=True)
@@ -69,6 +59,7 @@ class Batch:
         self.error: str | None = None
         self.concurrency, self.max_failures = concurrency, max_failures
         self._run, self._begun, self._once = run, time.monotonic(), once
+        self._budget_usd = budget_usd
         self._recent: deque[float] = deque(maxlen=max(_RECENT, 4 * concurrency))
         self._failures = self._over = 0
         self._stopped = self._done = False
@@ -258,18 +249,19 @@ class Batch:
         self._task = asyncio.get_running_loop().create_task(self._drive(), name=f"mesh_nb {self.id}")
 
     async def _drive(self) -> None:
-        left = iter(enumerate(self.rows))
-        alike: dict[Any, asyncio.Lock] = {}
+        left, room = iter(enumerate(self.rows)), Room(self._budget_usd)
+        asked = Counter(row.input for row in self.rows if isinstance(row.input, str))
+        once = self._once and self.inputs.files is None
+        twice = {text: asyncio.Lock() for text, times in asked.items() if times > 1 and once}
+        free = contextlib.nullcontext()
 
         async def work() -> None:
             for at, row in left:
                 if self.stopping:
                     return
-                if not self._once or not isinstance(row.input, str) or self.inputs.files is not None:
-                    await self._one(at, row)
-                    continue
                 # What asks the same waits for the answer, which it finds in the cache then.
-                async with alike.setdefault(row.input, asyncio.Lock()):
+                alike = twice.get(row.input, free) if isinstance(row.input, str) else free
+                async with alike, room.of(row):
                     if not self.stopping:
                         await self._one(at, row)
 
@@ -332,7 +324,7 @@ class Batch:
         """Begin no further runs after an error that each of them would meet, or after too many errors."""
         cause: BaseException | None = error
         while cause is not None:
-            if _ends_all(cause):
+            if ends_all(cause):
                 self.error = self.error or told(cause)
                 return
             cause = getattr(cause, "cause", None)
@@ -372,14 +364,6 @@ class Batch:
 
     def __repr__(self) -> str:
         return summary(self)
-
-
-def _ends_all(error: BaseException) -> bool:
-    """Say whether every other run would meet the same: no key, no credit, no such model, no budget."""
-    if isinstance(error, RateLimitError):
-        return not error.retryable
-    status = error.status if isinstance(error, ProviderError) else None
-    return isinstance(error, _NONE_CAN) or status in _HOPELESS
 
 
 def begin(batch: Batch, display: bool) -> Batch:

@@ -60,8 +60,8 @@ def batch(
     concurrency : how many runs go on at the same time.
     variables, backend, display, background, on_no_answer : as for `graph.run`.
     timeout, max_failures : seconds for each run, and after how many failed runs no further ones begin.
-    budget_usd, unpriced : US dollars that all runs may spend together, where what has been sent is not cut
-        off; "allow" lets calls of unknown price pass.
+    budget_usd, unpriced : US dollars that all runs may spend together: as many begin at once as their mean
+        cost lets expect to fit, and what was sent is not cut off; "allow" lets calls of unknown price pass.
     cache : True takes answers of the same calls from `.mesh/cache`, so that the cell, run again, asks only
         for what is missing, failed or changed, and once for what is there twice; "7d" those that are no
         older; False asks for all.
@@ -81,7 +81,7 @@ def batch(
     given |= {"budget": Budget.of(budget_usd, None, None, unpriced, "stop"), "display": False}
     run = functools.partial(start, graph, variables=variables, backend=backend, **given)
     once = cache is not False and not is_graph
-    made = Batch(over, run, concurrency, max_failures, background, once, backend)
+    made = Batch(over, run, concurrency, max_failures, background, once, backend, budget_usd)
     return begin(made, display is not False)
 
 

@@ -178,18 +178,19 @@ async def test_max_failures():
     assert "max_failures=3" in (found.error or "")
 
 
-async def test_a_budget_is_for_all_runs_together():
+@pytest.mark.parametrize("at_once", [1, 8])
+async def test_a_budget_is_for_all_runs_together(at_once: int):
     mesh.prices.set("m", 1000, 1000)  # the server's 46 tokens cost $0.046
     try:
         with ChatServer() as server:
             server.models["m"] = [text("ok")]
-            found = await batch(served(server), list("abcdefghij"), concurrency=1, budget_usd=0.1)
+            found = await batch(served(server), list("abcdefghij"), concurrency=at_once, budget_usd=0.1)
             asked = len(server.requests)
     finally:
         mesh.prices.unset("m")
     assert asked == 3
     assert "budget_usd=0.1" in (found.error or "")
-    assert found.counts == {"completed": 3, "budget": 1, "not started": 6}
+    assert found.counts == {"completed": 3, "budget": 1, "not started": 6}  # none beside it was sent
     assert found.cost_usd == pytest.approx(3 * 0.046)
 
 
