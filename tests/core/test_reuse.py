@@ -16,6 +16,7 @@ from tool_chat import ToolChat
 
 import mesh_nb
 from mesh_nb import BaseNode, Condition, FileBackend, NodeExecutionError, NodeResult, Run, StateGraph
+from mesh_nb.core import runs
 from mesh_nb.core.errors import InputError, RunNotFoundError, UnknownNameError
 
 
@@ -311,7 +312,7 @@ async def test_a_log_that_is_deleted_meanwhile_is_passed_over(tmp_path: Path) ->
 
     graph, store = StateGraph("g").add_node("double", double).set_entry_point("double"), Racing(tmp_path)
     first, newest = await graph.run(2, backend=store), await graph.run(2, backend=store)
-    mesh_nb.core.runs._here.pop(newest.id)
+    runs._here.pop(newest.id)
     again = await graph.run(2, backend=store, reuse=True)
     assert again.reused == ["double"]
     assert store.load(again.id).header["taken_from"]["run_id"] == first.id
