@@ -84,6 +84,7 @@ class ScriptedModel:
             raise InputError("A scripted model that repeats needs a reply.")
         self.name, self.provider = f"scripted-{next(_numbers)}", VENDOR
         self.calls: list[ModelCall] = []
+        self._begun = itertools.count()
         self._replies, self._repeat = replies, repeat
         _models[self.name] = self
         plugins.register("provider", VENDOR)(_PROVIDER)
@@ -183,12 +184,12 @@ class _Provider:
         """Yield one reply as the grammar of one call. Raises ProviderError where the reply says so."""
         self.check(call)
         model = _models[call.model]
-        number, reply = len(model.calls), model.reply(call)
-        call_id = f"{model.name}.{number}"
+        call_id = f"{model.name}.{next(model._begun)}"
         body = {"model": "scripted", "system": call.system, "messages": call.messages}
         known = {"call_id": call_id, "provider": VENDOR, "requested_model": call.model}
         key = {"call_key": call_key(VENDOR, body), "request": body}
         yield ExecutionEvent(EventType.MODEL_CALL_START, metadata={**known, **key})
+        reply = model.reply(call)  # A budget refuses a call at its start: then nothing was asked.
         blocks = Blocks(call_id)
         for event in _said(reply, blocks, call_id):
             yield event

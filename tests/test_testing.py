@@ -169,3 +169,14 @@ def test_a_broken_stream_is_found():
     with pytest.raises(AssertionError, match="no events"):
         check_events([])
     assert kinds[0] == EventType.EXECUTION_START
+
+
+async def test_a_call_that_a_budget_refuses_asks_nothing() -> None:
+    model = ScriptedModel("one", "two")
+    graph = mesh.StateGraph().add_node("a", node_type="llm", **model.options)
+    graph.add_node("b", node_type="llm", **model.options).set_entry_point("a").add_edge("a", "b")
+    run = graph.run("q", max_model_calls=1, backend=mesh.MemoryBackend())
+    with pytest.raises(mesh.NodeExecutionError, match="max_model_calls=1"):
+        await run
+    assert (run.status, len(model.calls)) == ("budget", 1)
+    check_events(run.events)
