@@ -7,6 +7,7 @@ What the page sends arrives while no cell is running, so Stop and Approve work f
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from ..notebook.freeze import freeze
@@ -51,6 +52,17 @@ class MarimoHost:
         from ..notebook.live import LiveView
 
         return marimo.ui.anywidget(LiveView(run, lambda view: view.finish()).widget)
+
+    def place(self) -> Callable[[str], None]:
+        """Return what appends HTML to the output of the cell that is running now, while it runs."""
+        marimo: Any = sys.modules["marimo"]
+        cell = _cell()
+
+        def append(markup: str) -> None:
+            if cell is not None and _cell() is cell:
+                marimo.output.append(marimo.Html(markup))
+
+        return append
 
     def answers(self, background: bool = False) -> bool:
         """Return whether a reader's answer can arrive: only while no cell is running."""

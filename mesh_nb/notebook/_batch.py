@@ -191,7 +191,11 @@ class Batch:
                 from ._batch_view import show
 
                 show(self)
-            elif name != "marimo":
+            elif name == "marimo":
+                from ._batch_view import show_in_marimo
+
+                show_in_marimo(self)
+            else:
                 from ._batch_bar import follow
 
                 follow(self)

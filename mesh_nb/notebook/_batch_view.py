@@ -44,6 +44,12 @@ def show(batch: Any) -> None:
         _Static(batch, cell)
 
 
+def show_in_marimo(batch: Any) -> None:
+    """Show the rows in marimo's cell, if it still runs when they have ended; a value takes their place."""
+    append = plugins.find("host", "marimo").place()
+    batch.watch(lambda: append(frozen(batch)["text/html"]) if batch.done else None)
+
+
 def display(batch: Any) -> None:
     """Show a batch that is a cell's value, unless this cell has shown it."""
     cell = plugins.find("host", "notebook").cell()

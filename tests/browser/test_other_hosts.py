@@ -190,6 +190,12 @@ async def _(mesh, run):
     return
 
 
+@app.cell
+async def _(mesh, run):
+    others = await mesh.batch("m", [run.text, "two", "three"])
+    return
+
+
 """
 
 
@@ -216,5 +222,6 @@ def test_marimo_exports_the_answer(hosts: Path, chat: ChatServer, tmp_path: Path
     assert "The first half, and the second." in page
     assert "mesh-run" in page
     assert "marimo-anywidget" not in page
-    assert "2 of 2 rows complete" in page
+    assert page.count("2 of 2 rows complete") == 1
+    assert "3 of 3 rows complete" in page
     assert "<b>two" not in page
