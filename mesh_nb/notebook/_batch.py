@@ -247,7 +247,8 @@ class Batch:
 
     def _interrupted(self) -> MeshInterrupted:
         done = self.counts.get("completed", 0)
-        return MeshInterrupted(f"Stopped: {done:,} of {len(self.rows):,} rows are complete.", run=self)
+        on = " Run again, it asks only for the others." if self._once and done else ""
+        return MeshInterrupted(f"Stopped: {done:,} of {len(self.rows):,} rows are complete.{on}", run=self)
 
     def _begin(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._drive(), name=f"mesh_nb {self.id}")

@@ -174,3 +174,25 @@ def test_ctrl_c_in_a_script_leaves_an_ending_for_every_run(
     out, err = child.communicate(timeout=GIVE_UP)
     assert out.strip() == "True {'cancelled': 2, 'not started': 1} ['cancelled', 'cancelled']"
     assert "Task" not in err
+
+
+def test_a_batch_that_was_stopped_goes_on_when_its_cell_is_run_again(
+    env: dict[str, str], server: ChatServer, tmp_path: Path
+) -> None:
+    ask = "rows = await mesh.batch('m', {}, concurrency=1)"
+    with Kernel(tmp_path, env) as kernel:
+        kernel.run("import mesh_nb as mesh")
+        server.models["m"] = [text("Whole")]
+        kernel.run(ask.format(["a"]))
+        server.models["m"] = [text("Half"), gate("never"), text(" more")]
+        sent = kernel.send(ask.format(["a", "b", "c"]))
+        asked(server, 2)
+        kernel.interrupt()
+        told = "Stopped: 1 of 3 rows are complete. Run again, it asks only for the others."
+        assert kernel.finish(sent).error["evalue"] == told
+        server.open("never")
+        kernel.run(ask.format(["a", "b", "c"]))
+        assert kernel.run("print(rows.texts)").stdout.strip() == "['Whole', 'Half more', 'Half more']"
+        asked(server, 4)
+        ends = "print(sorted(run.status for run in mesh.runs()))"
+        assert kernel.run(ends).stdout.strip() == str(["cancelled", *["completed"] * 5])
