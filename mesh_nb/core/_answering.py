@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from ._feed import Feed
 from ._fold import Fold
+from ._inside import node_at
 from ._named import named_options
-from .errors import InputError
+from .errors import InputError, ToolError
 from .interrupts import Answer, Desk, Interrupt, choose, unanswered
 
 if TYPE_CHECKING:
@@ -71,9 +72,12 @@ class Answering:
         """Answer yes, with something else: the node goes on with this value in the place of its data.
 
         Parameters: value, the arguments of a tool call (a dict), the data of an approval, the input (before)
-        or output (after) of a node, or what was asked for; the rest as for `approve`.
+        or output (after) of a node, or what was asked for; the rest as for `approve`. Raises InputError for
+        arguments that the tool does not take: the question stays open.
         """
-        return self._answer(interrupt_id, Answer("edited", value, by=by))
+        answer = Answer("edited", value, by=by)
+        self._check_arguments(interrupt_id, answer)
+        return self._answer(interrupt_id, answer)
 
     @named_options
     def resume(self, *, answers: dict[str, Any] | None = None, **options: Unpack[Options]) -> Run:
@@ -112,6 +116,20 @@ class Answering:
         """
         events = cast("list[ExecutionEvent]", self.events)
         return list(dict.fromkeys(e.node_id for e in events if "reused" in e.metadata))
+
+    def _check_arguments(self, interrupt_id: str | None, answer: Answer) -> None:
+        """Raise InputError for arguments that the tool in question does not take, where it is known here."""
+        if self.graph is None or not (pending := self.pending):
+            return
+        question = choose(pending, interrupt_id, answer)
+        if question.kind == "tool":
+            node = node_at(self.graph.compile(), question.node_id)
+            for tool in getattr(node, "tools", ()):
+                if tool.name == question.tool_name:
+                    try:
+                        tool.validate(answer.value)
+                    except ToolError as error:
+                        raise InputError(str(error)) from None
 
     def _answer(self, interrupt_id: str | None, answer: Answer) -> Run:
         if self._desk is not None and not self.done:

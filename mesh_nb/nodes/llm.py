@@ -152,6 +152,11 @@ class LLMNode(BaseNode):
         call = keyless(dataclasses.replace(self._settings, model=name), tape.current())
         provider.check(self._shaped(provider, call))
 
+    @property
+    def tools(self) -> list[Tool]:
+        """The functions that its model may call."""
+        return self._settings.tools
+
     def check_files(self, files: list[FilePart]) -> None:
         """Raise InputError, before a run starts, for attachments that the provider does not take."""
         provider, name = self._resolve()

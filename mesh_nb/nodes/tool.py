@@ -78,6 +78,11 @@ class ToolNode(BaseNode):
                         f"Tool node {id!r}: {self.name} has no parameter {name!r} to bind.{guess}"
                     )
 
+    @property
+    def tools(self) -> list[Tool]:
+        """The Tool that it calls, where it is one."""
+        return [] if self.tool is None else [self.tool]
+
     async def run(self, input: Any, context: ExecutionContext) -> AsyncIterator[ExecutionEvent]:
         """Call the function between tool_call_start and tool_call_complete. Raises what it raises."""
         if self._takes_state:  # Its changes reach the others as an event, through the reducers.

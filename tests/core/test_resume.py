@@ -19,6 +19,7 @@ from mesh_nb import Answer, FileBackend, MemoryBackend, Run, SQLiteBackend, Stat
 from mesh_nb.backends import _process, _writer
 from mesh_nb.core.errors import GraphValidationError, InputError, NodeExecutionError, RunNotFoundError
 from mesh_nb.core.events import EventType, ExecutionEvent
+from mesh_nb.testing import Reply, ScriptedModel
 
 RANDOM = random.Random(4)
 
@@ -554,3 +555,27 @@ async def test_a_run_that_another_process_resumes_first_has_failed_here(tmp_path
     assert again.error == "Run x was resumed by another process meanwhile."
     assert again.events[-1].type == "execution_error"
     assert Run.load(run.id, FileBackend(tmp_path)).status == "interrupted"
+
+
+@pytest.mark.parametrize("live", [True, False])
+async def test_an_edit_that_the_tool_does_not_take_leaves_its_question_open(live: bool) -> None:
+    paid: list[int] = []
+
+    @mesh_nb.tool(requires_approval=True)
+    def pay(amount: int) -> str:
+        paid.append(amount)
+        return f"paid {amount}"
+
+    model = ScriptedModel(Reply(tool_calls=[("pay", {"amount": 3})]), "done")
+    inner = StateGraph("in").add_node("m", node_type="llm", tools=[pay], **model.options).set_entry_point("m")
+    graph = StateGraph("g").add_node("s", inner).set_entry_point("s")
+    run = graph.run("q", on_no_answer="wait" if live else "stop")
+    await until(run, lambda: bool(run.pending) or run.done)
+    if not live:
+        await run
+    for wrong in ({"amount": "five"}, {}, {"amount": 1, "to": "x"}):
+        with pytest.raises(InputError, match="Bad arguments for tool 'pay'"):
+            run.edit(wrong)
+    assert len(run.pending) == 1
+    done = await run.edit({"amount": 5})
+    assert (done.text, paid, len(model.calls)) == ("done", [5], 2)
