@@ -282,8 +282,10 @@ class Batch:
         finally:
             await asyncio.gather(*workers, return_exceptions=True)
             self._done = True
-            self._changed()
-            self._ended.set_result(None)
+            try:
+                self._changed()
+            finally:
+                self._ended.set_result(None)
 
     async def _one(self, at: int, row: BatchRow) -> None:
         attached = self.inputs.files
