@@ -35,6 +35,7 @@ def named_options(fn: Callable[P, R]) -> Callable[P, R]:
     are.
     """
     parameters = inspect.signature(fn).parameters.values()
+    called: Any = fn
     handed_on = any(p.kind is p.VAR_KEYWORD for p in parameters)
     known = frozenset(
         p.name
@@ -44,11 +45,11 @@ def named_options(fn: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(fn)
     def call(*args: Any, **options: Any) -> Any:
-        if not handed_on and not options.keys() <= known:
+        if options and not handed_on and not options.keys() <= known:
             wrong = next(name for name in options if name not in known)
             raise UnknownNameError(f"option of {_label(fn)}", wrong, known, _HINTS.get(wrong, ""))
         try:
-            return cast("Any", fn)(*args, **options)
+            return called(*args, **options)
         except TypeError as error:
             # Without a frame below this one it was not called at all.
             if error.__traceback__ is None or error.__traceback__.tb_next is not None:

@@ -42,19 +42,27 @@ def make_node(
 def _check_calls(node_id: str, node: BaseNode) -> None:
     """Raise GraphValidationError for a node of one's own that has no id, or whose method does not take what
     it is called with."""
-    label = f"Node {node_id!r}: {type(node).__name__}"
+    kind = type(node)
     if not hasattr(node, "id"):
-        raise GraphValidationError(f"{label} has no id: its __init__ must call super().__init__(id).")
-    for name in ("execute", "run"):
-        own = getattr(type(node), name)
-        if own is not getattr(BaseNode, name) and inspect.isfunction(own):
-            signature = inspect.signature(own)
-            try:
-                signature.bind(node, None, None)
-            except TypeError as error:
-                raise GraphValidationError(
-                    f"{label}.{name}{signature} is called with (input, context), and {error}."
-                ) from None
+        raise GraphValidationError(
+            f"Node {node_id!r}: {kind.__name__} has no id: its __init__ must call super().__init__(id)."
+        )
+    if problem := _misfit(kind.execute, kind.run):
+        raise GraphValidationError(f"Node {node_id!r}: {kind.__name__}.{problem}.")
+
+
+@functools.lru_cache(maxsize=256)
+def _misfit(*methods: Any) -> str:
+    """Return what is wrong with methods that are called with (input, context), "" when nothing is."""
+    for method in methods:
+        if method in (BaseNode.execute, BaseNode.run) or not inspect.isfunction(method):
+            continue
+        signature = inspect.signature(method)
+        try:
+            signature.bind(None, None, None)
+        except TypeError as error:
+            return f"{method.__name__}{signature} is called with (input, context), and {error}"
+    return ""
 
 
 def _node(node_id: str, thing: Any, node_type: str | None, options: dict[str, Any]) -> Node:
