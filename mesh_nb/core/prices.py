@@ -39,7 +39,7 @@ _RICH = 1e12
 """US dollars that no call costs, whoever says so."""
 _FAR = 1e11
 """Seconds since 1970 that no clock tells."""
-_COUNTED = (*COUNTERS.items(), ("tool_use_tokens", "input_tool_tokens"))
+_COUNTED = {**COUNTERS, "tool_use_tokens": "input_tool_tokens"}
 _OURS = ("genai-prices", "custom")
 """Sources of costs that were calculated here, and can be again."""
 _MILLION = 1_000_000
@@ -151,7 +151,8 @@ def price_now(metadata: Mapping[str, Any], at: float | None = None) -> Price | N
         known = billed(metadata)
         if known is not None:
             return (_custom(metadata) or known) if source == "custom" else known
-    return _custom(metadata) or _calculate(metadata, at) or billed(metadata)
+    own = _custom(metadata) if _rates else None
+    return own or _calculate(metadata, at) or billed(metadata)
 
 
 async def price(metadata: Mapping[str, Any], at: float | None = None) -> Price | None:
@@ -196,10 +197,10 @@ def _counts(metadata: Mapping[str, Any]) -> dict[str, int] | None:
     usage: Any = metadata.get("usage")
     if not isinstance(usage, Mapping):
         return None
-    get, counts = usage.get, dict[str, int]()
-    for name, ours in _COUNTED:
-        count: Any = get(name)
-        if count is None:
+    counts: dict[str, int] = {}
+    for name, count in usage.items():
+        ours = _COUNTED.get(name)
+        if ours is None or count is None:
             continue
         if count.__class__ is not int or not 0 <= count < _MOST:
             return None

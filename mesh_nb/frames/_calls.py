@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from operator import itemgetter
-from typing import Any, cast
+from typing import Any
 
 from ..core.errors import InputError, shown
 from ..core.events import EventType, ExecutionEvent
@@ -80,7 +80,7 @@ class Calls:
     def _record(
         self, event: ExecutionEvent | None, begun: ExecutionEvent | None, retries: int
     ) -> dict[str, Any]:
-        found = cast("ExecutionEvent", begun or event)
+        found: Any = begun or event
         known: dict[str, Any] = {
             **(begun.metadata if begun else {}),
             **(event.metadata if event else {"usage_status": "unknown"}),

@@ -61,17 +61,25 @@ def fill(
     counted = set[str]()
     for log in logs(source, *types, since=since):
         folds: dict[str, Fold] = {}
+        current, take = None, _nobody
         for event in log.events:
-            run_id = event.run_id or log.run_id
-            taker = folds.get(run_id)
-            if taker is None:
-                taker = folds[run_id] = _Again(run_id) if run_id in counted else fold(run_id)
-            taker.take(event)
+            if event.run_id != current:
+                current = event.run_id
+                run_id = current or log.run_id
+                taker = folds.get(run_id)
+                if taker is None:
+                    taker = folds[run_id] = _Again(run_id) if run_id in counted else fold(run_id)
+                take = taker.take
+            take(event)
         for taker in folds.values():
             for record in taker.rows(log):
                 table.add(record)
         counted.update(folds)
         table.problems += log.problems
+
+
+def _nobody(event: ExecutionEvent) -> None:
+    pass
 
 
 class _Again:

@@ -87,12 +87,14 @@ class Pack:
 
     def _read(self, wanted: frozenset[str]) -> tuple[list[bytes], list[int]]:
         """Return the lines by run, and where those of each run begin."""
+        compute = cast("Any", pc)  # its functions are made when it is imported
         file = pq.ParquetFile(self.path, page_checksum_verification=True)
         groups = [0] if wanted and wanted <= FIRST else list(range(file.num_row_groups))
         table = file.read_row_groups(groups)
         if wanted:
-            kinds = pc.cast(table["type"], pa.string())
-            table = table.filter(cast("Any", pc).is_in(kinds, pa.array(["", *sorted(wanted)])))
+            kinds = compute.is_in(pc.cast(table["type"], pa.string()), pa.array(["", *sorted(wanted)]))
+            filled = compute.greater(compute.binary_length(table["line"]), 0)
+            table = table.filter(compute.and_(kinds, filled))
         if len(groups) > 1:
             table = table.sort_by([("run", "ascending"), ("line_number", "ascending")])
         runs = table["run"].to_numpy()
