@@ -38,6 +38,7 @@ def env(server: ChatServer, tmp_path: Path) -> dict[str, str]:
         MESH_HOME=home,
         IPYTHONDIR=home,
         TERM="xterm",
+        NO_COLOR="",
     )
 
 
