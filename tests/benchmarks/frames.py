@@ -255,7 +255,7 @@ def main() -> None:
         child(given.child[0], Path(given.child[1]))
         return
     n, many = (100_000, 1_000) if given.quick else (given.events, given.runs)
-    rounds = 2 if given.quick else 3
+    rounds, more = (2, 2) if given.quick else (3, 9)  # thousands of small files take another time each time
     with tempfile.TemporaryDirectory(prefix="mesh-frames-") as name:
         folder, live = Path(name), Path(name) / "live"
         for place, events, runs in ((folder, n, many), (folder / "tiny", 2000, 20), (live, 100_000, 1)):
@@ -276,9 +276,9 @@ def main() -> None:
             packed(place, "many")
             packed(place, "priced")
         compare("report, compacted", "report_project", "orjson_loop", folder, rounds, n=n)
-        compare("runs_df, compacted", "many_runs", "many_bytes", folder, rounds, runs=many)
-        compare("%mesh cost, compacted", "many_costs", "many_bytes", folder, rounds, runs=many)
-        compare("%mesh cost, compacted, priced", "many_priced", "many_bytes", folder, rounds, runs=many)
+        compare("runs_df, compacted", "many_runs", "many_bytes", folder, more, runs=many)
+        compare("%mesh cost, compacted", "many_costs", "many_bytes", folder, more, runs=many)
+        compare("%mesh cost, compacted, priced", "many_priced", "many_bytes", folder, more, runs=many)
 
 
 if __name__ == "__main__":
